@@ -1,0 +1,1 @@
+"""Foundation: clock, errors, configuration, paths, sockets and metric names. Knows no request and no model."""

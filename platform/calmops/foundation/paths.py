@@ -1,0 +1,21 @@
+"""Where calmops keeps what outlives a process: one stated folder, never the checkout.
+
+``$CALMOPS_HOME`` or ``~/.calmops``: ``state/`` (spool, meter), ``logs/``, ``build/`` (compiled parts),
+``parts/`` (what ``calmops setup`` downloaded), ``run/`` (what ``calmops up`` has running).
+"""
+
+import os
+from pathlib import Path
+
+
+def home() -> Path:
+    """The state folder. Nothing is created here."""
+    given = os.environ.get("CALMOPS_HOME")
+    return Path(given).expanduser() if given else Path.home() / ".calmops"
+
+
+def folder(name: str) -> Path:
+    """A folder inside home(), made private (0700) if it isn't there."""
+    path = home() / name
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return path

@@ -1,0 +1,94 @@
+"""A frame: what one decoding step leaves behind for one gateway. Replica to gateway, over ZeroMQ.
+
+The same frame feeds the client's stream and the telemetry log; only its projection
+(``messages.record.FrameRecord``: counts, times, positions, no text and no ids) is ever stored.
+"""
+
+from msgspec import Struct
+
+FINISH_REASONS = ("stop", "length", "loop_guard", "cancelled", "timeout", "gateway_slow", "failed")
+
+
+class TokenLogprobs(Struct, frozen=True, array_like=True):
+    """Log-probabilities at one answer index: the chosen token's and the best alternatives'."""
+
+    token_id: int
+    logprob: float
+    token_bytes: bytes
+    top: tuple[tuple[int, float, bytes], ...] = ()  # (id, logprob, bytes), best first
+
+
+class Delta(Struct, frozen=True, array_like=True, kw_only=True):
+    """One sequence's share of a step."""
+
+    request_id: str
+    stream_token: int
+    attempt: int
+    choice: int
+    index: int  # answer index of token_ids[0]
+    token_ids: tuple[int, ...]
+    text: str  # text that this step releases; may be empty
+    released: int  # tokens of the answer, from index 0, whose text has been released for good
+    logprobs: tuple[TokenLogprobs, ...] | None = None
+    finish_reason: str | None = None  # set on the choice's last delta
+    stop_match: str | None = None  # the stop string that ended it, if one did
+    prefilled: int = 0  # prompt tokens computed for this sequence in this step
+    recomputed: int = 0  # of those, ones computed before (preemption or migration)
+    cached: int = 0  # prompt tokens that came from shared cache blocks
+
+
+class StepFacts(Struct, frozen=True, array_like=True, kw_only=True):
+    """What is true of the whole step, the same in every gateway's frame; keyed (replica, step)."""
+
+    started_ns: int  # engine's wall clock, when the step's plan was made
+    duration_ns: int  # monotonic, plan to sampled tokens
+    rows: int  # tokens through the forward pass
+    decode_rows: int
+    prefill_rows: int
+    running: int  # sequences holding cache blocks
+    waiting: int  # sequences not yet scheduled
+    kv_blocks_used: int
+    kv_blocks_total: int
+    preempted: int  # sequences preempted by this step's plan
+
+
+class Frame(Struct, frozen=True, tag="frame", kw_only=True):
+    """One step, for one gateway. ``facts`` is None and ``deltas`` empty in an idle heartbeat."""
+
+    replica_id: str
+    gang_id: str  # one life of a gang; a restarted one has another id
+    shard: int  # stable slot index
+    model: str
+    fingerprint: str
+    step: int  # the gang's forward passes so far
+    link_seq: int  # gapless per (gang, gateway), heartbeats included, from 1
+    engine_ns: int  # engine's wall clock when the frame was made
+    facts: StepFacts | None = None
+    deltas: tuple[Delta, ...] = ()
+    last: bool = False  # the gang is ending: migrate at once
+
+
+class Hello(Struct, frozen=True, tag="hello", kw_only=True):
+    """A replica's first message to a gateway on a new link."""
+
+    replica_id: str
+    gang_id: str
+    model: str
+
+
+class Cancel(Struct, frozen=True, tag="cancel", kw_only=True):
+    """Gateway to replica: free this attempt's sequences by the next step."""
+
+    request_id: str
+    attempt: int  # this attempt and every older one
+    reason: str  # "client_cancelled", "timeout", "fenced", "admin"
+
+
+class GatewayAlive(Struct, frozen=True, tag="alive", kw_only=True):
+    """Gateway to replica, each 0.5 s: a gateway silent for 2 s loses its sequences."""
+
+    gateway_id: str
+
+
+FromReplica = Frame | Hello
+FromGateway = Cancel | GatewayAlive

@@ -1,0 +1,49 @@
+"""A placement: one attempt of a request on one replica, gateway to replica, riding in a unary Serve call."""
+
+from msgspec import Struct
+
+from calmops.messages.request import SamplingParams
+
+
+class ResumedChoice(Struct, frozen=True, kw_only=True):
+    """What a choice had emitted before this attempt: the replica goes on right after it."""
+
+    choice: int
+    token_ids: tuple[int, ...]  # journaled ids, in order, from answer index 0
+    finished: bool = False  # nothing to do for this choice any more
+
+
+class Placement(Struct, frozen=True, kw_only=True):
+    """All a replica needs to begin, or to go on with, a request."""
+
+    request_id: str
+    model: str
+    attempt: int  # 1 for the first; frames of an older attempt are dropped
+    gateway_id: str  # where the frames go
+    stream_token: int  # random 63 bits; frames must carry it
+    prompt_ids: tuple[int, ...]
+    params: SamplingParams
+    deadline_ns: int  # wall clock, since another node's monotonic clock means nothing here
+    resumed: tuple[ResumedChoice, ...] = ()
+    lost: tuple[str, ...] = ()  # replica ids that the router must leave out
+    fingerprint: str | None = None  # of the earlier attempt: an equal one is preferred
+    probe: bool = False
+
+
+class ChoiceSummary(Struct, frozen=True, kw_only=True):
+    """How one choice ended, as the replica saw it."""
+
+    choice: int
+    tokens: int  # generated in the whole answer, resumed ones included
+    finish_reason: str  # messages.frame.FINISH_REASONS
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """What the unary call returns when the attempt is over."""
+
+    request_id: str
+    attempt: int
+    replica_id: str
+    fingerprint: str
+    choices: tuple[ChoiceSummary, ...]
+    error: str | None = None  # set when the replica gave the attempt up ("gateway_slow", "draining", ...)

@@ -1,0 +1,36 @@
+"""A valid request: what intake makes of a client's body, and all that later hops know of it."""
+
+from msgspec import Struct
+
+
+class SamplingParams(Struct, frozen=True, kw_only=True):
+    """How tokens are chosen; validated by intake, so every field is in its range."""
+
+    max_tokens: int
+    temperature: float = 1.0  # 0 = greedy
+    top_k: int = 0  # 0 = off
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: dict[int, float] = {}
+    seed: int = 0  # always set: intake draws one (63 bits) when the client left it out
+    n: int = 1
+    beam_width: int = 0  # 0 = no beam search
+    stop: tuple[str, ...] = ()
+    stop_ids: tuple[int, ...] = ()  # includes the model's end tokens unless ignore_eos
+    logprobs: int | None = None  # None = off; k = the chosen token and k alternatives
+    loop_guard: bool = True  # end a runaway repetition with finish reason "loop_guard" (F7)
+
+
+class GenerationRequest(Struct, frozen=True, kw_only=True):
+    """One admitted call."""
+
+    request_id: str
+    model: str
+    prompt_ids: tuple[int, ...]
+    params: SamplingParams
+    stream: bool
+    timeout_s: float  # from acceptance, monotonic
+    probe: bool = False  # readiness probes: outside SLIs and ledger
