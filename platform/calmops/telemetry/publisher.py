@@ -1,0 +1,94 @@
+"""All that the gateway knows of telemetry: publish, open, start, close. Never blocks the event loop."""
+
+import asyncio
+from typing import Protocol
+
+from calmops.foundation.clock import Clock, SystemClock
+from calmops.messages.record import Counted, Opened, Record
+from calmops.telemetry.settings import TelemetrySettings
+from calmops.telemetry.spool_writer import SpoolWriter
+
+
+class _Forwarding(Protocol):
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def stats(self) -> dict[str, int]: ...
+
+
+class Publisher:
+    """One gateway's way into the log. Records of one publisher keep their order."""
+
+    def __init__(self, gateway_id: str, settings: TelemetrySettings, clock: Clock | None = None) -> None:
+        self._gateway_id = gateway_id
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        self._writer = SpoolWriter(gateway_id, settings, self._clock)
+        self._forwarder: _Forwarding | None = None
+        self._unavailable = 0
+
+    def start(self) -> None:
+        """Take the spool's lease and start the threads. SetupError if the id is in use on this node."""
+        self._writer.start()
+        if self._settings.kafka is not None:
+            from calmops.telemetry.forwarder import Forwarder
+
+            self._forwarder = Forwarder(self._settings.kafka, self._writer.adopted)
+            self._forwarder.start()
+
+    def publish(self, record: Record) -> None:
+        """Hand over a record; dropped and counted if the ring is full. Never waits, never raises."""
+        self._writer.put(record)
+
+    async def open(self, record: Opened) -> bool:
+        """True once the record is committed; False if it wasn't within ``open_wait_s``.
+
+        False is counted ``spool_unavailable``; serve the request all the same, its ledger is "unknown".
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bool] = loop.create_future()
+
+        def settle(committed: bool) -> None:
+            if not future.done():
+                future.set_result(committed)
+
+        def on_commit(committed: bool) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(settle, committed)
+
+        self._writer.put(record, on_commit)
+        try:
+            committed = await asyncio.wait_for(future, self._settings.open_wait_s)
+        except TimeoutError:
+            committed = False
+        if not committed:
+            self._count_unavailable(record)
+        return committed
+
+    def close(self) -> None:
+        """Commit what is left and stop. Call it off the event loop: it may take seconds."""
+        self._writer.stop()
+        if self._forwarder is not None:
+            self._forwarder.stop()
+
+    def stats(self) -> dict[str, int]:
+        """Counts since the start: committed, commit_failures, spool_unavailable, dropped_<reason>, forwarding's own."""
+        counts = {
+            "committed": self._writer.committed_records,
+            "commit_failures": self._writer.commit_failures,
+            "spool_unavailable": self._unavailable,
+        }
+        counts.update({f"dropped_{reason}": n for reason, n in self._writer.dropped.items()})
+        if self._forwarder is not None:
+            counts.update(self._forwarder.stats())
+        return counts
+
+    def _count_unavailable(self, record: Opened) -> None:
+        self._unavailable += 1
+        self.publish(
+            Counted(
+                gateway_id=self._gateway_id, model=record.model, at_ns=self._clock.wall_ns(),
+                name="spool_unavailable", reason="opening_record_not_committed", value=1,
+            )  # fmt: skip
+        )

@@ -1,0 +1,47 @@
+"""What telemetry must be told. Plain values; the wiring place fills them from calmops.yaml."""
+
+from pathlib import Path
+
+from msgspec import Struct
+
+from calmops.foundation import paths
+
+
+class KafkaSettings(Struct, frozen=True, kw_only=True):
+    """Where the log is, and how to speak to it. ``bootstrap_servers`` is "host:port[,host:port]"."""
+
+    bootstrap_servers: str
+    topic: str = "calmops.telemetry"
+    partitions: int = 6
+    replication_factor: int = 1
+    retention_s: int = 7 * 24 * 3600
+    security_protocol: str = "PLAINTEXT"  # PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL
+    sasl_mechanism: str | None = None  # PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512
+    sasl_username: str | None = None
+    sasl_password: str | None = None
+    ssl_cafile: str | None = None
+    ssl_certfile: str | None = None
+    ssl_keyfile: str | None = None
+    in_flight_records: int = 2000  # handed to the client library and not yet acknowledged
+
+
+class TelemetrySettings(Struct, frozen=True, kw_only=True):
+    """Bounds of the ring and the spool; every one of them is enforced."""
+
+    folder: Path | None = None  # None: foundation.paths.folder("state") / "spool"
+    ring_records: int = 20_000
+    ring_reserved: int = 2_000  # of those, room for opening and closing records only
+    batch_records: int = 2_000  # most records in one commit
+    commit_interval_s: float = 0.02  # how long the writer gathers before a commit
+    max_bytes: int = 1 << 30  # of all records in one spool file; above it new ones are dropped
+    retention_bytes: int = 256 << 20  # of records that every reader has taken
+    retention_s: float = 24 * 3600.0  # of records that every reader has taken
+    open_wait_s: float = 0.1  # how long an opening record may take to be committed
+    lease_s: float = 5.0  # a dead gateway's requests are closed as lost_gateway this long after
+    kafka: KafkaSettings | None = None
+
+    def spool_folder(self) -> Path:
+        """The folder of the spool files, made if it isn't there."""
+        path = self.folder if self.folder is not None else paths.folder("state") / "spool"
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return path

@@ -1,0 +1,166 @@
+"""The writer thread between ring and spool: group commits, retention, adoption of dead gateways' spools."""
+
+import sqlite3
+import threading
+from pathlib import Path
+
+from calmops.foundation.clock import Clock
+from calmops.foundation.errors import SetupError
+from calmops.messages.record import Closed, Dropped, Opened, Record
+from calmops.telemetry.ring import Entry, OnCommit, Ring
+from calmops.telemetry.settings import TelemetrySettings
+from calmops.telemetry.spool import Spool, SpoolLease, spool_files, spool_path
+
+_PRUNE_EVERY_NS = 5_000_000_000
+
+
+def lost(opened: Opened, now_ns: int) -> Closed:
+    """How a request ends whose gateway died with its journal: nothing about its tokens can be shown."""
+    return Closed(
+        request_id=opened.request_id, model=opened.model, gateway_id=opened.gateway_id, at_ns=now_ns,
+        outcome="lost_gateway", attempts=0, prompt_tokens=opened.prompt_tokens, journaled=0, delivered=0,
+        discarded=0, ttft_ns=None, duration_ns=max(0, now_ns - opened.at_ns), ledger="unknown",
+        detail="the gateway died",
+    )  # fmt: skip
+
+
+class SpoolWriter:
+    """Owns one gateway's spool file, and those it adopts. ``put`` is all that the event loop calls."""
+
+    def __init__(self, gateway_id: str, settings: TelemetrySettings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._gateway_id = gateway_id
+        self._folder = settings.spool_folder()
+        self._path = spool_path(self._folder, gateway_id)
+        self._ring = Ring(settings.ring_records, settings.ring_reserved)
+        self._leases: dict[Path, SpoolLease] = {}
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="spool-writer", daemon=True)
+        self._next_prune_ns = 0
+        self._dead_since_ns: dict[Path, int] = {}
+        self.committed_records = 0
+        self.commit_failures = 0
+        self.dropped: dict[str, int] = {}
+
+    def start(self) -> None:
+        """Take the lease and begin. Raises SetupError if a living gateway has the same id on this node."""
+        lease = SpoolLease(self._path)
+        if not lease.acquire():
+            raise SetupError(f"gateway id {self._gateway_id!r} is in use on this node: {self._path} is locked")
+        self._leases[self._path] = lease
+        self._thread.start()
+
+    def put(self, record: Record, on_commit: OnCommit | None = None) -> bool:
+        """Take a record without ever waiting; False if it was dropped. ``on_commit(True)`` comes from the writer's thread."""
+        taken = self._ring.put(record, on_commit)
+        if not taken and on_commit is not None:
+            on_commit(False)
+        if on_commit is not None:
+            self._wake.set()
+        return taken
+
+    def adopted(self) -> list[Path]:
+        """Spool files that this writer holds: its own, and those of dead gateways."""
+        return list(self._leases)
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Commit what the ring holds and release the leases."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        for lease in self._leases.values():
+            lease.release()
+
+    def _run(self) -> None:
+        spool = Spool(self._path)
+        self._close_orphans(spool)
+        while not self._stopping.is_set():
+            self._wake.wait(self._settings.commit_interval_s)
+            self._wake.clear()
+            self._drain(spool)
+            self._tend(spool)
+        self._drain(spool)
+        spool.close()
+
+    def _drain(self, spool: Spool) -> None:
+        for _ in range(self._settings.ring_records // self._settings.batch_records + 1):
+            entries = self._ring.take(self._settings.batch_records)
+            drops = self._ring.take_drops()
+            if not entries and not drops:
+                return
+            self._commit(spool, entries, drops)
+
+    def _commit(self, spool: Spool, entries: list[Entry], drops: dict[str, tuple[int, int]]) -> None:
+        now_ns = self._clock.wall_ns()
+        if spool.size_bytes > self._settings.max_bytes:
+            self._prune(spool, self._settings.max_bytes // 2)
+        if spool.size_bytes > self._settings.max_bytes:
+            self._refuse("spool_full", entries, drops)
+            return
+        records: list[Record] = [
+            Dropped(gateway_id=self._gateway_id, at_ns=now_ns, reason=reason, records=count, tokens=tokens)
+            for reason, (count, tokens) in drops.items()
+        ]
+        records += [record for record, _ in entries]
+        try:
+            spool.append(records, now_ns)
+        except sqlite3.Error:
+            self.commit_failures += 1
+            self._refuse("spool_unavailable", entries, drops)
+            return
+        self.committed_records += len(records)
+        for reason, (count, _) in drops.items():
+            self.dropped[reason] = self.dropped.get(reason, 0) + count
+        for _, on_commit in entries:
+            if on_commit is not None:
+                on_commit(True)
+
+    def _refuse(self, reason: str, entries: list[Entry], drops: dict[str, tuple[int, int]]) -> None:
+        self._ring.restore_drops(drops)
+        for record, on_commit in entries:
+            self._ring.count_drop(reason, record)
+            if on_commit is not None:
+                on_commit(False)
+        self._stopping.wait(self._settings.commit_interval_s)
+
+    def _tend(self, spool: Spool) -> None:
+        now_ns = self._clock.now_ns()
+        if now_ns < self._next_prune_ns:
+            return
+        self._next_prune_ns = now_ns + min(_PRUNE_EVERY_NS, int(self._settings.lease_s * 5e8))
+        try:
+            self._prune(spool, self._settings.retention_bytes)
+            for path in spool_files(self._folder):
+                self._adopt(path, now_ns)
+        except sqlite3.Error:
+            self.commit_failures += 1
+
+    def _prune(self, spool: Spool, keep_bytes: int) -> None:
+        reader = "kafka" if self._settings.kafka is not None else "meter"
+        before_ns = self._clock.wall_ns() - int(self._settings.retention_s * 1e9)
+        spool.prune(reader, before_ns, keep_bytes)
+
+    def _adopt(self, path: Path, now_ns: int) -> None:
+        if path in self._leases:
+            return
+        lease = SpoolLease(path)
+        if not lease.acquire():
+            self._dead_since_ns.pop(path, None)
+            return
+        since_ns = self._dead_since_ns.setdefault(path, now_ns)
+        if now_ns - since_ns < self._settings.lease_s * 1e9:
+            lease.release()
+            return
+        self._leases[path] = lease
+        spool = Spool(path)
+        self._close_orphans(spool)
+        spool.close()
+
+    def _close_orphans(self, spool: Spool) -> None:
+        now_ns = self._clock.wall_ns()
+        orphans = [lost(opened, now_ns) for opened in spool.orphans()]
+        if orphans:
+            spool.append(orphans, now_ns)
