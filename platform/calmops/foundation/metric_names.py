@@ -1,0 +1,110 @@
+"""Every metric's name, help, labels and buckets, once. Exposition, rules, dashboards and runbooks read them here.
+
+Buckets are upper edges in seconds unless said otherwise. Sources: OpenTelemetry GenAI semantic conventions
+(time to first token, request duration), vLLM's inter-token latency.
+"""
+
+from msgspec import Struct
+
+TTFT_EDGES_S = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+DURATION_EDGES_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+INTER_TOKEN_EDGES_S = (
+    0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
+)  # fmt: skip
+STEP_EDGES_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+BATCH_EDGES_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)  # rows, that is tokens
+
+TOKEN_KINDS = ("prompt", "cached", "generated", "delivered", "recomputed", "discarded")
+CLOCKS = ("engine", "gateway")
+EVENTS = (
+    "spool_unavailable", "fenced_frames", "migrations", "tokenization_errors", "stalled_gangs", "exact_lost",
+    "slow_clients_cut", "safety_blocks",
+)  # fmt: skip
+
+
+class Metric(Struct, frozen=True, kw_only=True):
+    """One metric family."""
+
+    name: str
+    kind: str  # "counter", "gauge" or "histogram"
+    help: str
+    labels: tuple[str, ...]
+    edges: tuple[float, ...] = ()
+
+
+TTFT = Metric(
+    name="gen_ai_server_time_to_first_token_seconds", kind="histogram", labels=("model",), edges=TTFT_EDGES_S,
+    help="Acceptance of the request to its first token's bytes handed to the HTTP server.",
+)  # fmt: skip
+DURATION = Metric(
+    name="gen_ai_server_request_duration_seconds", kind="histogram", labels=("model",), edges=DURATION_EDGES_S,
+    help="Acceptance of the request to its end.",
+)  # fmt: skip
+INTER_TOKEN = Metric(
+    name="calmops_inter_token_latency_seconds", kind="histogram", labels=("model", "at"), edges=INTER_TOKEN_EDGES_S,
+    help="Time since the choice's previous token, on the engine's and on the gateway's clock.",
+)  # fmt: skip
+STEP_DURATION = Metric(
+    name="calmops_step_duration_seconds", kind="histogram", labels=("model", "shard"), edges=STEP_EDGES_S,
+    help="One forward pass, plan to sampled tokens.",
+)  # fmt: skip
+BATCH_ROWS = Metric(
+    name="calmops_batch_rows", kind="histogram", labels=("model", "shard"), edges=BATCH_EDGES_ROWS,
+    help="Token rows in one forward pass.",
+)  # fmt: skip
+TOKENS = Metric(
+    name="calmops_tokens_total", kind="counter", labels=("model", "kind"),
+    help="Tokens by kind: prompt, cached, generated, delivered, recomputed, discarded.",
+)  # fmt: skip
+REQUESTS = Metric(
+    name="calmops_requests_total", kind="counter", labels=("model", "outcome"), help="Requests that ended, by outcome."
+)
+ACCEPTED = Metric(
+    name="calmops_accepted_requests_total", kind="counter", labels=("model",), help="Requests that were accepted."
+)
+LEDGER_UNKNOWN = Metric(
+    name="calmops_ledger_unknown_total", kind="counter", labels=("model",),
+    help="Ended requests whose token ledger can't be shown to hold.",
+)  # fmt: skip
+STEPS = Metric(name="calmops_steps_total", kind="counter", labels=("model", "shard"), help="Forward passes.")
+PREEMPTIONS = Metric(
+    name="calmops_preemptions_total", kind="counter", labels=("model", "shard"), help="Sequences preempted."
+)
+RUNNING = Metric(
+    name="calmops_running_sequences", kind="gauge", labels=("model", "shard"), help="Sequences holding cache blocks."
+)
+WAITING = Metric(
+    name="calmops_waiting_sequences", kind="gauge", labels=("model", "shard"), help="Sequences not yet scheduled."
+)
+KV_USED = Metric(name="calmops_kv_blocks_used", kind="gauge", labels=("model", "shard"), help="KV cache blocks in use.")
+KV_TOTAL = Metric(name="calmops_kv_blocks_total", kind="gauge", labels=("model", "shard"), help="KV cache blocks.")
+DROPPED = Metric(
+    name="calmops_dropped_records_total", kind="counter", labels=("reason",),
+    help="Telemetry records that never reached the spool.",
+)  # fmt: skip
+DROPPED_TOKENS = Metric(
+    name="calmops_dropped_tokens_total", kind="counter", labels=("reason",),
+    help="Generated tokens whose record never reached the spool.",
+)  # fmt: skip
+DUPLICATES = Metric(
+    name="calmops_duplicate_records_total", kind="counter", labels=(), help="Records read again and not counted again."
+)
+GAPS = Metric(
+    name="calmops_record_gaps_total", kind="counter", labels=(), help="Records missing from a source's numbering: lost."
+)
+MISSING = Metric(
+    name="calmops_missing_records", kind="gauge", labels=(), help="Records below a source's newest, not seen yet: late or lost."
+)
+FOLDED = Metric(name="calmops_records_total", kind="counter", labels=(), help="Telemetry records counted.")
+EVENT = Metric(
+    name="calmops_events_total", kind="counter", labels=("model", "name", "reason"), help="Plain counts from gateways."
+)
+COUNTING_SINCE = Metric(
+    name="calmops_counting_since_seconds", kind="gauge", labels=(), help="Unix time from which the meter has counted."
+)
+
+METRICS = (
+    TTFT, DURATION, INTER_TOKEN, STEP_DURATION, BATCH_ROWS, TOKENS, REQUESTS, ACCEPTED, LEDGER_UNKNOWN, STEPS,
+    PREEMPTIONS, RUNNING, WAITING, KV_USED, KV_TOTAL, DROPPED, DROPPED_TOKENS, DUPLICATES, GAPS, MISSING, FOLDED, EVENT,
+    COUNTING_SINCE,
+)  # fmt: skip

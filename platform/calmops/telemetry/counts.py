@@ -1,0 +1,104 @@
+"""What the meter has counted: plain, serializable, mutable, owned by one meter. Knows how to add, not what a record means."""
+
+from bisect import bisect_left
+
+import msgspec
+
+from calmops.foundation import metric_names as names
+
+STEPS_REMEMBERED = 4096  # a gang's latest steps, to tell another gateway's view of a step from a new step
+
+
+class Histogram(msgspec.Struct, kw_only=True):
+    """Counts per bucket (the last one is +Inf) and the sum, in integer units of the edges given to ``add``."""
+
+    buckets: list[int]
+    total: int = 0
+
+    def add(self, edges: tuple[int, ...], value: int) -> None:
+        """Count one value; ``edges`` are inclusive upper bounds in the value's unit."""
+        self.buckets[bisect_left(edges, value)] += 1
+        self.total += value
+
+
+def empty(edges: tuple[int, ...]) -> Histogram:
+    """A histogram with nothing in it."""
+    return Histogram(buckets=[0] * (len(edges) + 1))
+
+
+def nanoseconds(edges_s: tuple[float, ...]) -> tuple[int, ...]:
+    """Edges in seconds as integer nanoseconds."""
+    return tuple(round(edge * 1e9) for edge in edges_s)
+
+
+TTFT_NS = nanoseconds(names.TTFT_EDGES_S)
+DURATION_NS = nanoseconds(names.DURATION_EDGES_S)
+INTER_TOKEN_NS = nanoseconds(names.INTER_TOKEN_EDGES_S)
+STEP_NS = nanoseconds(names.STEP_EDGES_S)
+BATCH_ROWS = names.BATCH_EDGES_ROWS
+
+
+class ModelCounts(msgspec.Struct, kw_only=True):
+    """Of one model: token facts and request facts, summed."""
+
+    tokens: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(names.TOKEN_KINDS, 0))
+    outcomes: dict[str, int] = {}
+    accepted: int = 0
+    ledger_unknown: int = 0
+    ttft: Histogram = msgspec.field(default_factory=lambda: empty(TTFT_NS))
+    duration: Histogram = msgspec.field(default_factory=lambda: empty(DURATION_NS))
+    gap_engine: Histogram = msgspec.field(default_factory=lambda: empty(INTER_TOKEN_NS))
+    gap_gateway: Histogram = msgspec.field(default_factory=lambda: empty(INTER_TOKEN_NS))
+
+
+class ShardCounts(msgspec.Struct, kw_only=True):
+    """Of one shard of a model: step facts, each step once. Gauges are those of the latest record by ``at_ns``."""
+
+    steps: int = 0
+    preempted: int = 0
+    duration: Histogram = msgspec.field(default_factory=lambda: empty(STEP_NS))
+    rows: Histogram = msgspec.field(default_factory=lambda: empty(BATCH_ROWS))
+    latest: tuple[int, int] = (-1, -1)  # (at_ns, step)
+    running: int = 0
+    waiting: int = 0
+    kv_blocks_used: int = 0
+    kv_blocks_total: int = 0
+
+
+class GangSteps(msgspec.Struct, kw_only=True):
+    """Which steps of a gang were counted: all below ``floor`` are taken as counted, and those in ``seen``."""
+
+    floor: int = 0
+    seen: set[int] = msgspec.field(default_factory=set)
+
+
+class SourceProgress(msgspec.Struct, kw_only=True):
+    """How far a source's numbering was folded: all up to ``contiguous``, and those in ``ahead``."""
+
+    contiguous: int = 0
+    ahead: set[int] = msgspec.field(default_factory=set)
+
+
+class Counts(msgspec.Struct, kw_only=True):
+    """The meter's whole state. Serializable; equal for equal sets of records."""
+
+    since_ns: int = 0
+    models: dict[str, ModelCounts] = {}
+    shards: dict[str, dict[int, ShardCounts]] = {}
+    gangs: dict[str, GangSteps] = {}
+    sources: dict[str, SourceProgress] = {}
+    dropped: dict[str, tuple[int, int]] = {}
+    events: dict[str, dict[str, dict[str, int]]] = {}  # model, name, reason
+    folded: int = 0
+    duplicates: int = 0
+    gaps: int = 0  # seqs that are lost for good (retention passed them by)
+
+
+def dump(counts: Counts) -> bytes:
+    """The state as bytes."""
+    return msgspec.msgpack.encode(counts)
+
+
+def load(body: bytes) -> Counts:
+    """The state that ``dump`` wrote."""
+    return msgspec.msgpack.decode(body, type=Counts)

@@ -1,0 +1,169 @@
+"""Envelopes to counts. Pure: no clock, no file. Any order, with any duplicates, gives the same counts.
+
+Facts of a token are summed; facts of a step are counted once per (gang, step), since several gateways
+see the same step. A record is counted once per (source, seq).
+"""
+
+from bisect import bisect_left
+
+from calmops.messages.record import Closed, Counted, Dropped, Envelope, FrameRecord, Opened
+from calmops.telemetry.counts import (
+    BATCH_ROWS,
+    DURATION_NS,
+    INTER_TOKEN_NS,
+    STEP_NS,
+    STEPS_REMEMBERED,
+    TTFT_NS,
+    Counts,
+    GangSteps,
+    ModelCounts,
+    ShardCounts,
+    SourceProgress,
+)
+
+
+def fold(counts: Counts, envelope: Envelope) -> Counts:
+    """Count one envelope into ``counts`` (changed in place and returned)."""
+    if not _new(counts, envelope.source, envelope.seq):
+        counts.duplicates += 1
+        return counts
+    counts.folded += 1
+    record = envelope.record
+    if type(record) is FrameRecord:
+        if record.sequences:
+            _fold_tokens(_model(counts, record.model), record)
+        _fold_step(counts, record)
+    elif type(record) is Closed:
+        _fold_closed(_model(counts, record.model), record)
+    elif type(record) is Opened:
+        model = _model(counts, record.model)
+        model.accepted += 1
+        model.tokens["prompt"] += record.prompt_tokens
+    elif type(record) is Dropped:
+        records, tokens = counts.dropped.get(record.reason, (0, 0))
+        counts.dropped[record.reason] = (records + record.records, tokens + record.tokens)
+    elif type(record) is Counted:
+        reasons = counts.events.setdefault(record.model, {}).setdefault(record.name, {})
+        reasons[record.reason] = reasons.get(record.reason, 0) + record.value
+    return counts
+
+
+def missing(counts: Counts) -> int:
+    """Seqs not yet seen below a source's highest one: late, or lost."""
+    return sum(max(p.ahead) - p.contiguous - len(p.ahead) for p in counts.sources.values() if p.ahead)
+
+
+def skip_to(counts: Counts, source: str, seq: int) -> None:
+    """Take everything of ``source`` up to ``seq`` as lost for good: retention has passed it by."""
+    progress = counts.sources.setdefault(source, SourceProgress())
+    if seq <= progress.contiguous:
+        return
+    present = {s for s in progress.ahead if s <= seq}
+    counts.gaps += seq - progress.contiguous - len(present)
+    progress.ahead -= present
+    progress.contiguous = seq
+    _close_up(progress)
+
+
+def _new(counts: Counts, source: str, seq: int) -> bool:
+    progress = counts.sources.get(source)
+    if progress is None:
+        progress = counts.sources[source] = SourceProgress()
+    if seq == progress.contiguous + 1:
+        progress.contiguous = seq
+        if progress.ahead:
+            _close_up(progress)
+        return True
+    if seq <= progress.contiguous or seq in progress.ahead:
+        return False
+    progress.ahead.add(seq)
+    return True
+
+
+def _close_up(progress: SourceProgress) -> None:
+    while progress.contiguous + 1 in progress.ahead:
+        progress.contiguous += 1
+        progress.ahead.remove(progress.contiguous)
+
+
+def _model(counts: Counts, name: str) -> ModelCounts:
+    model = counts.models.get(name)
+    if model is None:
+        model = counts.models[name] = ModelCounts()
+    return model
+
+
+def _fold_tokens(model: ModelCounts, record: FrameRecord) -> None:
+    """The hot loop: one turn a sequence. Bucket look-ups are shared by equal gaps of neighbours."""
+    generated = recomputed = cached = 0
+    engine, gateway = model.gap_engine.buckets, model.gap_gateway.buckets
+    engine_ns = gateway_ns = 0
+    last_engine = last_gateway = -1
+    engine_bucket = gateway_bucket = 0
+    for share in record.sequences:
+        tokens = share.tokens
+        generated += tokens
+        recomputed += share.recomputed
+        cached += share.cached
+        gap = share.gap_engine_ns
+        if gap is not None:
+            if gap != last_engine:
+                last_engine, engine_bucket = gap, bisect_left(INTER_TOKEN_NS, gap)
+            engine[engine_bucket] += 1
+            engine_ns += gap
+        gap = share.gap_gateway_ns
+        if gap is not None:
+            if gap != last_gateway:
+                last_gateway, gateway_bucket = gap, bisect_left(INTER_TOKEN_NS, gap)
+            gateway[gateway_bucket] += 1
+            gateway_ns += gap
+    model.gap_engine.total += engine_ns
+    model.gap_gateway.total += gateway_ns
+    kinds = model.tokens
+    kinds["generated"] += generated
+    if recomputed:
+        kinds["recomputed"] += recomputed
+    if cached:
+        kinds["cached"] += cached
+
+
+def _fold_step(counts: Counts, record: FrameRecord) -> None:
+    shards = counts.shards.setdefault(record.model, {})
+    shard = shards.get(record.shard)
+    if shard is None:
+        shard = shards[record.shard] = ShardCounts()
+    order = (record.at_ns, record.step)
+    if order > shard.latest:
+        shard.latest = order
+        shard.running, shard.waiting = record.running, record.waiting
+        shard.kv_blocks_used, shard.kv_blocks_total = record.kv_blocks_used, record.kv_blocks_total
+    if record.duration_ns is None or not _new_step(counts, record.gang_id, record.step):
+        return
+    shard.steps += 1
+    shard.preempted += record.preempted
+    shard.duration.add(STEP_NS, record.duration_ns)
+    shard.rows.add(BATCH_ROWS, record.rows)
+
+
+def _new_step(counts: Counts, gang_id: str, step: int) -> bool:
+    gang = counts.gangs.get(gang_id)
+    if gang is None:
+        gang = counts.gangs[gang_id] = GangSteps()
+    if step < gang.floor or step in gang.seen:
+        return False
+    gang.seen.add(step)
+    if len(gang.seen) > 2 * STEPS_REMEMBERED:
+        kept = sorted(gang.seen)[-STEPS_REMEMBERED:]
+        gang.floor, gang.seen = kept[0], set(kept)
+    return True
+
+
+def _fold_closed(model: ModelCounts, record: Closed) -> None:
+    model.outcomes[record.outcome] = model.outcomes.get(record.outcome, 0) + 1
+    model.tokens["delivered"] += record.delivered
+    model.tokens["discarded"] += record.discarded
+    model.duration.add(DURATION_NS, record.duration_ns)
+    if record.ttft_ns is not None:
+        model.ttft.add(TTFT_NS, record.ttft_ns)
+    if record.ledger != "held":
+        model.ledger_unknown += 1
