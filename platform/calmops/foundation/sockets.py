@@ -183,11 +183,11 @@ class LinkWaiter:
 
     def add(self, link: FrameLink) -> None:
         """Wait for this link too."""
-        self._poller.register(link._socket, zmq.POLLIN)  # noqa: SLF001  both live in this file
+        self._poller.register(link._socket, zmq.POLLIN)
 
     def discard(self, link: FrameLink) -> None:
         """Wait for it no longer."""
-        self._poller.unregister(link._socket)  # noqa: SLF001
+        self._poller.unregister(link._socket)
 
     def wake(self) -> None:
         """End the current wait, or the next one. Callable from any thread."""

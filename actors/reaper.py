@@ -1,0 +1,98 @@
+"""One small actor a node that holds the gangs' pids and ends a gang whole. Knows no request and no model.
+
+A stopped process can't kill itself and a rank whose peer died spins in the all-reduce until it is killed,
+so neither can be left to the gang. A pidfd tells of a death at once; the gateways tell of silence.
+"""
+
+import os
+import select
+import signal
+import threading
+import time
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from actors.roster import Member, started_ticks
+
+NAMESPACE = "calmops"
+POLL_MS = 50
+
+
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=4)
+class Reaper:
+    """Kills every rank of a gang as soon as one is gone, or when told."""
+
+    def __init__(self) -> None:
+        self._gangs: dict[str, tuple[Member, ...]] = {}
+        self._pidfds: dict[int, str] = {}
+        self._lock = threading.Lock()
+        self._poll = select.poll()
+        self._killed = 0
+        threading.Thread(target=self._watch, name="reaper", daemon=True).start()
+
+    def hold(self, gang_id: str, members: tuple[Member, ...]) -> None:
+        """Watch these processes as one gang. Calling it again for a gang that is watched changes nothing."""
+        with self._lock:
+            if gang_id in self._gangs:
+                return
+            self._gangs[gang_id] = members
+            for one in members:
+                if started_ticks(one.pid) == one.started_ticks:
+                    pidfd = os.pidfd_open(one.pid)
+                    self._pidfds[pidfd] = gang_id
+                    self._poll.register(pidfd, select.POLLIN)
+
+    def release(self, gang_id: str) -> None:
+        """The gang ends by itself, in order: let it."""
+        with self._lock:
+            self._forget(gang_id)
+
+    def kill(self, gang_id: str) -> int:
+        """SIGKILL every rank that still lives; how many that were. Unknown gangs count 0."""
+        with self._lock:
+            members = self._gangs.get(gang_id, ())
+            self._forget(gang_id)
+        killed = sum(_kill(one) for one in members)
+        self._killed += killed
+        return killed
+
+    def gangs(self) -> dict[str, tuple[Member, ...]]:
+        """Who is watched."""
+        with self._lock:
+            return dict(self._gangs)
+
+    def _forget(self, gang_id: str) -> None:
+        self._gangs.pop(gang_id, None)
+        for pidfd in [fd for fd, gang in self._pidfds.items() if gang == gang_id]:
+            self._poll.unregister(pidfd)
+            del self._pidfds[pidfd]
+            os.close(pidfd)
+
+    def _watch(self) -> None:
+        while True:
+            if not self._pidfds:
+                time.sleep(POLL_MS / 1000)
+                continue
+            for pidfd, _ in self._poll.poll(POLL_MS):
+                gang_id = self._pidfds.get(pidfd)
+                if gang_id is not None:
+                    self.kill(gang_id)
+
+
+def reaper_of(node_id: str) -> "ray.actor.ActorHandle":
+    """The node's reaper, started if it isn't there."""
+    return Reaper.options(  # type: ignore[attr-defined,no-any-return]
+        name=f"reaper-{node_id}", namespace=NAMESPACE, lifetime="detached", get_if_exists=True,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
+    ).remote()  # fmt: skip
+
+
+def _kill(one: Member) -> bool:
+    if started_ticks(one.pid) != one.started_ticks:
+        return False
+    try:
+        os.kill(one.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,61 @@
+"""What the cluster knows of itself: gateways, gangs and the meter, as the health actor keeps them."""
+
+from msgspec import Struct
+
+from calmops.foundation.sockets import Channel
+
+
+class Member(Struct, frozen=True, kw_only=True):
+    """One rank's process. ``started_ticks`` tells a reused pid from the process that was meant."""
+
+    rank: int
+    pid: int
+    started_ticks: int
+
+
+class GangEntry(Struct, frozen=True, kw_only=True):
+    """One life of a gang."""
+
+    model: str
+    replica_id: str
+    gang_id: str
+    node_id: str
+    members: tuple[Member, ...]
+    fingerprint: str
+    tp: int
+    shard: int = -1  # given by the health actor
+
+
+class GatewayEntry(Struct, frozen=True, kw_only=True):
+    """A gateway that takes frames, and where its operator API answers on its own."""
+
+    gateway_id: str
+    channel: Channel
+    node_id: str
+
+
+class Roster(Struct, frozen=True, kw_only=True):
+    """One reading of it all."""
+
+    gateways: tuple[GatewayEntry, ...] = ()
+    gangs: tuple[GangEntry, ...] = ()
+    meter_url: str | None = None
+    disabled: tuple[str, ...] = ()  # models that an operator has taken out of service
+    draining: tuple[str, ...] = ()  # replica ids that take nothing new
+
+
+def started_ticks(pid: int) -> int | None:
+    """Start time of a living process, in clock ticks since boot; None if it is gone (a zombie is gone)."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
+            fields = stat.read().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def member(rank: int, pid: int) -> Member:
+    """The entry of a living process."""
+    ticks = started_ticks(pid)
+    assert ticks is not None, f"process {pid} of rank {rank} is not alive"
+    return Member(rank=rank, pid=pid, started_ticks=ticks)
