@@ -1,0 +1,193 @@
+"""Rank 0's engine thread: the loop that steps, and the frames it leaves. The only owner of engine and links.
+
+It runs off the main thread, since an all-reduce releases the GIL but keeps its thread. Other threads only
+append to ``_commands`` and wake it. It never waits for a gateway.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+
+import msgspec
+from msgspec import Struct
+
+from actors.roster import GatewayEntry
+from calmops.engine.runner import Engine, StepResult
+from calmops.foundation.errors import CalmopsError
+from calmops.foundation.sockets import FrameLink, LinkWaiter
+from calmops.messages.frame import Cancel, Delta, Frame, FromGateway, Hello, StepFacts
+from calmops.messages.placement import Placement, Summary
+
+GATEWAY_SILENT_NS = 2_000_000_000  # a gateway silent this long loses its sequences
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(FromGateway).decode
+
+
+class Identity(Struct, frozen=True, kw_only=True):
+    """What every frame of this gang says of itself."""
+
+    replica_id: str
+    gang_id: str
+    model: str
+    fingerprint: str
+
+
+class _Link:
+    def __init__(self, link: FrameLink, now_ns: int) -> None:
+        self.link = link
+        self.link_seq = 0
+        self.heard_ns = now_ns
+        self.sent_ns = now_ns
+
+
+class EngineThread(threading.Thread):
+    """Steps while there is work, sleeps in the kernel while there is none."""
+
+    def __init__(self, engine: Engine, identity: Identity, stall_s: float, on_fatal: Callable[[str], None]) -> None:
+        super().__init__(name="engine", daemon=True)
+        self._engine = engine
+        self._identity = identity
+        self._beat_ns = int(stall_s * 1e9 / 5)
+        self._on_fatal = on_fatal
+        self._waiter = LinkWaiter()
+        self._commands: deque[Callable[[], None]] = deque()
+        self._links: dict[str, _Link] = {}
+        self._futures: dict[tuple[str, int], tuple[Future[Summary], str]] = {}
+        self._stopping = False
+        self._step = 0
+        self._last_facts: StepFacts | None = None
+        self.shard = -1
+
+    def submit(self, placement: Placement) -> Future[Summary]:
+        """Begin or go on with a request; the future ends with the attempt. Callable from any thread."""
+        future: Future[Summary] = Future()
+        self._call(lambda: self._submit(placement, future))
+        return future
+
+    def cancel(self, request_id: str, attempt: int, reason: str) -> None:
+        """Free an attempt's sequences, and older ones', by the next step."""
+        self._call(lambda: self._engine.cancel(request_id, attempt, reason))
+
+    def connect(self, gateways: tuple[GatewayEntry, ...]) -> None:
+        """Link to gateways that aren't linked yet, and drop links to those no longer listed."""
+        self._call(lambda: self._connect(gateways))
+
+    def stop(self) -> None:
+        """End the loop after the current step."""
+        self._call(self._end)
+
+    def last_step(self) -> tuple[int, StepFacts | None]:
+        """The gang's forward passes so far, and the latest one's facts."""
+        return self._step, self._last_facts
+
+    def run(self) -> None:
+        try:
+            while not self._stopping:
+                self._turn()
+        except Exception as error:
+            self._goodbye()
+            self._on_fatal(f"{type(error).__name__}: {error}")
+            raise
+
+    def _call(self, command: Callable[[], None]) -> None:
+        self._commands.append(command)
+        self._waiter.wake()
+
+    def _turn(self) -> None:
+        while self._commands:
+            self._commands.popleft()()
+        self._listen()
+        result = self._engine.step()
+        if result is not None:
+            self._send_step(result)
+            self._settle(result.summaries)
+        self._beat()
+        if result is None and not self._commands:
+            self._waiter.wait(max(1, self._beat_ns // 1_000_000))
+
+    def _submit(self, placement: Placement, future: Future[Summary]) -> None:
+        if placement.gateway_id not in self._links:
+            future.set_exception(CalmopsError(f"no link to gateway {placement.gateway_id}"))
+            return
+        self._futures[placement.request_id, placement.attempt] = (future, placement.gateway_id)
+        try:
+            self._engine.submit(placement)
+        except CalmopsError as error:
+            del self._futures[placement.request_id, placement.attempt]
+            future.set_exception(error)
+
+    def _connect(self, gateways: tuple[GatewayEntry, ...]) -> None:
+        wanted = {entry.gateway_id: entry for entry in gateways}
+        for gateway_id in [known for known in self._links if known not in wanted]:
+            self._drop(gateway_id)
+        for gateway_id, entry in wanted.items():
+            if gateway_id not in self._links:
+                link = FrameLink(entry.channel)
+                self._waiter.add(link)
+                self._links[gateway_id] = _Link(link, time.monotonic_ns())
+                hello = Hello(replica_id=self._identity.replica_id, gang_id=self._identity.gang_id, model=self._identity.model)
+                link.send(_encode(hello))
+
+    def _drop(self, gateway_id: str) -> None:
+        gone = self._links.pop(gateway_id)
+        self._waiter.discard(gone.link)
+        gone.link.close()
+        self._cancel_all(gateway_id, "gateway_slow")
+
+    def _cancel_all(self, gateway_id: str, reason: str) -> None:
+        for (request_id, attempt), (_, owner) in list(self._futures.items()):
+            if owner == gateway_id:
+                self._engine.cancel(request_id, attempt, reason)
+
+    def _listen(self) -> None:
+        now_ns = time.monotonic_ns()
+        for gateway_id, link in self._links.items():
+            for body in link.link.receive():
+                link.heard_ns = now_ns
+                message = _decode(body)
+                if isinstance(message, Cancel):
+                    self._engine.cancel(message.request_id, message.attempt, message.reason)
+            if now_ns - link.heard_ns > GATEWAY_SILENT_NS:
+                link.heard_ns = now_ns
+                self._cancel_all(gateway_id, "cancelled")
+
+    def _send_step(self, result: StepResult) -> None:
+        self._step, self._last_facts = result.step, result.facts
+        for gateway_id, deltas in result.deltas.items():
+            if gateway_id in self._links:
+                self._send(gateway_id, result.facts, deltas)
+
+    def _settle(self, summaries: tuple[Summary, ...]) -> None:
+        for summary in summaries:
+            future, _ = self._futures.pop((summary.request_id, summary.attempt), (None, ""))
+            if future is not None:
+                future.set_result(summary)
+
+    def _beat(self) -> None:
+        due_ns = time.monotonic_ns() - self._beat_ns
+        for gateway_id, link in self._links.items():
+            if link.sent_ns <= due_ns:
+                self._send(gateway_id, self._last_facts, ())
+
+    def _send(self, gateway_id: str, facts: StepFacts | None, deltas: tuple[Delta, ...], last: bool = False) -> None:
+        link = self._links[gateway_id]
+        link.link_seq += 1
+        link.sent_ns = time.monotonic_ns()
+        me = self._identity
+        frame = Frame(
+            replica_id=me.replica_id, gang_id=me.gang_id, shard=self.shard, model=me.model, fingerprint=me.fingerprint,
+            step=self._step, link_seq=link.link_seq, engine_ns=time.time_ns(),
+            facts=facts if deltas else None, deltas=deltas, last=last,
+        )  # fmt: skip
+        if not link.link.send(_encode(frame)):
+            self._cancel_all(gateway_id, "gateway_slow")  # the gap in link_seq tells the gateway
+
+    def _goodbye(self) -> None:
+        for gateway_id in self._links:
+            self._send(gateway_id, None, (), last=True)
+
+    def _end(self) -> None:
+        self._goodbye()
+        self._stopping = True
