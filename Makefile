@@ -1,0 +1,63 @@
+# calmops: `make up` serves the shipped model here; `make test` shows that what we claim holds.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV ?= $(HOME)/.cache/calmops/venv
+BIN := $(VENV)/bin
+DIGEST := $(shell cat constraints.txt pyproject.toml | sha256sum | cut -c1-32)
+STAMP := $(VENV)/.calmops-$(DIGEST)
+LINK := $(VENV)/.calmops-link
+HERE := $(CURDIR) $(patsubst %/__init__.py,%,$(wildcard */__init__.py)) $(firstword $(DIGEST))
+TESTS := tests/core tests/test_tidy.py tests/engine tests/actors tests/integration
+PYTHON_CODE := platform/calmops actors tests
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help up down test check prove prove-long bench gen install parts
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# The stamp lies inside the environment and bears the digest of what was asked for: a fresh clone finds it and is quick.
+$(STAMP):
+	@.ci/parts
+	@test -x $(BIN)/python || { echo "creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	$(BIN)/python -m pip install --quiet -c constraints.txt setuptools wheel
+	$(BIN)/python -m pip install -c constraints.txt -e ".[dev]"
+	@rm -f $(VENV)/.calmops-*
+	@touch $@
+
+install: $(STAMP) ## a virtual environment in VENV, every version pinned, tied to this checkout
+	@test "$$(cat $(LINK) 2>/dev/null)" = "$(HERE)" || { \
+	  $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e . && echo "$(HERE)" > $(LINK); }
+
+up: install ## serve the shipped model on this machine (http://127.0.0.1:8000)
+	$(BIN)/calmops up
+
+down: install ## stop what `make up` started
+	$(BIN)/calmops down
+
+check: install ## ruff and mypy
+	$(BIN)/ruff check $(PYTHON_CODE)
+	$(BIN)/mypy
+
+test: check parts ## check, every test, and the proofs' short forms
+	$(BIN)/python -m pytest $(TESTS)
+	$(MAKE) prove
+
+parts: install ## what tests need beyond Python: compiler, Java, a real Kafka broker, DeepSpeed's compiled part
+	@.ci/parts
+	$(BIN)/calmops setup
+	$(BIN)/calmops setup kafka
+
+prove: install ## the proofs' short forms (25 minutes at most)
+	$(BIN)/python tests/proofs/run.py --short
+
+prove-long: install ## the proofs' long forms; appends to tests/proofs/LOG.md; can be resumed
+	$(BIN)/python tests/proofs/run.py --long
+
+bench: install ## speed beside other engines; appends to tests/bench/LOG.md
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[bench]"
+	$(BIN)/python tests/bench/run.py
+
+gen: install ## write what is generated: platform/deploy/calmops.schema.json
+	$(BIN)/calmops config schema > platform/deploy/calmops.schema.json
