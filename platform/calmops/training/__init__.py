@@ -1,0 +1,1 @@
+"""Text to release: corpus, tokenizer, training with DeepSpeed, evaluation, model card."""

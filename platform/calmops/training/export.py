@@ -1,0 +1,30 @@
+"""Weights to a release folder: bf16 safetensors, configurations, tokenizer files, digests.
+
+The last station before serving. Knows file formats; nothing of training.
+"""
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from transformers import GenerationConfig, PreTrainedModel
+
+from calmops.foundation.release import write_release
+from calmops.training.tokenizer import save_tokenizer
+
+ALIBI_CONTEXT = 1024  # tokens; stated for models without a table of positions
+
+
+def export_release(model: PreTrainedModel, tokenizer: Tokenizer, folder: Path, *, dtype: torch.dtype) -> None:
+    """Write ``model`` (left as it is) and ``tokenizer`` into ``folder`` as a release with its digests."""
+    folder.mkdir(parents=True, exist_ok=True)
+    before = model.dtype
+    context = int(getattr(model.config, "max_position_embeddings", ALIBI_CONTEXT))
+    model.to(dtype)
+    model.config.use_cache = True
+    model.generation_config = GenerationConfig(bos_token_id=0, eos_token_id=1, pad_token_id=1)
+    model.save_pretrained(folder, safe_serialization=True)
+    model.config.use_cache = False
+    model.to(before)
+    save_tokenizer(tokenizer, folder, context=context)
+    write_release(folder)
