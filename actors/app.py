@@ -1,0 +1,175 @@
+"""The one wiring place: calmops.yaml to Serve applications.
+
+``actors.app:telemetry``, ``actors.app:model`` and ``actors.app:gateway`` are the builders that ``serve build``,
+``serve deploy`` and ``calmops up`` call. Their arguments are calmops.yaml's own keys; without any the shipped
+model is served. Each model variant, the gateway and the meter are applications of their own, so that a rollout
+of a model never restarts the other two.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import calmops
+from ray import serve
+from ray.serve.config import RequestRouterConfig
+
+from actors.gateway import Gateway
+from actors.ingress import haproxy_environment, serve_environment
+from actors.meter import Meter
+from actors.replica import Replica
+from actors.router import LeastTokensRouter
+from calmops.engine.settings import EngineSettings
+from calmops.foundation import config as configuration
+from calmops.foundation.config import Config, ModelConfig
+from calmops.foundation.errors import ConfigError
+from calmops.telemetry.settings import KafkaSettings, TelemetrySettings
+
+GATEWAY_APP = "gateway"
+TELEMETRY_APP = "telemetry"
+REPLICA = "Replica"
+
+
+def model_app(name: str) -> str:
+    """The application that serves a model."""
+    return f"model-{name}"
+
+
+class Model:
+    """The stub that makes a model an application. It has no route: the gateway takes ``Replica``'s handle by name."""
+
+    def __init__(self, replica: serve.handle.DeploymentHandle) -> None:
+        self._replica = replica
+
+    def __call__(self) -> str:
+        return "models are served through the gateway"
+
+
+def telemetry(args: Mapping[str, Any]) -> serve.Application:
+    """The meter's application."""
+    config = configuration.from_json(dict(args))
+    deployment = serve.deployment(Meter).options(
+        name="Meter", num_replicas=1, ray_actor_options=_actor(pin_to_head=True), max_ongoing_requests=100
+    )
+    return deployment.bind(telemetry_settings(config))
+
+
+def model(args: Mapping[str, Any]) -> serve.Application:
+    """One model's application. ``args["model"]`` names it; it may be left out where only one is configured."""
+    given = dict(args)
+    name = given.pop("model", None)
+    config = configuration.from_json(given)
+    chosen = _chosen(config, name)
+    bundle = _bundle(chosen)
+    others = {key: amount for key, amount in bundle.items() if key not in ("CPU", "GPU")}
+    replica = serve.deployment(Replica).options(
+        name=REPLICA,
+        num_replicas=chosen.replicas,
+        max_ongoing_requests=2 * (config.limits.max_waiting + chosen.max_sequences),
+        graceful_shutdown_timeout_s=config.limits.timeout_s,
+        graceful_shutdown_wait_loop_s=0.5,
+        health_check_period_s=1.0,
+        health_check_timeout_s=5.0,
+        placement_group_bundles=[bundle] * chosen.tp,
+        placement_group_strategy="STRICT_PACK",
+        ray_actor_options={
+            **_actor(), "num_cpus": bundle.get("CPU", 0), "num_gpus": bundle.get("GPU", 0), "resources": others
+        },
+        request_router_config=RequestRouterConfig(request_router_class=LeastTokensRouter),
+    )  # fmt: skip
+    options = {"stall_s": config.failover.stall_s, "load_s": config.failover.load_s}
+    bound = replica.bind(chosen.name, engine_settings(chosen), options, bundle)
+    stub = serve.deployment(Model).options(name="Model", num_replicas=1, ray_actor_options=_actor())
+    return stub.bind(bound)
+
+
+def gateway(args: Mapping[str, Any]) -> serve.Application:
+    """The gateway's application, the only one with a route."""
+    config = configuration.from_json(dict(args))
+    deployment = serve.deployment(Gateway).options(
+        name="Gateway",
+        num_replicas=1,
+        max_ongoing_requests=10_000,  # the gateway's own admission refuses long before, with a 429 that says why
+        graceful_shutdown_timeout_s=config.limits.timeout_s,
+        health_check_period_s=1.0,
+        ray_actor_options=_actor(),
+    )
+    folders = {one.name: str(release_folder(one)) for one in config.models}
+    return deployment.bind(configuration.to_json(config), folders, telemetry_settings(config))
+
+
+def release_folder(chosen: ModelConfig) -> Path:
+    """Where a model's release lies: its path, else the one that ships under its name."""
+    if chosen.path is not None:
+        folder = Path(chosen.path).expanduser().resolve()
+    else:
+        folder = Path(calmops.__file__).parent / "models" / chosen.name
+    if not (folder / "config.json").is_file():
+        raise ConfigError(
+            f"model {chosen.name!r}: no release in {folder} (config.json is missing). "
+            "Set its path in calmops.yaml to a checkpoint folder, or make one with `calmops train`."
+        )
+    return folder
+
+
+def engine_settings(chosen: ModelConfig) -> EngineSettings:
+    """What a gang must be told."""
+    return EngineSettings(
+        folder=release_folder(chosen), tp=chosen.tp, dtype=chosen.dtype, exact=chosen.exact, device=_device(chosen),
+        kv_blocks=chosen.kv_blocks, max_sequences=chosen.max_sequences,
+        max_rows_per_step=chosen.max_rows_per_step, threads=chosen.threads_per_rank,
+    )  # fmt: skip
+
+
+def telemetry_settings(config: Config) -> TelemetrySettings:
+    """What gateway and meter must be told of the log."""
+    kafka = config.kafka
+    settings = None
+    if kafka is not None:
+        settings = KafkaSettings(
+            bootstrap_servers=kafka.bootstrap_servers, topic=kafka.topic, security_protocol=kafka.security_protocol,
+            sasl_mechanism=kafka.sasl_mechanism, sasl_username=kafka.sasl_username,
+            sasl_password=configuration.secret(kafka.sasl_password_file),
+        )  # fmt: skip
+    return TelemetrySettings(
+        max_bytes=config.retention.spool_bytes, retention_bytes=config.retention.spool_bytes // 4,
+        retention_s=config.retention.spool_age_s, kafka=settings,
+    )  # fmt: skip
+
+
+def _chosen(config: Config, name: str | None) -> ModelConfig:
+    names = [one.name for one in config.models]
+    if name is None and len(names) == 1:
+        return config.models[0]
+    if name not in names:
+        raise ConfigError(f"model: {name!r} isn't one of the models configured: {', '.join(names)}")
+    return config.models[names.index(name)]
+
+
+def _device(chosen: ModelConfig) -> str:
+    if chosen.device == "auto":
+        return "cpu" if chosen.simulated_gpu or not _gpus() else "cuda"
+    return chosen.device
+
+
+def _gpus() -> bool:
+    import ray
+
+    return ray.is_initialized() and ray.cluster_resources().get("GPU", 0) > 0
+
+
+def _bundle(chosen: ModelConfig) -> dict[str, float]:
+    bundle: dict[str, float] = {"CPU": chosen.threads_per_rank}
+    if _device(chosen) == "cuda":
+        bundle["GPU"] = 1
+    if chosen.simulated_gpu:
+        bundle["simulated_gpu"] = 1
+    return bundle
+
+
+def _actor(*, pin_to_head: bool = False) -> dict[str, Any]:
+    environment = {**serve_environment(), **(haproxy_environment() or {})}
+    options: dict[str, Any] = {"num_cpus": 0, "runtime_env": {"env_vars": environment}}
+    if pin_to_head:
+        options["resources"] = {"node:__internal_head__": 0.001}
+    return options
