@@ -1,0 +1,1 @@
+"""Engine: steps to tokens. Checkpoint, tensor parallelism, KV cache, sampler, detokenizer, runner. Knows no Ray."""
