@@ -1,0 +1,134 @@
+"""Carries one request from acceptance to its end: place, wait, and place again when a replica is lost."""
+
+import asyncio
+import secrets
+import time
+
+import ray
+from ray.serve.handle import DeploymentHandle
+from ray.serve.exceptions import BackPressureError, RayServeException
+
+from actors.live import LiveRequest
+from actors.router import BOOK
+from actors.switchboard import Switchboard
+from calmops.foundation.errors import CalmopsError, DeadlineError, UnavailableError
+from calmops.messages.placement import Placement, Summary
+from calmops.streams.migration import Migration, Verdict
+
+FRAMES_LAG_S = 1.0  # how long a finished call's last frames may take
+ROUTE_POLL_S = 0.05
+
+
+class Driver:
+    """Drives the live requests of one gateway."""
+
+    def __init__(self, switchboard: Switchboard, *, max_attempts: int, no_replica_s: float) -> None:
+        self._switchboard = switchboard
+        self._max_attempts = max_attempts
+        self._no_replica_s = no_replica_s
+        self.migrations = 0
+
+    async def drive(self, live: LiveRequest, handle: DeploymentHandle) -> None:
+        """Until the request has ended, whatever happens; never raises but for cancellation."""
+        deadline_ns = live.journal.accepted_ns + int(live.intake.request.timeout_s * 1e9)
+        migration = Migration(max_attempts=self._max_attempts)
+        try:
+            async with asyncio.timeout_at(asyncio.get_running_loop().time() + _left_s(deadline_ns)):
+                await self._attempts(live, handle, migration, deadline_ns)
+        except TimeoutError:
+            live.end(
+                DeadlineError(
+                    f"the request's deadline of {live.intake.request.timeout_s:g} s passed after "
+                    f"{live.journal.journaled} tokens; raise `timeout`, or ask for fewer tokens"
+                )
+            )
+        except CalmopsError as error:
+            live.end(error)
+        finally:
+            self._switchboard.cancel(live.request_id, live.journal.attempt, "timeout" if live.error else "done")
+
+    async def _attempts(
+        self, live: LiveRequest, handle: DeploymentHandle, migration: Migration, deadline_ns: int
+    ) -> None:
+        while not live.journal.finished:
+            live.lost.clear()
+            lost = tuple(sorted({*migration.lost, *self._switchboard.links.lost_replicas()}))
+            placement = live.journal.place(secrets.randbits(63), _wall(deadline_ns), lost)
+            why = await self._attempt(live, handle, placement)
+            if why is None:
+                break
+            replica_id = BOOK.replica_of(live.request_id, placement.attempt)
+            self._switchboard.cancel(live.request_id, placement.attempt, "fenced")
+            BOOK.ended(live.request_id, placement.attempt)
+            verdict = migration.failed(replica_id, why)
+            if verdict is Verdict.GIVE_UP:
+                raise UnavailableError(
+                    f"gave the request up after {placement.attempt} attempts (limit {self._max_attempts}); last: {why}"
+                )
+            self.migrations += 1
+        live.end()
+
+    async def _attempt(self, live: LiveRequest, handle: DeploymentHandle, placement: Placement) -> str | None:
+        """One placement; None when every choice ended, else why the attempt failed."""
+        response = handle.generate.remote(placement)
+        call = asyncio.ensure_future(_settled(response))
+        lost = asyncio.ensure_future(live.lost.wait())
+        routed = asyncio.ensure_future(self._routed(placement))
+        try:
+            waiting = {call, lost, routed}
+            while True:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                if lost in done:
+                    return live.why_lost
+                if call in done:
+                    return await self._after_call(live, call.result())
+                if not routed.result():
+                    raise UnavailableError(
+                        f"no healthy replica of {placement.model!r} took the request within {self._no_replica_s:g} s"
+                    )
+        finally:
+            for task in (call, lost, routed):
+                task.cancel()
+            if not call.done() or call.cancelled():
+                response.cancel()
+            if live.journal.finished:
+                BOOK.ended(live.request_id, placement.attempt)
+
+    async def _after_call(self, live: LiveRequest, result: Summary | str) -> str | None:
+        """The call is over; its last frames may still be on their way."""
+        if isinstance(result, str):
+            return result
+        waited_s = 0.0
+        while not live.journal.finished:
+            if live.lost.is_set() or waited_s > FRAMES_LAG_S:
+                return result.error or live.why_lost or f"frames are missing {waited_s:g} s after the call's end"
+            if result.error is not None:
+                return result.error
+            await asyncio.sleep(0.01)
+            waited_s += 0.01
+        return None
+
+    async def _routed(self, placement: Placement) -> bool:
+        """True as soon as a replica has the attempt; False if none took it in time."""
+        until_s = time.monotonic() + self._no_replica_s
+        while time.monotonic() < until_s:
+            if BOOK.replica_of(placement.request_id, placement.attempt) is not None:
+                return True
+            await asyncio.sleep(ROUTE_POLL_S)
+        return False
+
+
+async def _settled(response: "object") -> Summary | str:
+    """The call's summary, or why there is none. Serve's errors become a reason to migrate."""
+    try:
+        return await response  # type: ignore[misc,no-any-return]
+    except (ray.exceptions.RayError, RayServeException, BackPressureError, CalmopsError) as error:
+        return f"the call failed: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
+
+
+def _left_s(deadline_ns: int) -> float:
+    return (deadline_ns - time.monotonic_ns()) / 1e9
+
+
+def _wall(deadline_ns: int) -> int:
+    return time.time_ns() + deadline_ns - time.monotonic_ns()

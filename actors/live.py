@@ -1,0 +1,67 @@
+"""A live request in its gateway: what was journaled and waits to be written, and how it ended. Owned by one loop."""
+
+import asyncio
+from collections import deque
+
+from calmops.foundation.errors import CalmopsError
+from calmops.intake.validate import Intake
+from calmops.messages.frame import Delta, Frame
+from calmops.streams.journal import Journal, Taken
+
+
+class LiveRequest:
+    """One accepted call. The switchboard fills ``outbox``, the response empties it, the driver ends it."""
+
+    def __init__(self, intake: Intake, journal: Journal, *, ledger_held: bool) -> None:
+        self.intake = intake
+        self.journal = journal
+        self.ledger_held = ledger_held
+        self.outbox: deque[Taken] = deque()
+        self.wake = asyncio.Event()  # the outbox has something, or the request ended
+        self.lost = asyncio.Event()  # this attempt's replica is lost
+        self.why_lost = ""
+        self.done = False
+        self.error: CalmopsError | None = None
+        self.cancelled_as: str | None = None  # outcome of a request that was ended from outside
+        self.sending_since_ns: int | None = None  # a write that the client hasn't taken yet
+        self.driver: asyncio.Task[None] | None = None
+        self.response: asyncio.Task[object] | None = None
+
+    @property
+    def request_id(self) -> str:
+        """The id that every log line, frame and record bears."""
+        return self.intake.request.request_id
+
+    def take(self, delta: Delta, frame: Frame, now_ns: int) -> Taken | None:
+        """Journal one delta and hand its text over; None if it was fenced off."""
+        taken = self.journal.take(delta, frame.engine_ns, now_ns)
+        if taken is not None:
+            self.outbox.append(taken)
+            self.wake.set()
+        return taken
+
+    def lose(self, why: str) -> None:
+        """Tell the driver that this attempt's replica is lost."""
+        self.why_lost = why
+        self.lost.set()
+
+    def end(self, error: CalmopsError | None = None, *, outcome: str | None = None) -> None:
+        """The request is over; the first call counts."""
+        if self.done:
+            return
+        self.done = True
+        self.error = error
+        self.cancelled_as = outcome
+        self.wake.set()
+
+    def outcome(self) -> str:
+        """One of messages.record.OUTCOMES."""
+        if self.cancelled_as is not None:
+            return self.cancelled_as
+        if self.error is not None:
+            return "timeout" if self.error.status == 408 else "failed"
+        reasons = set(self.journal.finish_reasons())
+        for outcome in ("loop_guard", "length"):
+            if outcome in reasons:
+                return outcome
+        return "completed"

@@ -1,0 +1,127 @@
+"""Frames in, cancels out: the gateway's end of every replica's link, and who is silent. Lives on the gateway's loop."""
+
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from actors.live import LiveRequest
+from actors.router import BOOK
+from calmops.foundation.sockets import FrameServer
+from calmops.messages.frame import Cancel, Frame, FromReplica, GatewayAlive
+from calmops.streams.journal import OutOfStep, Taken
+from calmops.streams.links import Links
+from calmops.streams.projection import Projection
+from calmops.telemetry.publisher import Publisher
+
+ALIVE_NS = 500_000_000
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(FromReplica).decode
+
+
+class Switchboard:
+    """Sorts frames to their live requests, journals, projects them to the log, and watches for silence."""
+
+    def __init__(
+        self, gateway_id: str, publisher: Publisher, links: Links, on_lost: Callable[[str, str], None], host: str | None
+    ) -> None:
+        self._gateway_id = gateway_id
+        self._publisher = publisher
+        self.links = links
+        self._on_lost = on_lost
+        self._server = FrameServer(self._on_message, host=host)
+        self.channel = self._server.channel
+        self._projection = Projection()
+        self._live: dict[str, LiveRequest] = {}
+        self._addresses: dict[str, bytes] = {}  # gang id -> link
+        self._alive_ns = 0
+        self.fenced = 0
+        self.last_token_ns: dict[str, int] = {}  # model -> monotonic
+
+    def start(self) -> None:
+        """Begin to receive on the running loop."""
+        self._server.start()
+
+    def close(self) -> None:
+        """Stop receiving."""
+        self._server.close()
+
+    def add(self, live: LiveRequest) -> None:
+        """Frames of this request go to it."""
+        self._live[live.request_id] = live
+
+    def remove(self, live: LiveRequest) -> None:
+        """Frames of this request are fenced off from now on."""
+        self._live.pop(live.request_id, None)
+
+    def live(self) -> list[LiveRequest]:
+        """All live requests of this gateway."""
+        return list(self._live.values())
+
+    def find(self, request_id: str) -> LiveRequest | None:
+        """A live request by its id."""
+        return self._live.get(request_id)
+
+    def cancel(self, request_id: str, attempt: int, reason: str) -> None:
+        """Free an attempt's sequences on the replica that has them, if one does."""
+        replica_id = BOOK.replica_of(request_id, attempt)
+        message = _encode(Cancel(request_id=request_id, attempt=attempt, reason=reason))
+        for gang in self.links.gangs():
+            if gang.replica_id == replica_id and gang.gang_id in self._addresses:
+                self._server.send(self._addresses[gang.gang_id], message)
+
+    def tick(self) -> None:
+        """Each stall_s / 5: tell replicas that we live, find those that don't."""
+        now_ns = time.monotonic_ns()
+        if now_ns - self._alive_ns >= ALIVE_NS:
+            self._alive_ns = now_ns
+            message = _encode(GatewayAlive(gateway_id=self._gateway_id))
+            for link in list(self._addresses.values()):
+                self._server.send(link, message)
+        for gang_id in self.links.silent(now_ns):
+            self.lose(gang_id, "silent")
+
+    def lose(self, gang_id: str, why: str) -> None:
+        """This gang is lost: its live requests migrate, the health actor ends it."""
+        replica_id = next((gang.replica_id for gang in self.links.gangs() if gang.gang_id == gang_id), None)
+        self.links.lost(gang_id)
+        self._addresses.pop(gang_id, None)
+        self._on_lost(gang_id, why)
+        for live in self._live.values():
+            if replica_id is not None and BOOK.replica_of(live.request_id, live.journal.attempt) == replica_id:
+                live.lose(f"replica {replica_id} was lost: {why}")
+
+    def _on_message(self, link: bytes, body: bytes) -> None:
+        message = _decode(body)
+        if not isinstance(message, Frame):
+            self._addresses[message.gang_id] = link
+            return
+        now_ns = time.monotonic_ns()
+        heard = self.links.heard(message, now_ns)
+        self._addresses[message.gang_id] = link
+        takings = self._deal(message, now_ns)
+        record = self._projection.project(message, takings, now_ns)
+        if record is not None:
+            self._publisher.publish(record)
+        if heard.gap or heard.ended:
+            self.lose(message.gang_id, "its frames left a gap" if heard.gap else "it ended")
+
+    def _deal(self, frame: Frame, now_ns: int) -> list[tuple[str, int, Taken]]:
+        takings = []
+        for delta in frame.deltas:
+            live = self._live.get(delta.request_id)
+            if live is None:
+                self.fenced += 1
+                continue
+            try:
+                taken = live.take(delta, frame, now_ns)
+            except OutOfStep as error:
+                live.lose(str(error))
+                continue
+            if taken is None:
+                self.fenced += 1
+                continue
+            self.last_token_ns[frame.model] = now_ns
+            if not live.intake.request.probe:
+                takings.append((delta.request_id, delta.attempt, taken))
+        return takings
