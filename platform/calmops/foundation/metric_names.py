@@ -96,6 +96,10 @@ MISSING = Metric(
     name="calmops_missing_records", kind="gauge", labels=(), help="Records below a source's newest, not seen yet: late or lost."
 )
 FOLDED = Metric(name="calmops_records_total", kind="counter", labels=(), help="Telemetry records counted.")
+UNREADABLE = Metric(
+    name="calmops_unreadable_records_total", kind="counter", labels=(),
+    help="Log entries that are no record of the schema that this meter reads: another version, or garbage.",
+)  # fmt: skip
 EVENT = Metric(
     name="calmops_events_total", kind="counter", labels=("model", "name", "reason"), help="Plain counts from gateways."
 )
@@ -105,6 +109,6 @@ COUNTING_SINCE = Metric(
 
 METRICS = (
     TTFT, DURATION, INTER_TOKEN, STEP_DURATION, BATCH_ROWS, TOKENS, REQUESTS, ACCEPTED, LEDGER_UNKNOWN, STEPS,
-    PREEMPTIONS, RUNNING, WAITING, KV_USED, KV_TOTAL, DROPPED, DROPPED_TOKENS, DUPLICATES, GAPS, MISSING, FOLDED, EVENT,
-    COUNTING_SINCE,
+    PREEMPTIONS, RUNNING, WAITING, KV_USED, KV_TOTAL, DROPPED, DROPPED_TOKENS, DUPLICATES, GAPS, MISSING, FOLDED, UNREADABLE,
+    EVENT, COUNTING_SINCE,
 )  # fmt: skip

@@ -6,7 +6,9 @@ import msgspec
 
 from calmops.foundation import metric_names as names
 
-STEPS_REMEMBERED = 4096  # a gang's latest steps, to tell another gateway's view of a step from a new step
+STEPS_REMEMBERED = 4096  # a gang's latest steps out of order, to tell another gateway's view of a step from a new one
+GANGS_REMEMBERED = 512  # gangs whose steps are remembered; beyond, the longest silent ones are forgotten
+LATE_RECORDS = 10_000  # a source's records above a gap, after which the gap is taken as lost
 
 
 class Histogram(msgspec.Struct, kw_only=True):
@@ -66,10 +68,11 @@ class ShardCounts(msgspec.Struct, kw_only=True):
 
 
 class GangSteps(msgspec.Struct, kw_only=True):
-    """Which steps of a gang were counted: all below ``floor`` are taken as counted, and those in ``seen``."""
+    """Which steps of a gang (from 1) were counted: all up to ``floor`` are taken as counted, and those in ``seen``."""
 
     floor: int = 0
     seen: set[int] = msgspec.field(default_factory=set)
+    latest_ns: int = 0  # of its records
 
 
 class SourceProgress(msgspec.Struct, kw_only=True):
@@ -82,7 +85,7 @@ class SourceProgress(msgspec.Struct, kw_only=True):
 class Counts(msgspec.Struct, kw_only=True):
     """The meter's whole state. Serializable; equal for equal sets of records."""
 
-    since_ns: int = 0
+    since_ns: int = 0  # the earliest record's time
     models: dict[str, ModelCounts] = {}
     shards: dict[str, dict[int, ShardCounts]] = {}
     gangs: dict[str, GangSteps] = {}
@@ -91,6 +94,7 @@ class Counts(msgspec.Struct, kw_only=True):
     events: dict[str, dict[str, dict[str, int]]] = {}  # model, name, reason
     folded: int = 0
     duplicates: int = 0
+    unreadable: int = 0  # bodies that weren't a record of this release's schema
     gaps: int = 0  # seqs that are lost for good (retention passed them by)
 
 

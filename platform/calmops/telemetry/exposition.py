@@ -60,6 +60,7 @@ class CountsCollector(Collector):
         yield _plain(names.GAPS, [([], counts.gaps)])
         yield _plain(names.MISSING, [([], missing(counts))])
         yield _plain(names.FOLDED, [([], counts.folded)])
+        yield _plain(names.UNREADABLE, [([], counts.unreadable)])
         events: Samples = []
         for model, by_name in sorted(counts.events.items()):
             for name, by_reason in sorted(by_name.items()):

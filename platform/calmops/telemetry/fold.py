@@ -1,7 +1,8 @@
 """Envelopes to counts. Pure: no clock, no file. Any order, with any duplicates, gives the same counts.
 
 Facts of a token are summed; facts of a step are counted once per (gang, step), since several gateways
-see the same step. A record is counted once per (source, seq).
+see the same step. A record is counted once per (source, seq). What is remembered for that is bounded:
+"any order" holds within LATE_RECORDS of a source, STEPS_REMEMBERED of a gang and GANGS_REMEMBERED gangs.
 """
 
 from bisect import bisect_left
@@ -10,7 +11,9 @@ from calmops.messages.record import Closed, Counted, Dropped, Envelope, FrameRec
 from calmops.telemetry.counts import (
     BATCH_ROWS,
     DURATION_NS,
+    GANGS_REMEMBERED,
     INTER_TOKEN_NS,
+    LATE_RECORDS,
     STEP_NS,
     STEPS_REMEMBERED,
     TTFT_NS,
@@ -29,6 +32,8 @@ def fold(counts: Counts, envelope: Envelope) -> Counts:
         return counts
     counts.folded += 1
     record = envelope.record
+    if record.at_ns < counts.since_ns or counts.since_ns == 0:
+        counts.since_ns = record.at_ns
     if type(record) is FrameRecord:
         if record.sequences:
             _fold_tokens(_model(counts, record.model), record)
@@ -77,6 +82,8 @@ def _new(counts: Counts, source: str, seq: int) -> bool:
     if seq <= progress.contiguous or seq in progress.ahead:
         return False
     progress.ahead.add(seq)
+    if len(progress.ahead) > LATE_RECORDS:
+        skip_to(counts, source, min(progress.ahead) - 1)
     return True
 
 
@@ -137,7 +144,7 @@ def _fold_step(counts: Counts, record: FrameRecord) -> None:
         shard.latest = order
         shard.running, shard.waiting = record.running, record.waiting
         shard.kv_blocks_used, shard.kv_blocks_total = record.kv_blocks_used, record.kv_blocks_total
-    if record.duration_ns is None or not _new_step(counts, record.gang_id, record.step):
+    if record.duration_ns is None or not _new_step(counts, record):
         return
     shard.steps += 1
     shard.preempted += record.preempted
@@ -145,16 +152,27 @@ def _fold_step(counts: Counts, record: FrameRecord) -> None:
     shard.rows.add(BATCH_ROWS, record.rows)
 
 
-def _new_step(counts: Counts, gang_id: str, step: int) -> bool:
-    gang = counts.gangs.get(gang_id)
+def _new_step(counts: Counts, record: FrameRecord) -> bool:
+    gang = counts.gangs.get(record.gang_id)
     if gang is None:
-        gang = counts.gangs[gang_id] = GangSteps()
-    if step < gang.floor or step in gang.seen:
+        gang = counts.gangs[record.gang_id] = GangSteps()
+        if len(counts.gangs) > GANGS_REMEMBERED:
+            others = (gang_id for gang_id in counts.gangs if gang_id != record.gang_id)
+            del counts.gangs[min(others, key=lambda gang_id: (counts.gangs[gang_id].latest_ns, gang_id))]
+    gang.latest_ns = max(gang.latest_ns, record.at_ns)
+    step = record.step
+    if step <= gang.floor or step in gang.seen:
         return False
-    gang.seen.add(step)
-    if len(gang.seen) > 2 * STEPS_REMEMBERED:
-        kept = sorted(gang.seen)[-STEPS_REMEMBERED:]
-        gang.floor, gang.seen = kept[0], set(kept)
+    if step == gang.floor + 1:
+        gang.floor = step
+    else:
+        gang.seen.add(step)
+        if len(gang.seen) > 2 * STEPS_REMEMBERED:
+            gang.floor, *kept = sorted(gang.seen)[-STEPS_REMEMBERED:]
+            gang.seen = set(kept)
+    while gang.floor + 1 in gang.seen:
+        gang.floor += 1
+        gang.seen.remove(gang.floor)
     return True
 
 

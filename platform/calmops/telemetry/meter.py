@@ -39,24 +39,36 @@ class SpoolSource:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._spools: dict[str, Spool] = {}
+        self._marked: Positions = {}
 
     def read(self, positions: Positions, limit: int) -> list[tuple[str, int, bytes]]:
-        for path in spool_files(self._folder):
-            if path.stem not in self._spools:
-                self._spools[path.stem] = Spool(path)
+        self._follow(spool_files(self._folder))
         rows: list[tuple[str, int, bytes]] = []
-        for name, spool in self._spools.items():
-            rows += [(name, seq, body) for seq, body in spool.read(positions.get(name, 0), limit)]
+        for name in list(self._spools):
+            spool = self._spools[name]
+            rows += [(name, seq, body) for seq, body in spool.read(positions.get(name, 0), limit - len(rows))]
+            if len(rows) >= limit:
+                self._spools[name] = self._spools.pop(name)  # the next turn begins with the others
+                break
         return rows
 
     def saved(self, positions: Positions) -> None:
         for name, spool in self._spools.items():
-            if name in positions:
+            if positions.get(name, 0) > self._marked.get(name, 0):
                 spool.advance("meter", positions[name])
+                self._marked[name] = positions[name]
 
     def close(self) -> None:
         for spool in self._spools.values():
             spool.close()
+
+    def _follow(self, paths: list[Path]) -> None:
+        """Open spools that came, close those that were deleted."""
+        present = {path.stem: path for path in paths}
+        for name in self._spools.keys() - present.keys():
+            self._spools.pop(name).close()
+        for name in present.keys() - self._spools.keys():
+            self._spools[name] = Spool(present[name])
 
 
 class Meter:
@@ -73,7 +85,6 @@ class Meter:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="meter", daemon=True)
-        self.unreadable_records = 0
         self.read_failures = 0
 
     def start(self) -> None:
@@ -118,12 +129,11 @@ class Meter:
         try:
             envelope = codec.decode(body)
         except codec.RecordError:
-            self.unreadable_records += 1
+            self._counts.unreadable += 1
         else:
-            if self._counts.since_ns == 0:
-                self._counts.since_ns = envelope.record.at_ns
-            if self._settings.kafka is None:
-                skip_to(self._counts, name, position - 1)
+            first_of_source = self.rebuilt and envelope.source not in self._counts.sources
+            if self._settings.kafka is None or first_of_source:
+                skip_to(self._counts, envelope.source, envelope.seq - 1)
             fold(self._counts, envelope)
         self._positions[name] = position
 

@@ -1,6 +1,7 @@
 """All that the gateway knows of telemetry: publish, open, start, close. Never blocks the event loop."""
 
 import asyncio
+from contextlib import suppress
 from typing import Protocol
 
 from calmops.foundation.clock import Clock, SystemClock
@@ -18,7 +19,11 @@ class _Forwarding(Protocol):
 
 
 class Publisher:
-    """One gateway's way into the log. Records of one publisher keep their order."""
+    """One gateway's way into the log. Records of one publisher keep their order.
+
+    ``gateway_id`` names one life of a gateway process, never two: a spool that was drained and deleted leaves its
+    numbers behind in the meter, which would take a second life's records for duplicates.
+    """
 
     def __init__(self, gateway_id: str, settings: TelemetrySettings, clock: Clock | None = None) -> None:
         self._gateway_id = gateway_id
@@ -54,7 +59,7 @@ class Publisher:
                 future.set_result(committed)
 
         def on_commit(committed: bool) -> None:
-            if not loop.is_closed():
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(settle, committed)
 
         self._writer.put(record, on_commit)

@@ -25,6 +25,7 @@ class Ring:
         self._entries: deque[Entry] = deque()
         self._drops: dict[str, tuple[int, int]] = {}
         self._lock = threading.Lock()
+        self.dropped: dict[str, int] = {}  # records by reason, since the start
 
     def put(self, record: Record, on_commit: OnCommit | None = None) -> bool:
         """Take the record, or count it as dropped (``ring_full``) and return False. O(1)."""
@@ -42,6 +43,7 @@ class Ring:
         with self._lock:
             records, before = self._drops.get(reason, (0, 0))
             self._drops[reason] = (records + 1, before + tokens)
+            self.dropped[reason] = self.dropped.get(reason, 0) + 1
 
     def take(self, limit: int) -> list[Entry]:
         """The oldest entries, at most ``limit``, in order."""

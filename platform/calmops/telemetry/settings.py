@@ -34,6 +34,7 @@ class TelemetrySettings(Struct, frozen=True, kw_only=True):
     batch_records: int = 2_000  # most records in one commit
     commit_interval_s: float = 0.02  # how long the writer gathers before a commit
     max_bytes: int = 1 << 30  # of all records in one spool file; above it new ones are dropped
+    reserved_bytes: int = 8 << 20  # of those, room for opening and closing records only
     retention_bytes: int = 256 << 20  # of records that every reader has taken
     retention_s: float = 24 * 3600.0  # of records that every reader has taken
     open_wait_s: float = 0.1  # how long an opening record may take to be committed

@@ -26,11 +26,15 @@ class SpoolLease:
         self._fd: int | None = None
 
     def acquire(self) -> bool:
-        """True if the lease is ours now; False if a living process holds it."""
+        """True if the lease is ours now; False if a living process holds it, or just removed the spool."""
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            mine, named = os.fstat(fd), self._path.stat()
+        except (BlockingIOError, FileNotFoundError):
+            os.close(fd)
+            return False
+        if mine.st_ino != named.st_ino:
             os.close(fd)
             return False
         self._fd = fd
@@ -54,11 +58,19 @@ class Spool:
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.executescript(_TABLES)
         self.last_seq = self.mark("written")
-        self.size_bytes: int = self._db.execute("SELECT coalesce(sum(length(body)), 0) FROM records").fetchone()[0]
+        self._size_bytes: int | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all records kept. For the file's writer, who alone keeps the figure up to date; read once, on first use."""
+        if self._size_bytes is None:
+            query = "SELECT coalesce(sum(length(body)), 0) FROM records"
+            self._size_bytes = int(self._db.execute(query).fetchone()[0])
+        return self._size_bytes
 
     def append(self, records: Sequence[Record], now_ns: int) -> int:
         """Append in order with gapless seq, in one transaction; the last seq. Raises sqlite3.Error, then nothing is kept."""
-        seq, added, rows = self.last_seq, 0, []
+        seq, added, rows, size_bytes = self.last_seq, 0, [], self.size_bytes
         opened: list[tuple[str, int, bytes]] = []
         self._db.execute("BEGIN IMMEDIATE")
         try:
@@ -80,7 +92,7 @@ class Spool:
                 self._db.execute("ROLLBACK")
             raise
         self.last_seq = seq
-        self.size_bytes += added
+        self._size_bytes = size_bytes + added
         return seq
 
     def read(self, after_seq: int, limit: int) -> list[tuple[int, bytes]]:
@@ -98,7 +110,7 @@ class Spool:
         self._set_mark(name, seq)
 
     def orphans(self) -> list[Opened]:
-        """Opening records without a closing one, oldest first."""
+        """Opening records without a closing one, oldest first. Raises RecordError on one of another schema."""
         rows = self._db.execute("SELECT body FROM open_requests ORDER BY seq").fetchall()
         records = [codec.decode(body).record for (body,) in rows]
         return [record for record in records if isinstance(record, Opened)]
@@ -114,8 +126,13 @@ class Spool:
             last, freed, deleted = seq, freed + size, deleted + 1
         if deleted:
             self._db.execute("DELETE FROM records WHERE seq <= ?", (last,))
-            self.size_bytes -= freed
+            self._size_bytes = self.size_bytes - freed
         return deleted
+
+    def spent(self) -> bool:
+        """True if nothing is kept and no request is open: the file may go."""
+        query = "SELECT EXISTS (SELECT 1 FROM records) OR EXISTS (SELECT 1 FROM open_requests)"
+        return not self._db.execute(query).fetchone()[0]
 
     def close(self) -> None:
         """Close the file."""
@@ -125,6 +142,12 @@ class Spool:
         self._db.execute(
             "INSERT INTO marks VALUES (?, ?) ON CONFLICT(name) DO UPDATE SET seq = max(seq, excluded.seq)", (name, seq)
         )
+
+
+def remove_spool(path: Path) -> None:
+    """Delete a spent spool's files. The caller holds its lease, and releases it after."""
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm", path.with_suffix(".lock").name):
+        (path.parent / name).unlink(missing_ok=True)
 
 
 def spool_path(folder: Path, gateway_id: str) -> Path:

@@ -7,11 +7,15 @@ from pathlib import Path
 from calmops.foundation.clock import Clock
 from calmops.foundation.errors import SetupError
 from calmops.messages.record import Closed, Dropped, Opened, Record
+from calmops.telemetry.codec import RecordError
 from calmops.telemetry.ring import Entry, OnCommit, Ring
 from calmops.telemetry.settings import TelemetrySettings
-from calmops.telemetry.spool import Spool, SpoolLease, spool_files, spool_path
+from calmops.telemetry.spool import Spool, SpoolLease, remove_spool, spool_files, spool_path
 
 _PRUNE_EVERY_NS = 5_000_000_000
+_FULL_EVERY_NS = 250_000_000  # how often a full spool looks for something to delete
+_LEASE_TRIES, _LEASE_WAIT_S = 20, 0.05  # an adopter that looks whether we are dead holds the lease for a moment
+_RETRY_S = 0.5
 
 
 def lost(opened: Opened, now_ns: int) -> Closed:
@@ -39,15 +43,24 @@ class SpoolWriter:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="spool-writer", daemon=True)
         self._next_prune_ns = 0
+        self._next_full_ns = 0
         self._dead_since_ns: dict[Path, int] = {}
         self.committed_records = 0
         self.commit_failures = 0
-        self.dropped: dict[str, int] = {}
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Records that didn't reach the spool, by reason."""
+        return dict(self._ring.dropped)
 
     def start(self) -> None:
         """Take the lease and begin. Raises SetupError if a living gateway has the same id on this node."""
         lease = SpoolLease(self._path)
-        if not lease.acquire():
+        for _ in range(_LEASE_TRIES):
+            if lease.acquire():
+                break
+            self._stopping.wait(_LEASE_WAIT_S)
+        else:
             raise SetupError(f"gateway id {self._gateway_id!r} is in use on this node: {self._path} is locked")
         self._leases[self._path] = lease
         self._thread.start()
@@ -55,9 +68,9 @@ class SpoolWriter:
     def put(self, record: Record, on_commit: OnCommit | None = None) -> bool:
         """Take a record without ever waiting; False if it was dropped. ``on_commit(True)`` comes from the writer's thread."""
         taken = self._ring.put(record, on_commit)
-        if not taken and on_commit is not None:
-            on_commit(False)
         if on_commit is not None:
+            if not taken:
+                on_commit(False)
             self._wake.set()
         return taken
 
@@ -66,17 +79,21 @@ class SpoolWriter:
         return list(self._leases)
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """Commit what the ring holds and release the leases."""
+        """Commit what the ring holds and release the leases; a writer stuck in a commit keeps them to the process's end."""
         self._stopping.set()
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
-        for lease in self._leases.values():
-            lease.release()
+        if not self._thread.is_alive():
+            for lease in self._leases.values():
+                lease.release()
 
     def _run(self) -> None:
-        spool = Spool(self._path)
-        self._close_orphans(spool)
+        spool = self._open()
+        while spool is None:
+            if self._stopping.wait(_RETRY_S):
+                return
+            spool = self._open()
         while not self._stopping.is_set():
             self._wake.wait(self._settings.commit_interval_s)
             self._wake.clear()
@@ -84,6 +101,15 @@ class SpoolWriter:
             self._tend(spool)
         self._drain(spool)
         spool.close()
+
+    def _open(self) -> Spool | None:
+        try:
+            spool = Spool(self._path)
+            self._close_orphans(spool)
+        except (sqlite3.Error, OSError):
+            self.commit_failures += 1
+            return None
+        return spool
 
     def _drain(self, spool: Spool) -> None:
         for _ in range(self._settings.ring_records // self._settings.batch_records + 1):
@@ -95,31 +121,50 @@ class SpoolWriter:
 
     def _commit(self, spool: Spool, entries: list[Entry], drops: dict[str, tuple[int, int]]) -> None:
         now_ns = self._clock.wall_ns()
-        if spool.size_bytes > self._settings.max_bytes:
-            self._prune(spool, self._settings.max_bytes // 2)
-        if spool.size_bytes > self._settings.max_bytes:
-            self._refuse("spool_full", entries, drops)
-            return
-        records: list[Record] = [
-            Dropped(gateway_id=self._gateway_id, at_ns=now_ns, reason=reason, records=count, tokens=tokens)
-            for reason, (count, tokens) in drops.items()
-        ]
-        records += [record for record, _ in entries]
         try:
-            spool.append(records, now_ns)
+            entries = self._admit(spool, entries)
+            records: list[Record] = []
+            if spool.size_bytes > self._settings.max_bytes:
+                self._ring.restore_drops(drops)
+            else:
+                records += [
+                    Dropped(gateway_id=self._gateway_id, at_ns=now_ns, reason=reason, records=count, tokens=tokens)
+                    for reason, (count, tokens) in drops.items()
+                ]
+            records += [record for record, _ in entries]
+            if records:
+                spool.append(records, now_ns)
         except sqlite3.Error:
             self.commit_failures += 1
-            self._refuse("spool_unavailable", entries, drops)
+            self._ring.restore_drops(drops)
+            self._refuse("spool_unavailable", entries)
             return
         self.committed_records += len(records)
-        for reason, (count, _) in drops.items():
-            self.dropped[reason] = self.dropped.get(reason, 0) + count
         for _, on_commit in entries:
             if on_commit is not None:
                 on_commit(True)
 
-    def _refuse(self, reason: str, entries: list[Entry], drops: dict[str, tuple[int, int]]) -> None:
-        self._ring.restore_drops(drops)
+    def _admit(self, spool: Spool, entries: list[Entry]) -> list[Entry]:
+        """The entries that there is room for; the others are refused as ``spool_full``."""
+        limit = self._settings.max_bytes - self._settings.reserved_bytes
+        if spool.size_bytes <= limit:
+            return entries
+        now_ns = self._clock.now_ns()
+        if now_ns >= self._next_full_ns:
+            self._next_full_ns = now_ns + _FULL_EVERY_NS
+            self._prune(spool, limit // 2)
+            if spool.size_bytes <= limit:
+                return entries
+        full = spool.size_bytes > self._settings.max_bytes
+        kept: list[Entry] = []
+        refused: list[Entry] = []
+        for entry in entries:
+            reserved = isinstance(entry[0], Opened | Closed) and not full
+            (kept if reserved else refused).append(entry)
+        self._refuse("spool_full", refused)
+        return kept
+
+    def _refuse(self, reason: str, entries: list[Entry]) -> None:
         for record, on_commit in entries:
             self._ring.count_drop(reason, record)
             if on_commit is not None:
@@ -134,9 +179,23 @@ class SpoolWriter:
         try:
             self._prune(spool, self._settings.retention_bytes)
             for path in spool_files(self._folder):
-                self._adopt(path, now_ns)
-        except sqlite3.Error:
+                if path in self._leases:
+                    self._tend_adopted(path)
+                else:
+                    self._adopt(path, now_ns)
+        except (sqlite3.Error, OSError):
             self.commit_failures += 1
+
+    def _tend_adopted(self, path: Path) -> None:
+        if path == self._path:
+            return
+        spool = Spool(path)
+        self._prune(spool, self._settings.retention_bytes // len(self._leases))
+        spent = spool.spent()
+        spool.close()
+        if spent:
+            remove_spool(path)
+            self._leases.pop(path).release()
 
     def _prune(self, spool: Spool, keep_bytes: int) -> None:
         reader = "kafka" if self._settings.kafka is not None else "meter"
@@ -144,8 +203,6 @@ class SpoolWriter:
         spool.prune(reader, before_ns, keep_bytes)
 
     def _adopt(self, path: Path, now_ns: int) -> None:
-        if path in self._leases:
-            return
         lease = SpoolLease(path)
         if not lease.acquire():
             self._dead_since_ns.pop(path, None)
@@ -154,6 +211,7 @@ class SpoolWriter:
         if now_ns - since_ns < self._settings.lease_s * 1e9:
             lease.release()
             return
+        del self._dead_since_ns[path]
         self._leases[path] = lease
         spool = Spool(path)
         self._close_orphans(spool)
@@ -161,6 +219,10 @@ class SpoolWriter:
 
     def _close_orphans(self, spool: Spool) -> None:
         now_ns = self._clock.wall_ns()
-        orphans = [lost(opened, now_ns) for opened in spool.orphans()]
+        try:
+            orphans = [lost(opened, now_ns) for opened in spool.orphans()]
+        except RecordError:
+            self.commit_failures += 1
+            return
         if orphans:
             spool.append(orphans, now_ns)

@@ -1,0 +1,49 @@
+"""Exposition: the exact text, and that every declared metric is there."""
+
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from calmops.foundation.metric_names import METRICS, Metric
+from calmops.messages.record import Counted, Dropped, Record
+from calmops.telemetry.counts import Counts
+from calmops.telemetry.exposition import exposition
+from calmops.telemetry.fold import fold
+from tests.core.telemetry.records import T0_NS, closed, envelopes, frame, opened
+
+GOLDEN = Path(__file__).parent / "exposition.golden.txt"
+
+
+def sample_counts() -> Counts:
+    """A little of everything."""
+    records: list[Record] = [
+        opened("a"), opened("b"), frame(1, gap_ns=None), frame(2), frame(3, sequences=1, gap_ns=120_000_000),
+        closed("a", delivered=3), closed("b", outcome="timeout", delivered=2),
+        Dropped(gateway_id="gw", at_ns=T0_NS, reason="ring_full", records=2, tokens=64),
+        Counted(gateway_id="gw", model="m", at_ns=T0_NS, name="migrations", reason="silence", value=1),
+    ]  # fmt: skip
+    counts = Counts()
+    for envelope in [*envelopes("gw", records), envelopes("gw", records)[0]]:
+        fold(counts, envelope)
+    return counts
+
+
+def test_the_text_equals_the_golden_file() -> None:
+    text = exposition(sample_counts()).decode()
+    assert text == GOLDEN.read_text(), f"exposition changed; write the new text to {GOLDEN} if that is meant"
+
+
+def test_every_declared_metric_is_exposed_even_before_the_first_record() -> None:
+    families = {family.name for family in text_string_to_metric_families(exposition(Counts()).decode())}
+    declared = {metric.name.removesuffix("_total") if metric.kind == "counter" else metric.name for metric in METRICS}
+    assert families == declared
+
+
+@pytest.mark.parametrize("metric", [m for m in METRICS if m.kind == "histogram"], ids=lambda m: m.name)
+def test_histogram_edges_are_those_declared(metric: Metric) -> None:
+    text = exposition(sample_counts()).decode()
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    samples = families[metric.name].samples
+    edges = {float(s.labels["le"]) for s in samples if s.name.endswith("_bucket")}
+    assert edges == {float(edge) for edge in metric.edges} | {float("inf")}
