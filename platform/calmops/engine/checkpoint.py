@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.utils import logging as transformers_logging
 
 from calmops.engine.families import check_family
 from calmops.engine.settings import EngineSettings
@@ -26,6 +27,7 @@ def load_checkpoint(settings: EngineSettings) -> tuple[torch.nn.Module, Release]
     release = verify(settings.folder)
     config = load_config(settings)
     dtype = TORCH_DTYPES[settings.dtype]
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     loader: Any = AutoModelForCausalLM
     model: torch.nn.Module = loader.from_pretrained(
         settings.folder, config=config, dtype=dtype, local_files_only=True, use_safetensors=True,

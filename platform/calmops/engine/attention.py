@@ -1,0 +1,101 @@
+"""Attention over our own cache, called by every layer of a transformers model in place of its own.
+
+One function for both recipes. The query heads that share a KV head are folded into its query rows, so a
+group is n x KV heads plain matrix products. ``exact`` pads query rows to a multiple of 8 (keys come
+padded to 64) and takes the softmax in float32: bits then don't depend on the batch. Knows no model.
+"""
+
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from calmops.engine.cache import KvCache
+from calmops.engine.step_layout import Group, StepLayout
+
+_EXACT_QUERY_ROWS = 8
+
+
+class CachedAttention:
+    """Holds the cache and the current step's layout for the layers."""
+
+    def __init__(self, cache: KvCache, *, exact: bool) -> None:
+        self._cache = cache
+        self._exact = exact
+        self._layout: StepLayout | None = None
+
+    def begin(self, layout: StepLayout) -> None:
+        """Every call until the next ``begin`` belongs to this step."""
+        self._layout = layout
+
+    def __call__(  # noqa: PLR0913 - the signature is transformers'
+        self, module: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: object = None, **options: Any
+    ) -> tuple[torch.Tensor, None]:
+        """q [1, H, T, D], k and v [1, Hkv, T, D] to [1, T, H, Dv]. The mask comes from the layout, never from outside.
+
+        Options used: scaling, sliding_window, softcap.
+        """
+        assert self._layout is not None, "attention outside a step"
+        rows_k, rows_v = k[0].transpose(0, 1), v[0].transpose(0, 1)
+        keys, values = self._cache.store(int(module.layer_idx), self._layout.write_slots, rows_k, rows_v)
+        scaling = options.get("scaling")
+        scaling = float(q.shape[-1] ** -0.5 if scaling is None else scaling)
+        out = torch.zeros((q.shape[2], q.shape[1], v.shape[-1]), dtype=q.dtype, device=q.device)
+        if q.shape[1]:  # a rank may hold no head at all
+            for group in self._layout.groups:
+                bias = _allowed(group, options.get("sliding_window"))
+                attend = self._exact_attend if self._exact or options.get("softcap") else _fast_attend
+                out[group.rows] = self._unfold(group, attend, (q[0], keys, values), (bias, scaling, options))
+        return out[None], None
+
+    def _unfold(
+        self, group: Group, attend: Any, tensors: tuple[torch.Tensor, ...], how: tuple[torch.Tensor, float, Any]
+    ) -> torch.Tensor:
+        """Fold the group's queries over their KV heads, attend, and unfold: [n, t, H, Dv]."""
+        q, keys, values = tensors
+        allowed, scaling, options = how
+        n, t = group.rows.shape
+        heads, kv_heads = q.shape[0], keys.shape[1]
+        per_kv = heads // kv_heads
+        folded = q[:, group.rows].view(kv_heads, per_kv, n, t, -1).permute(2, 0, 1, 3, 4)
+        folded = folded.reshape(n, kv_heads, per_kv * t, -1)
+        k = keys[group.key_slots].transpose(1, 2)
+        v = values[group.key_slots].transpose(1, 2)
+        allowed = allowed[:, None, None].expand(n, 1, per_kv, t, -1).reshape(n, 1, per_kv * t, -1)
+        mixed = attend((folded, k, v), allowed, scaling, options.get("softcap"))
+        mixed = mixed.reshape(n, kv_heads, per_kv, t, -1).permute(0, 3, 1, 2, 4)
+        result: torch.Tensor = mixed.reshape(n, t, heads, -1)
+        return result
+
+    def _exact_attend(
+        self, qkv: tuple[torch.Tensor, ...], allowed: torch.Tensor, scaling: float, softcap: float | None
+    ) -> torch.Tensor:
+        q, k, v = qkv
+        rows = q.shape[2]
+        padding = -rows % _EXACT_QUERY_ROWS if self._exact else 0
+        if padding:
+            q = functional.pad(q, (0, 0, 0, padding))
+            allowed = functional.pad(allowed, (0, 0, 0, padding), value=True)
+        scores = torch.matmul(q, k.transpose(2, 3)).float() * scaling
+        if softcap:
+            scores = torch.tanh(scores / softcap) * softcap
+        weights = torch.softmax(scores.masked_fill(~allowed, -torch.inf), dim=-1)
+        return torch.matmul(weights.to(v.dtype), v)[:, :, :rows]
+
+
+def _fast_attend(
+    qkv: tuple[torch.Tensor, ...], allowed: torch.Tensor, scaling: float, softcap: float | None
+) -> torch.Tensor:
+    assert not softcap, "this recipe has no soft cap"
+    q, k, v = qkv
+    return functional.scaled_dot_product_attention(q, k, v, attn_mask=allowed, scale=scaling)
+
+
+def _allowed(group: Group, window: int | None) -> torch.Tensor:
+    """[n, t, K] bool: which keys a row may see: itself and what came before, within the window if there is one."""
+    key = torch.arange(group.key_slots.shape[1], device=group.key_slots.device)
+    query = group.positions[:, :, None]
+    allowed = key <= query
+    if window:
+        allowed = allowed & (key > query - window)
+    return allowed

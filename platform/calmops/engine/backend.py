@@ -1,0 +1,86 @@
+"""The seam to the hardware: ``step(plan) -> logits``. This backend runs through transformers' own modules.
+
+Sharded by AutoTP, with our cache and attention in place of theirs, so prefill chunks and decode rows
+of many sequences go through one forward pass. Knows no request, no sampling and no text.
+"""
+
+from typing import Any, Protocol
+
+import torch
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from calmops.engine.attention import CachedAttention
+from calmops.engine.cache import KvCache
+from calmops.engine.checkpoint import load_checkpoint
+from calmops.engine.settings import EngineSettings
+from calmops.engine.step_layout import lay_out
+from calmops.foundation.errors import UnsupportedModel
+from calmops.messages.plan import StepPlan
+
+_ATTENTION = "calmops-cached-"
+
+
+class Backend(Protocol):
+    """What the runner needs of one."""
+
+    def step(self, plan: StepPlan) -> torch.Tensor | None:
+        """One forward pass: logits [W, V] float32 on the CPU on rank 0, None on every other rank."""
+        ...
+
+
+class TransformersBackend:
+    """One rank's model and cache. Every rank of a gang makes its own and steps through the same plans."""
+
+    def __init__(self, settings: EngineSettings, rank: int = 0) -> None:
+        """Load, shard and warm up. Raises ReleaseError or UnsupportedModel; for tp > 1 the world must be joined."""
+        if settings.exact and settings.device != "cpu":
+            raise UnsupportedModel("exact has been shown to hold on CPU only: set exact to false on a GPU")
+        torch.set_num_threads(settings.threads)
+        self._settings = settings
+        self._rank = rank
+        model, self.release = load_checkpoint(settings)
+        self._model: Any = model
+        self.config: Any = self._model.config
+        self.cache = KvCache(settings.kv_blocks)
+        self._attention = CachedAttention(self.cache, exact=settings.exact)
+        name = _ATTENTION + str(id(self))
+        ALL_ATTENTION_FUNCTIONS.register(name, self._attention)
+        self.config._attn_implementation = name  # noqa: SLF001 - FACTS: set after sharding, no mask is built then
+        self._warm_up()
+
+    @property
+    def vocabulary(self) -> int:
+        """Logits per row."""
+        return int(self.config.vocab_size)
+
+    @property
+    def context_tokens(self) -> int:
+        """The longest sequence the model's positions reach."""
+        return int(self.config.max_position_embeddings)
+
+    def step(self, plan: StepPlan) -> torch.Tensor | None:
+        """One forward pass over the plan's rows; see ``Backend``."""
+        layout = lay_out(plan, self.cache.scratch_block, exact=self._settings.exact, device=self._settings.device)
+        self._attention.begin(layout)
+        with torch.inference_mode():
+            logits: torch.Tensor = self._model(
+                input_ids=layout.tokens, position_ids=layout.positions, use_cache=False, logits_to_keep=layout.wanted
+            ).logits
+        if self._rank != 0:
+            return None
+        return logits[0, : len(plan.wanted_rows)].float().cpu()
+
+    def _warm_up(self) -> None:
+        """One step of two rows into the first block: takes the cache's shapes, and proves that every layer uses it."""
+        self.step(
+            StepPlan(
+                step=0, tokens=(0, 0), positions=(0, 1), rows_to_sequence=(0, 0), block_tables=((0,),), wanted_rows=(1,)
+            )
+        )
+        if self.cache.layers != int(self.config.num_hidden_layers):
+            raise UnsupportedModel(
+                f"the model family {self.config.model_type!r} doesn't attend through transformers' attention "
+                f"interface ({self.cache.layers} of {self.config.num_hidden_layers} layers did): it can't be served"
+            )
+
+

@@ -1,0 +1,88 @@
+"""A step's plan as tensors: which cache slots its rows write, and which rows read which keys together.
+
+Made once per step, used by every layer. Knows no model. Two recipes: ``fast`` batches what is of
+like length; ``exact`` pads every product to shapes whose bits don't depend on the rest of the batch.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+
+from calmops.messages.plan import BLOCK_TOKENS, StepPlan
+
+EXACT_ROWS = 4  # token rows and wanted rows are padded to a multiple of this
+EXACT_KEYS = 64  # keys are padded to a multiple of this
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """n sequences with t rows each that attend together over K slots."""
+
+    rows: torch.Tensor  # [n, t] int64, into the step's rows
+    key_slots: torch.Tensor  # [n, K] int64, into the layer's memory, position 0 first
+    positions: torch.Tensor  # [n, t] int64, of the rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepLayout:
+    """T rows, padded ones included, and W wanted ones, padded ones included."""
+
+    tokens: torch.Tensor  # [1, T] int64
+    positions: torch.Tensor  # [1, T] int64
+    write_slots: torch.Tensor  # [T] int64
+    wanted: torch.Tensor  # [W] int64
+    groups: tuple[Group, ...]
+
+
+def lay_out(plan: StepPlan, scratch_block: int, *, exact: bool, device: str) -> StepLayout:
+    """The plan as tensors on ``device``. Rows beyond the plan's, and short block tables, point to scratch."""
+    rows = len(plan.tokens)
+    padding = -rows % EXACT_ROWS if exact else 0
+    tables = _slot_tables(plan, scratch_block)
+    positions = torch.tensor(plan.positions, dtype=torch.int64)
+    write_slots = tables[torch.tensor(plan.rows_to_sequence, dtype=torch.int64), positions]
+    scratch_slots = torch.full((padding,), scratch_block * BLOCK_TOKENS, dtype=torch.int64)
+    wanted = plan.wanted_rows + (0,) * (-len(plan.wanted_rows) % EXACT_ROWS if exact else 0)
+    return StepLayout(
+        tokens=torch.tensor([plan.tokens + (0,) * padding], dtype=torch.int64).to(device),
+        positions=torch.tensor([plan.positions + (0,) * padding], dtype=torch.int64).to(device),
+        write_slots=torch.cat([write_slots, scratch_slots]).to(device),
+        wanted=torch.tensor(wanted, dtype=torch.int64).to(device),
+        groups=tuple(_groups(plan, tables, exact, device)),
+    )
+
+
+def _slot_tables(plan: StepPlan, scratch_block: int) -> torch.Tensor:
+    """[S, slots] int64: each sequence's cache slots by position, padded with scratch to a multiple of EXACT_KEYS."""
+    per_pad = EXACT_KEYS // BLOCK_TOKENS
+    longest = max(len(table) for table in plan.block_tables)
+    width = longest + -longest % per_pad
+    blocks = torch.tensor(
+        [table + (scratch_block,) * (width - len(table)) for table in plan.block_tables], dtype=torch.int64
+    )
+    return (blocks[:, :, None] * BLOCK_TOKENS + torch.arange(BLOCK_TOKENS)).flatten(1)
+
+
+def _groups(plan: StepPlan, tables: torch.Tensor, exact: bool, device: str) -> list[Group]:
+    """Sequences of one row each whose contexts are of like length share a group; a chunk has its own."""
+    members: dict[tuple[int, int, int], list[tuple[int, int, int]]] = {}
+    for sequence, (start, end) in _spans(plan.rows_to_sequence):
+        context = plan.positions[end - 1] + 1
+        like = context + -context % EXACT_KEYS if exact else (context - 1).bit_length()
+        alone = sequence + 1 if end - start > 1 else 0
+        members.setdefault((end - start, like, alone), []).append((sequence, start, context))
+    groups = []
+    for (length, like, _), found in members.items():
+        keys = like if exact else max(context for _, _, context in found)
+        rows = torch.tensor([start for _, start, _ in found])[:, None] + torch.arange(length)
+        positions = torch.tensor([plan.positions[start] for _, start, _ in found])[:, None] + torch.arange(length)
+        slots = tables[torch.tensor([sequence for sequence, _, _ in found]), :keys]
+        groups.append(Group(rows=rows.to(device), key_slots=slots.to(device), positions=positions.to(device)))
+    return groups
+
+
+def _spans(rows_to_sequence: tuple[int, ...]) -> list[tuple[int, tuple[int, int]]]:
+    """Each sequence that has rows, with the half-open range of them."""
+    starts = [0] + [i for i in range(1, len(rows_to_sequence)) if rows_to_sequence[i] != rows_to_sequence[i - 1]]
+    return [(rows_to_sequence[a], (a, b)) for a, b in pairwise([*starts, len(rows_to_sequence)])]
