@@ -1,0 +1,174 @@
+"""The gateway: takes requests, journals their streams, hands their tokens over. One HTTP process, one event loop.
+
+It parses nothing itself (``calmops.intake``), decides nothing about streams (``calmops.streams``) and writes no
+record format (``calmops.telemetry``): it accepts, drives and closes.
+"""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+from fastapi import FastAPI
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from actors.driver import Driver
+from actors.health import REPORT_S, health
+from actors.live import LiveRequest
+from actors.roster import GatewayEntry, Roster
+from actors.switchboard import Switchboard
+from calmops.foundation import config as configuration
+from calmops.foundation.errors import ReleaseError, UnavailableError
+from calmops.intake.admission import Admission
+from calmops.intake.served import ServedModel, load_served
+from calmops.intake.validate import Intake
+from calmops.messages.record import Counted, Opened
+from calmops.streams.journal import Journal
+from calmops.streams.links import Links
+from calmops.telemetry.publisher import Publisher
+from calmops.telemetry.settings import TelemetrySettings
+
+REPLICA_DEPLOYMENT = "Replica"
+
+
+@serve.ingress()
+class Gateway:
+    """One gateway process."""
+
+    def __init__(self, config: dict[str, Any], folders: Mapping[str, str], telemetry: TelemetrySettings) -> None:
+        self.config = configuration.from_json(config)
+        self.gateway_id = f"gw-{os.urandom(4).hex()}"
+        self.publisher = Publisher(self.gateway_id, telemetry)
+        self.publisher.start()
+        self.served = self._load(folders)
+        self.admission = Admission(self.config.limits.max_waiting)
+        failover = self.config.failover
+        links = Links(int(failover.stall_s * 1e9))
+        self.switchboard = Switchboard(self.gateway_id, self.publisher, links, self._gang_lost, _frame_host())
+        self.driver = Driver(
+            self.switchboard, max_attempts=failover.max_attempts, no_replica_s=failover.no_replica_s
+        )
+        self.roster = Roster()
+        self._health = health()
+        self._node_id = ray.get_runtime_context().get_node_id()
+        self._handles: dict[str, DeploymentHandle] = {}
+        self._background: set[asyncio.Task[None]] = set()
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        from actors.api import build_api
+
+        return build_api(self)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
+        """Start receiving frames and reporting; stop both at the end."""
+        self.switchboard.start()
+        self._background = {asyncio.create_task(self._tick_often()), asyncio.create_task(self._report_often())}
+        yield
+        for task in self._background:
+            task.cancel()
+        self.switchboard.close()
+        await asyncio.to_thread(self.publisher.close)
+
+    async def accept(self, intake: Intake) -> LiveRequest:
+        """Admit, record and begin one request. LoadError and UnavailableError refuse it at once."""
+        request = intake.request
+        if request.model in self.roster.disabled:
+            raise UnavailableError(f"model {request.model!r} was taken out of service by an operator")
+        self.admission.enter(request)
+        journal = Journal(request, self.gateway_id, time.monotonic_ns())
+        held = True
+        if not request.probe:
+            held = await self.publisher.open(self._opened(request))
+        live = LiveRequest(intake, journal, ledger_held=held)
+        self.switchboard.add(live)
+        live.driver = asyncio.create_task(self.driver.drive(live, self._handle(request.model)))
+        return live
+
+    def close(self, live: LiveRequest, *, unsent: int = 0, detail: str | None = None) -> None:
+        """Close the request's books, once. ``unsent``: released tokens that were never handed to the HTTP server."""
+        self.switchboard.remove(live)
+        self.admission.leave(live.intake.request)
+        if live.driver is not None and not live.driver.done():
+            live.driver.cancel()
+        if live.intake.request.probe:
+            return
+        closed = live.journal.close(
+            live.outcome(), time.monotonic_ns(), time.time_ns(), detail=detail or (str(live.error) if live.error else None),
+            ledger_held=live.ledger_held, undelivered=unsent,
+        )  # fmt: skip
+        self.publisher.publish(closed)
+
+    def count(self, model: str, name: str, reason: str) -> None:
+        """One of foundation.metric_names.EVENTS happened."""
+        record = Counted(
+            gateway_id=self.gateway_id, model=model, at_ns=time.time_ns(), name=name, reason=reason, value=1
+        )
+        self.publisher.publish(record)
+
+    def draw_seed(self) -> int:
+        """A seed for a request that brought none; it is returned, so the answer can be had again."""
+        return secrets.randbits(63)
+
+    def _load(self, folders: Mapping[str, str]) -> dict[str, ServedModel]:
+        served = {}
+        for name, folder in folders.items():
+            try:
+                served[name] = load_served(Path(folder), name)
+            except ReleaseError:
+                self.count(name, "tokenization_errors", "release_mismatch")
+                raise
+        return served
+
+    def _opened(self, request: "Any") -> Opened:
+        return Opened(
+            request_id=request.request_id, model=request.model, gateway_id=self.gateway_id, at_ns=time.time_ns(),
+            prompt_tokens=len(request.prompt_ids), max_tokens=request.params.max_tokens,
+            choices=request.params.n, stream=request.stream,
+        )  # fmt: skip
+
+    def _handle(self, model: str) -> DeploymentHandle:
+        if model not in self._handles:
+            from actors.app import model_app
+
+            self._handles[model] = serve.get_deployment_handle(REPLICA_DEPLOYMENT, model_app(model))
+        return self._handles[model]
+
+    def _gang_lost(self, gang_id: str, why: str) -> None:
+        self._health.gang_lost.remote(gang_id, why)
+
+    async def _tick_often(self) -> None:
+        interval_s = self.config.failover.stall_s / 5
+        while True:
+            self.switchboard.tick()
+            self._cut_slow_clients()
+            await asyncio.sleep(interval_s)
+
+    def _cut_slow_clients(self) -> None:
+        oldest_ns = time.monotonic_ns() - int(self.config.limits.slow_client_s * 1e9)
+        for live in self.switchboard.live():
+            if live.sending_since_ns is not None and live.sending_since_ns < oldest_ns and live.response is not None:
+                self.count(live.intake.request.model, "slow_clients_cut", "write_blocked")
+                live.end(outcome="client_cancelled")
+                live.response.cancel()
+
+    async def _report_often(self) -> None:
+        entry = GatewayEntry(gateway_id=self.gateway_id, channel=self.switchboard.channel, node_id=self._node_id)
+        while True:
+            try:
+                self.roster = await asyncio.wait_for(self._health.gateway_here.remote(entry), REPORT_S * 20)
+            except (ray.exceptions.RayActorError, TimeoutError):
+                self._health = health()
+            await asyncio.sleep(REPORT_S)
+
+
+def _frame_host() -> str | None:
+    """None on a single node: an abstract socket. Else this node's address, encrypted."""
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    return None if len(nodes) == 1 else str(ray.util.get_node_ip_address())
