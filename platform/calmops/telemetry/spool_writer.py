@@ -169,7 +169,6 @@ class SpoolWriter:
             self._ring.count_drop(reason, record)
             if on_commit is not None:
                 on_commit(False)
-        self._stopping.wait(self._settings.commit_interval_s)
 
     def _tend(self, spool: Spool) -> None:
         now_ns = self._clock.now_ns()

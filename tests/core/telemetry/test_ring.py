@@ -1,10 +1,10 @@
 """Ring: bounded, in order, with reserved room, every drop counted."""
 
+from calmops.messages.record import Closed, FrameRecord, Opened, Record
+from calmops.telemetry.ring import Ring, tokens_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calmops.messages.record import Closed, FrameRecord, Opened, Record
-from calmops.telemetry.ring import Ring, tokens_of
 from tests.core.telemetry.records import closed, frame, opened
 
 
@@ -16,7 +16,8 @@ def test_what_was_put_is_taken_in_order_or_counted_as_dropped(actions: list[str]
         if action == "take":
             taken += [record for record, _ in ring.take(3)]
             continue
-        record: Record = {"frame": frame(number), "opened": opened(str(number)), "closed": closed(str(number))}[action]
+        makers: dict[str, Record] = {"frame": frame(number), "opened": opened(str(number)), "closed": closed(str(number))}
+        record = makers[action]
         put.append(record)
         if not ring.put(record):
             refused.append(record)

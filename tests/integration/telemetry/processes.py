@@ -1,0 +1,12 @@
+"""A Python process of one's own to kill."""
+
+import os
+import subprocess
+import sys
+
+
+def python_process(program: str) -> "subprocess.Popen[bytes]":
+    """Runs ``program`` with this process's import path, its input and output piped."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [sys.executable, "-c", program]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)

@@ -1,0 +1,157 @@
+"""Meter over real spools: one active, killed and resumed without a number changing, rebuilt when its state is gone."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from calmops.foundation.errors import SetupError
+from calmops.messages.record import Record
+from calmops.telemetry.meter import Meter
+from calmops.telemetry.settings import TelemetrySettings
+from calmops.telemetry.spool import Spool, SpoolLease, remove_spool
+
+from tests.core.telemetry.records import T0_NS, closed, frame, opened
+from tests.integration.telemetry.processes import python_process
+
+
+def write(folder: Path, source: str, requests: int) -> None:
+    """Append some requests' records to a gateway's spool."""
+    spool = Spool(folder / f"{source}.db")
+    for number in range(requests):
+        name = f"{source}-{number}"
+        records: list[Record] = [opened(name), *(frame(number * 5 + s, gang_id=source) for s in range(1, 6)), closed(name)]
+        spool.append(records, T0_NS)
+    spool.close()
+
+
+def drained(meter: Meter) -> bytes:
+    """What the meter shows once it has read everything."""
+    while meter.advance():
+        pass
+    return meter.exposition()
+
+
+
+def test_a_meter_killed_at_any_moment_and_resumed_shows_the_numbers_of_an_undisturbed_one(tmp_path: Path) -> None:
+    spools = tmp_path / "spool"
+    settings = TelemetrySettings(folder=spools)
+    settings.spool_folder()
+    for source in ("gw-a", "gw-b"):
+        write(spools, source, 600)
+    program = (
+        "import sys; from pathlib import Path; import calmops.telemetry.meter as m\n"
+        "from calmops.telemetry.settings import TelemetrySettings\n"
+        "m.BATCH_RECORDS = 50\n"
+        f"meter = m.Meter(TelemetrySettings(folder=Path({str(spools)!r})), Path({str(tmp_path / 'meter.db')!r}))\n"
+        "meter.start(); print('started', flush=True); sys.stdin.read()"
+    )
+    for delay_s in (0.0, 0.02, 0.05, 0.09):
+        with python_process(program) as victim:
+            assert victim.stdout is not None
+            assert victim.stdout.readline() == b"started\n"
+            time.sleep(delay_s)
+            os.kill(victim.pid, signal.SIGKILL)
+    resumed = Meter(settings, tmp_path / "meter.db")
+    fresh = Meter(settings, tmp_path / "other.db")
+    assert resumed.rebuilt is False
+    assert drained(resumed) == drained(fresh)
+    assert b"calmops_records_total 8400.0" in fresh.exposition()
+    for meter in (resumed, fresh):
+        meter.stop()
+
+
+def test_a_second_meter_on_the_same_state_is_refused(tmp_path: Path) -> None:
+    settings = TelemetrySettings(folder=tmp_path / "spool")
+    meter = Meter(settings, tmp_path / "meter.db")
+    with pytest.raises(SetupError, match="another meter is active"):
+        Meter(settings, tmp_path / "meter.db")
+    meter.stop()
+    Meter(settings, tmp_path / "meter.db").stop()
+
+
+def test_a_meter_without_its_state_rebuilds_from_the_earliest_retained_record_and_says_from_when(tmp_path: Path) -> None:
+    spools = tmp_path / "spool"
+    spools.mkdir()
+    spool = Spool(spools / "gw.db")
+    spool.append([closed("old", at_ns=T0_NS)], T0_NS)
+    spool.append([closed("new", at_ns=T0_NS + 60_000_000_000)], T0_NS + 60_000_000_000)
+    spool.advance("meter", 2)
+    spool.prune("meter", T0_NS + 1, keep_bytes=1 << 30)
+    meter = Meter(TelemetrySettings(folder=spools), tmp_path / "meter.db")
+    text = drained(meter).decode()
+    assert "rebuilt from the earliest retained record" in meter.statement()
+    assert f"counting since {(T0_NS + 60_000_000_000) / 1e9:.3f}" in meter.statement()
+    assert 'calmops_requests_total{model="m",outcome="completed"} 1.0' in text
+    assert "calmops_record_gaps_total 1.0" in text
+    meter.stop()
+    spool.close()
+
+
+def test_a_hole_in_a_spool_is_reported_as_lost(tmp_path: Path) -> None:
+    spools = tmp_path / "spool"
+    spools.mkdir()
+    spool = Spool(spools / "gw.db")
+    spool.append([frame(step) for step in range(1, 11)], T0_NS)
+    spool._db.execute("DELETE FROM records WHERE seq IN (4, 5, 9)")
+    meter = Meter(TelemetrySettings(folder=spools), tmp_path / "meter.db")
+    text = drained(meter)
+    assert b"calmops_record_gaps_total 3.0" in text
+    assert b"calmops_records_total 7.0" in text
+    meter.stop()
+    spool.close()
+
+
+def test_garbage_in_the_log_is_counted_and_passed_by(tmp_path: Path) -> None:
+    spools = tmp_path / "spool"
+    spools.mkdir()
+    spool = Spool(spools / "gw.db")
+    spool.append([frame(1), frame(2), frame(3)], T0_NS)
+    spool._db.execute("UPDATE records SET body = x'c1c1' WHERE seq = 2")
+    meter = Meter(TelemetrySettings(folder=spools), tmp_path / "meter.db")
+    text = drained(meter)
+    assert b"calmops_unreadable_records_total 1.0" in text
+    assert b"calmops_records_total 2.0" in text
+    meter.stop()
+    spool.close()
+
+
+def test_what_the_meter_has_saved_is_marked_so_that_the_spool_may_delete_it(tmp_path: Path) -> None:
+    spools = tmp_path / "spool"
+    spools.mkdir()
+    write(spools, "gw", 3)
+    meter = Meter(TelemetrySettings(folder=spools), tmp_path / "meter.db")
+    drained(meter)
+    spool = Spool(spools / "gw.db")
+    assert spool.mark("meter") == spool.last_seq == 21
+    spool.close()
+    meter.stop()
+
+
+def test_spools_that_come_and_go_are_followed_and_nothing_is_counted_twice(tmp_path: Path) -> None:
+    spools = tmp_path / "spool"
+    spools.mkdir()
+    write(spools, "gw-a", 2)
+    meter = Meter(TelemetrySettings(folder=spools), tmp_path / "meter.db")
+    before = drained(meter)
+    lease = SpoolLease(spools / "gw-a.db")
+    assert lease.acquire()
+    remove_spool(spools / "gw-a.db")
+    lease.release()
+    assert drained(meter) == before
+    write(spools, "gw-b", 1)
+    assert b"calmops_records_total 21.0" in drained(meter)
+    meter.stop()
+
+
+def test_a_busy_spool_does_not_keep_the_meter_from_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("calmops.telemetry.meter.BATCH_RECORDS", 7)
+    spools = tmp_path / "spool"
+    spools.mkdir()
+    write(spools, "busy", 20)
+    write(spools, "quiet", 1)
+    meter = Meter(TelemetrySettings(folder=spools), tmp_path / "meter.db")
+    assert (meter.advance(), meter.advance()) == (7, 7)
+    assert "quiet" in meter._positions
+    meter.stop()
