@@ -1,0 +1,131 @@
+"""The local Ray cluster that ``calmops up`` starts and ``calmops down`` ends, and only that one.
+
+It runs as one child session whose head process is remembered in ``run/cluster.json``; Ray's own ``ray stop`` would
+end every cluster on the machine.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from actors.ingress import haproxy_environment, serve_environment
+from actors.roster import started_ticks
+from calmops.foundation import paths
+from calmops.foundation.config import Config
+from calmops.foundation.errors import SetupError, UnavailableError
+
+START_S = 60.0
+STOP_S = 30.0
+
+
+def record_path() -> Path:
+    """Where the running cluster is remembered."""
+    return paths.folder("run") / "cluster.json"
+
+
+def running() -> dict[str, Any] | None:
+    """The record of the cluster that ``up`` started, if its head process still lives."""
+    try:
+        record: dict[str, Any] = json.loads(record_path().read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return record if started_ticks(record["pid"]) == record["started_ticks"] else None
+
+
+def start(config: Config) -> dict[str, Any]:
+    """Start a head node on loopback and remember it. SetupError if it isn't up within START_S."""
+    port = _free_port()
+    log = paths.folder("logs") / "ray.log"
+    command = [
+        str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--disable-usage-stats",
+        "--node-ip-address=127.0.0.1", f"--port={port}", "--dashboard-host=127.0.0.1", f"--dashboard-port={_free_port()}",
+        f"--dashboard-agent-listen-port={_free_port()}", f"--ray-client-server-port={_free_port()}",
+        f"--num-cpus={_logical_cpus(config)}", f"--resources={json.dumps(_resources(config))}",
+    ]  # fmt: skip
+    environment = {**os.environ, **serve_environment(), **(haproxy_environment() or {}), "RAY_GRAFANA_HOST": ""}
+    with log.open("ab") as sink:
+        head = subprocess.Popen(  # noqa: S603  our own interpreter's ray
+            command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=environment, start_new_session=True
+        )
+    ticks = started_ticks(head.pid)
+    record = {"address": f"127.0.0.1:{port}", "pid": head.pid, "started_ticks": ticks, "url": url_of(config)}
+    record_path().write_text(json.dumps(record), encoding="utf-8")
+    _await_up(record["address"], head, log)
+    return record
+
+
+def connect(address: str) -> None:
+    """Join the cluster as a driver."""
+    ray.init(address=address, namespace="calmops", log_to_driver=False, logging_level="ERROR", configure_logging=False)
+
+
+def stop() -> bool:
+    """End the cluster that ``up`` started, with all its processes; False if none runs."""
+    record = running()
+    if record is None:
+        record_path().unlink(missing_ok=True)
+        return False
+    os.kill(record["pid"], signal.SIGTERM)
+    until_s = time.monotonic() + STOP_S
+    while time.monotonic() < until_s and _session_alive(record["pid"]):
+        time.sleep(0.1)
+    if _session_alive(record["pid"]):
+        os.killpg(record["pid"], signal.SIGKILL)
+    record_path().unlink(missing_ok=True)
+    return True
+
+
+def url_of(config: Config) -> str:
+    """Where the API answers."""
+    host = "127.0.0.1" if config.http.host in ("0.0.0.0", "::") else config.http.host
+    return f"http://{host}:{config.http.port}"
+
+
+def _await_up(address: str, head: "subprocess.Popen[bytes]", log: Path) -> None:
+    until_s = time.monotonic() + START_S
+    while time.monotonic() < until_s:
+        if head.poll() is not None:
+            raise SetupError(f"Ray's head node ended with exit code {head.returncode}; its log is {log}")
+        with socket.socket() as probe:
+            probe.settimeout(0.5)
+            if probe.connect_ex(("127.0.0.1", int(address.rpartition(":")[2]))) == 0:
+                return
+        time.sleep(0.1)
+    raise UnavailableError(f"Ray's head node wasn't up after {START_S:g} s; its log is {log}")
+
+
+def _session_alive(session: int) -> bool:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if fields[0] not in "ZX" and int(fields[3]) == session:
+                return True
+    return False
+
+
+def _logical_cpus(config: Config) -> int:
+    """Ray's CPUs are bookkeeping: at least what the gangs ask for, so that a small machine can hold them."""
+    wanted = sum(model.replicas * model.tp * model.threads_per_rank for model in config.models)
+    return max(os.cpu_count() or 1, wanted) + 1
+
+
+def _resources(config: Config) -> dict[str, float]:
+    simulated = sum(model.replicas * model.tp for model in config.models if model.simulated_gpu)
+    return {"simulated_gpu": float(simulated)} if simulated else {}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

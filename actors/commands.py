@@ -1,0 +1,105 @@
+"""`calmops up` and `calmops down`: the commands that need Ray. The CLI finds them through the entry point."""
+
+import json
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from calmops.foundation import config as configuration
+from calmops.foundation.config import Config
+from calmops.foundation.errors import ConfigError
+from rich.console import Console
+
+PARTS = ("kafka",)
+
+
+def commands(app: typer.Typer) -> None:
+    """Add this package's commands."""
+    app.command("up")(up)
+    app.command("down")(down)
+
+
+def up(
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="calmops.yaml; defaults serve the shipped model")] = None,
+    with_: Annotated[str, typer.Option("--with", help="parts to start beside it, comma-separated: kafka")] = "",
+    address: Annotated[str | None, typer.Option(help="join this Ray cluster instead of starting one")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
+) -> None:
+    """Serve the configured models; returns when each has really decoded a token."""
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    console = Console(stderr=True)
+    started_s = time.monotonic()
+    with console.status("calmops is starting") as status:
+
+        def say(line: str) -> None:
+            console.print(f"[dim]{time.monotonic() - started_s:6.1f} s[/dim]  {line}")
+            status.update(line)
+
+        settings = _with_parts(configuration.load(config), with_, say)
+        result = _up(settings, address, say)
+    result["seconds"] = round(time.monotonic() - started_s, 1)
+    if as_json:
+        typer.echo(json.dumps(result))
+        return
+    console.print(f"\n[bold green]calmops serves[/bold green] {', '.join(result['models'])} at [bold]{result['url']}/v1[/bold]")
+    console.print(f"metrics  {result['url']}/metrics\nstate    {result['home']}\nstop it  calmops down")
+
+
+def down(as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False) -> None:
+    """End what `calmops up` started, and nothing else."""
+    from actors import cluster, parts
+
+    was_running = cluster.stop()
+    ended = parts.stop_all()
+    if as_json:
+        typer.echo(json.dumps({"was_running": was_running, "parts_ended": ended}))
+    else:
+        typer.echo("calmops is down" if was_running else "calmops wasn't running; nothing to end")
+
+
+def _up(config: Config, address: str | None, say: "object") -> dict[str, object]:
+    from actors import cluster, deploy
+    from calmops.foundation import paths
+
+    assert callable(say)
+    record = cluster.running()
+    if address is not None:
+        say(f"joining the Ray cluster at {address}")
+    elif record is not None:
+        if record["url"] != cluster.url_of(config):
+            raise ConfigError(
+                f"calmops already runs at {record['url']}; `calmops down` ends it, then `up` can serve at {cluster.url_of(config)}"
+            )
+        say(f"a cluster of an earlier `up` runs at {record['address']}: redeploying onto it")
+    else:
+        say("starting Ray")
+        record = cluster.start(config)
+    try:
+        cluster.connect(address or str(record["address"] if record else "auto"))
+        deploy.start_serve(config, say)
+        deploy.deploy(config, say)
+        say("decoding a first token of each model")
+        url = deploy.await_ready(config, say)
+    except BaseException:
+        if address is None:
+            cluster.stop()
+        raise
+    return {"url": url, "models": [model.name for model in config.models], "home": str(paths.home())}
+
+
+def _with_parts(config: Config, with_: str, say: "object") -> Config:
+    wanted = [part.strip() for part in with_.split(",") if part.strip()]
+    unknown = [part for part in wanted if part not in PARTS]
+    if unknown:
+        raise ConfigError(f"--with {unknown[0]}: no such part; there are: {', '.join(PARTS)}")
+    if "kafka" in wanted:
+        from actors import parts
+
+        assert callable(say)
+        say("starting a Kafka broker on loopback")
+        return parts.with_kafka(config)
+    return config
