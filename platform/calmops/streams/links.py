@@ -1,0 +1,118 @@
+"""The gateway's view of every gang: is it heard, are its frames gapless, has it fallen silent. Pure.
+
+Silence is the main detector of a lost gang: while idle it beats every stall_s / 5, while busy each step is heard.
+"""
+
+from collections import deque
+
+from msgspec import Struct
+
+from calmops.messages.frame import Frame, StepFacts
+
+STEPS_RECENT = 128  # step durations that the stall bound looks at
+LOST_REMEMBERED = 256  # gangs that are known to be lost, so that a stopped one that wakes stays fenced
+
+
+class Heard(Struct, frozen=True, kw_only=True):
+    """What a frame says of its link."""
+
+    gap: bool = False  # frames are missing: the streams must migrate
+    ended: bool = False  # the gang says that this is its last frame
+    lost: bool = False  # the gang counts as lost: its frame is to be ignored
+    new_gang: bool = False
+
+
+class GangView(Struct, frozen=True, kw_only=True):
+    """One gang as its frames show it."""
+
+    gang_id: str
+    replica_id: str
+    model: str
+    shard: int
+    fingerprint: str
+    step: int
+    heard_ns: int
+    facts: StepFacts | None
+
+
+class _Gang:
+    __slots__ = ("durations", "facts", "frame", "heard_ns", "link_seq")
+
+    def __init__(self) -> None:
+        self.frame: Frame | None = None
+        self.facts: StepFacts | None = None
+        self.link_seq = 0
+        self.heard_ns = 0
+        self.durations: deque[int] = deque(maxlen=STEPS_RECENT)
+
+
+class Links:
+    """All gangs that ever sent a frame to this gateway and aren't lost."""
+
+    def __init__(self, stall_ns: int) -> None:
+        self._stall_ns = stall_ns
+        self._gangs: dict[str, _Gang] = {}
+        self._lost: dict[str, str] = {}  # gang id -> replica id
+        self._looked_ns: int | None = None
+
+    def heard(self, frame: Frame, now_ns: int) -> Heard:
+        """Note one frame."""
+        if frame.gang_id in self._lost:
+            return Heard(lost=True)
+        gang = self._gangs.get(frame.gang_id)
+        new_gang = gang is None
+        if gang is None:
+            gang = self._gangs[frame.gang_id] = _Gang()
+        gap = frame.link_seq != gang.link_seq + 1
+        gang.link_seq = frame.link_seq
+        gang.frame, gang.heard_ns = frame, now_ns
+        if frame.facts is not None:
+            gang.facts = frame.facts
+            gang.durations.append(frame.facts.duration_ns)
+        return Heard(gap=gap, ended=frame.last, new_gang=new_gang)
+
+    def silent(self, now_ns: int) -> tuple[str, ...]:
+        """Gangs not heard for longer than their bound: max(stall, 5 x their longest recent step).
+
+        If nobody looked for half the stall bound, this gateway itself was held up, and frames may lie unread:
+        every gang's clock is then set on by that much.
+        """
+        held_up_ns = 0 if self._looked_ns is None else now_ns - self._looked_ns
+        self._looked_ns = now_ns
+        if held_up_ns > self._stall_ns // 2:
+            for gang in self._gangs.values():
+                gang.heard_ns = min(now_ns, gang.heard_ns + held_up_ns)
+        return tuple(gang_id for gang_id, gang in self._gangs.items() if now_ns - gang.heard_ns > self._bound_ns(gang))
+
+    def lost(self, gang_id: str) -> None:
+        """Count this gang as lost for good: nothing it may still say is believed."""
+        gang = self._gangs.pop(gang_id, None)
+        if gang is not None and gang.frame is not None:
+            self._lost[gang_id] = gang.frame.replica_id
+            while len(self._lost) > LOST_REMEMBERED:
+                del self._lost[next(iter(self._lost))]
+
+    def lost_replicas(self) -> tuple[str, ...]:
+        """Replica ids of lost gangs. A restarted gang has another replica id."""
+        return tuple(self._lost.values())
+
+    def replica_of(self, gang_id: str) -> str | None:
+        """The replica whose gang this is or was."""
+        gang = self._gangs.get(gang_id)
+        return gang.frame.replica_id if gang is not None and gang.frame is not None else self._lost.get(gang_id)
+
+    def gangs(self) -> tuple[GangView, ...]:
+        """All that are heard."""
+        return tuple(_view(gang) for gang in self._gangs.values() if gang.frame is not None)
+
+    def _bound_ns(self, gang: _Gang) -> int:
+        return max(self._stall_ns, 5 * max(gang.durations, default=0))
+
+
+def _view(gang: _Gang) -> GangView:
+    frame = gang.frame
+    assert frame is not None, "a gang is viewed before its first frame"
+    return GangView(
+        gang_id=frame.gang_id, replica_id=frame.replica_id, model=frame.model, shard=frame.shard,
+        fingerprint=frame.fingerprint, step=frame.step, heard_ns=gang.heard_ns, facts=gang.facts,
+    )  # fmt: skip
