@@ -64,6 +64,7 @@ class UnavailableError(CalmopsError):
     """No healthy replica can take the request; come back after ``retry_after_s`` seconds."""
 
     status = 503
+    exit_code = 5
     type = "service_unavailable"
     code = "no_healthy_replica"
 

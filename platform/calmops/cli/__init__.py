@@ -1,0 +1,1 @@
+"""The `calmops` command. Talks to a running platform over HTTP alone; what starts one registers itself from outside."""

@@ -1,0 +1,80 @@
+"""`calmops setup`: builds and fetches ahead what a start would otherwise need. The only command that downloads."""
+
+import importlib
+import subprocess
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from importlib.metadata import requires
+from typing import Any
+
+import typer
+
+from calmops.cli.output import AS_JSON, print_json, progress
+from calmops.foundation import paths
+from calmops.foundation.errors import SetupError
+
+INSTALL_TIMEOUT_S = 1800
+
+
+class Part(StrEnum):
+    """What can be set up."""
+
+    engine = "engine"
+    kafka = "kafka"
+    bench = "bench"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def setup(
+        part: Part = typer.Argument(Part.engine, help="engine: compile; kafka: a local broker; bench: engines to compare"),
+        as_json: bool = AS_JSON,
+    ) -> None:
+        """Compile the engine's parts (nothing is downloaded), or fetch a local Kafka broker or the peers of `make bench`."""
+        doing, act = ACTIONS[part]
+        with progress(f"{doing} (into {paths.home()})"):
+            result = act()
+        if as_json:
+            print_json({"part": part.value, "ready": True, "where": result})
+        else:
+            typer.echo(f"{part.value}: ready{f' ({result})' if result else ''}")
+
+
+def _engine() -> str | None:
+    """Compile DeepSpeed's shared-memory op and whatever the engine needs, under a lock, into the state folder."""
+    return _said(_function("calmops.engine.prebuild", "prebuild")())
+
+
+def _kafka() -> str | None:
+    return _said(_function("calmops.telemetry.local_kafka", "install")(paths.folder("parts") / "kafka"))
+
+
+def _bench() -> str | None:
+    """Install what the extra `bench` names, into the running interpreter's environment."""
+    wanted = [line.split(";")[0].strip() for line in requires("calmops") or [] if "extra ==" in line and "bench" in line]
+    if not wanted:
+        raise SetupError("calmops isn't installed as a package here; run `make install` in its checkout, then this again")
+    command = [sys.executable, "-m", "pip", "install", *wanted]
+    done = subprocess.run(command, timeout=INSTALL_TIMEOUT_S, check=False, stdout=sys.stderr)
+    if done.returncode != 0:
+        raise SetupError(f"pip ended with {done.returncode} (its words are above); `{' '.join(command)}` tries again")
+    return ", ".join(wanted)
+
+
+def _function(module: str, name: str) -> Callable[..., Any]:
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def _said(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+ACTIONS: dict[Part, tuple[str, Callable[[], str | None]]] = {
+    Part.engine: ("Compiling DeepSpeed's shared-memory op", _engine),
+    Part.kafka: ("Fetching and checking a local Kafka broker", _kafka),
+    Part.bench: ("Installing the engines to compare with", _bench),
+}
