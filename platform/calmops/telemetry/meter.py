@@ -11,6 +11,7 @@ from calmops.telemetry import codec
 from calmops.telemetry.counts import Counts
 from calmops.telemetry.exposition import exposition
 from calmops.telemetry.fold import fold, skip_to
+from calmops.telemetry.log_errors import LogUnavailable
 from calmops.telemetry.meter_store import MeterStore, Positions
 from calmops.telemetry.settings import TelemetrySettings
 from calmops.telemetry.spool import Spool, spool_files
@@ -141,7 +142,7 @@ class Meter:
         while not self._stopping.is_set():
             try:
                 read = self.advance()
-            except (sqlite3.Error, OSError):
+            except (sqlite3.Error, OSError, LogUnavailable):
                 self.read_failures += 1
                 read = 0
             if read == 0:

@@ -5,6 +5,10 @@ from pathlib import Path
 from msgspec import Struct
 
 from calmops.foundation import paths
+from calmops.foundation.errors import ConfigError
+
+SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
 
 class KafkaSettings(Struct, frozen=True, kw_only=True):
@@ -23,6 +27,30 @@ class KafkaSettings(Struct, frozen=True, kw_only=True):
     ssl_certfile: str | None = None
     ssl_keyfile: str | None = None
     in_flight_records: int = 2000  # handed to the client library and not yet acknowledged
+    in_flight_bytes: int = 8 << 20  # likewise, of their bodies
+
+    def servers(self) -> list[str]:
+        """Each "host:port"."""
+        return [server.strip() for server in self.bootstrap_servers.split(",")]
+
+    def check(self) -> None:
+        """Raises ConfigError that names the setting and its remedy."""
+        for server in self.servers():
+            host, _, port = server.rpartition(":")
+            if not host or not port.isdigit():
+                raise ConfigError(f"kafka.bootstrap_servers: {server!r} is not host:port")
+        if self.security_protocol not in SECURITY_PROTOCOLS:
+            raise ConfigError(
+                f"kafka.security_protocol: {self.security_protocol!r} is none of {', '.join(SECURITY_PROTOCOLS)}"
+            )
+        sasl = self.security_protocol.startswith("SASL_")
+        if sasl and self.sasl_mechanism not in SASL_MECHANISMS:
+            raise ConfigError(f"kafka.sasl_mechanism: {self.sasl_mechanism!r} is none of {', '.join(SASL_MECHANISMS)}")
+        if sasl and not (self.sasl_username and self.sasl_password):
+            raise ConfigError("kafka.sasl_username and kafka.sasl_password: both are needed with SASL")
+        for name in ("partitions", "replication_factor", "retention_s", "in_flight_records", "in_flight_bytes"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"kafka.{name}: {getattr(self, name)} is below 1")
 
 
 class TelemetrySettings(Struct, frozen=True, kw_only=True):

@@ -146,7 +146,8 @@ class SpoolWriter:
 
     def _admit(self, spool: Spool, entries: list[Entry]) -> list[Entry]:
         """The entries that there is room for; the others are refused as ``spool_full``."""
-        limit = self._settings.max_bytes - self._settings.reserved_bytes
+        most = self._settings.max_bytes
+        limit = most - min(self._settings.reserved_bytes, most // 4)
         if spool.size_bytes <= limit:
             return entries
         now_ns = self._clock.now_ns()
@@ -155,7 +156,7 @@ class SpoolWriter:
             self._prune(spool, limit // 2)
             if spool.size_bytes <= limit:
                 return entries
-        full = spool.size_bytes > self._settings.max_bytes
+        full = spool.size_bytes > most
         kept: list[Entry] = []
         refused: list[Entry] = []
         for entry in entries:
