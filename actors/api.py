@@ -3,6 +3,7 @@
 import secrets
 from typing import Any
 
+import calmops
 import httpx
 from calmops.foundation.errors import CalmopsError, InputError, LoadError, UnavailableError, UnknownModel
 from calmops.intake.answers import error_body
@@ -12,11 +13,10 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-import calmops
 from actors.admin import build_admin
 from actors.gateway import Gateway
-from actors.responses import EventStream, WholeAnswer
 from actors.readiness import Readiness
+from actors.responses import EventStream, WholeAnswer
 
 REQUEST_ID_CHARS = 128
 ERRORS = {
@@ -27,7 +27,9 @@ ERRORS = {
 
 def build_api(gateway: Gateway) -> FastAPI:
     """The gateway's ASGI application."""
-    api = FastAPI(title="calmops", version=calmops.__version__, lifespan=gateway.lifespan, docs_url=None, redoc_url=None)
+    api = FastAPI(
+        title="calmops", version=calmops.__version__, lifespan=gateway.lifespan, docs_url=None, redoc_url=None
+    )
     readiness = Readiness(gateway)
     _add_errors(api)
     _add_generation(api, gateway)
@@ -166,5 +168,3 @@ def _described(body: type[CompletionBody] | type[ChatBody]) -> dict[str, Any]:
         "responses": {status: {"description": text} for status, text in ERRORS.items()},
         "openapi_extra": {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}},
     }
-
-

@@ -11,6 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import calmops
+from calmops.engine.settings import EngineSettings
+from calmops.foundation import config as configuration
+from calmops.foundation.config import Config, ModelConfig
+from calmops.foundation.errors import ConfigError
+from calmops.telemetry.settings import KafkaSettings, TelemetrySettings
 from ray import serve
 from ray.serve.config import RequestRouterConfig
 
@@ -19,15 +24,11 @@ from actors.ingress import haproxy_environment, serve_environment
 from actors.meter import Meter
 from actors.replica import Replica
 from actors.router import LeastTokensRouter
-from calmops.engine.settings import EngineSettings
-from calmops.foundation import config as configuration
-from calmops.foundation.config import Config, ModelConfig
-from calmops.foundation.errors import ConfigError
-from calmops.telemetry.settings import KafkaSettings, TelemetrySettings
 
 GATEWAY_APP = "gateway"
 TELEMETRY_APP = "telemetry"
 REPLICA = "Replica"
+_KAFKA_FIELDS = frozenset(KafkaSettings.__struct_fields__)
 
 
 def model_app(name: str) -> str:
@@ -126,13 +127,10 @@ def telemetry_settings(config: Config) -> TelemetrySettings:
     kafka = config.kafka
     settings = None
     if kafka is not None:
-        settings = KafkaSettings(
-            bootstrap_servers=kafka.bootstrap_servers, topic=kafka.topic, security_protocol=kafka.security_protocol,
-            sasl_mechanism=kafka.sasl_mechanism, sasl_username=kafka.sasl_username,
-            sasl_password=configuration.secret(kafka.sasl_password_file),
-        )  # fmt: skip
+        given = {name: value for name, value in configuration.to_json(config)["kafka"].items() if name in _KAFKA_FIELDS}
+        settings = KafkaSettings(**given, sasl_password=configuration.kafka_password(config))
     return TelemetrySettings(
-        max_bytes=config.retention.spool_bytes, retention_bytes=config.retention.spool_bytes // 4,
+        max_bytes=config.retention.spool_max_bytes, retention_bytes=config.retention.spool_bytes,
         retention_s=config.retention.spool_age_s, kafka=settings,
     )  # fmt: skip
 

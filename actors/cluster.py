@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import ray
-
-from actors.ingress import haproxy_environment, serve_environment
-from actors.roster import started_ticks
 from calmops.foundation import paths
 from calmops.foundation.config import Config
 from calmops.foundation.errors import SetupError, UnavailableError
+
+from actors.ingress import haproxy_environment, serve_environment
+from actors.roster import started_ticks
 
 START_S = 60.0
 STOP_S = 30.0
@@ -52,7 +52,7 @@ def start(config: Config) -> dict[str, Any]:
     ]  # fmt: skip
     environment = {**os.environ, **serve_environment(), **(haproxy_environment() or {}), "RAY_GRAFANA_HOST": ""}
     with log.open("ab") as sink:
-        head = subprocess.Popen(  # noqa: S603  our own interpreter's ray
+        head = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=environment, start_new_session=True
         )
     ticks = started_ticks(head.pid)

@@ -23,7 +23,9 @@ def commands(app: typer.Typer) -> None:
 
 
 def up(
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="calmops.yaml; defaults serve the shipped model")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="calmops.yaml; defaults serve the shipped model")
+    ] = None,
     with_: Annotated[str, typer.Option("--with", help="parts to start beside it, comma-separated: kafka")] = "",
     address: Annotated[str | None, typer.Option(help="join this Ray cluster instead of starting one")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
@@ -45,7 +47,9 @@ def up(
     if as_json:
         typer.echo(json.dumps(result))
         return
-    console.print(f"\n[bold green]calmops serves[/bold green] {', '.join(result['models'])} at [bold]{result['url']}/v1[/bold]")
+    console.print(
+        f"\n[bold green]calmops serves[/bold green] {', '.join(result['models'])} at [bold]{result['url']}/v1[/bold]"
+    )
     console.print(f"metrics  {result['url']}/metrics\nstate    {result['home']}\nstop it  calmops down")
 
 
@@ -62,8 +66,9 @@ def down(as_json: Annotated[bool, typer.Option("--json", help="print the result 
 
 
 def _up(config: Config, address: str | None, say: "object") -> dict[str, object]:
-    from actors import cluster, deploy
     from calmops.foundation import paths
+
+    from actors import cluster, deploy
 
     assert callable(say)
     record = cluster.running()

@@ -5,15 +5,15 @@ import secrets
 import time
 
 import ray
-from ray.serve.handle import DeploymentHandle
+from calmops.foundation.errors import CalmopsError, DeadlineError, UnavailableError
+from calmops.messages.placement import Placement, Summary
+from calmops.streams.migration import Migration, Verdict
 from ray.serve.exceptions import BackPressureError, RayServeException
+from ray.serve.handle import DeploymentHandle
 
 from actors.live import LiveRequest
 from actors.router import BOOK
 from actors.switchboard import Switchboard
-from calmops.foundation.errors import CalmopsError, DeadlineError, UnavailableError
-from calmops.messages.placement import Placement, Summary
-from calmops.streams.migration import Migration, Verdict
 
 FRAMES_LAG_S = 1.0  # how long a finished call's last frames may take
 ROUTE_POLL_S = 0.05

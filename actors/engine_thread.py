@@ -11,14 +11,14 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 import msgspec
-from msgspec import Struct
-
-from actors.roster import GatewayEntry
 from calmops.engine.runner import Engine, StepResult
 from calmops.foundation.errors import CalmopsError
 from calmops.foundation.sockets import FrameLink, LinkWaiter
 from calmops.messages.frame import Cancel, Delta, Frame, FromGateway, Hello, StepFacts
 from calmops.messages.placement import Placement, Summary
+from msgspec import Struct
+
+from actors.roster import GatewayEntry
 
 GATEWAY_SILENT_NS = 2_000_000_000  # a gateway silent this long loses its sequences
 _encode = msgspec.msgpack.Encoder().encode
@@ -127,7 +127,9 @@ class EngineThread(threading.Thread):
                 link = FrameLink(entry.channel)
                 self._waiter.add(link)
                 self._links[gateway_id] = _Link(link, time.monotonic_ns())
-                hello = Hello(replica_id=self._identity.replica_id, gang_id=self._identity.gang_id, model=self._identity.model)
+                hello = Hello(
+                    replica_id=self._identity.replica_id, gang_id=self._identity.gang_id, model=self._identity.model
+                )
                 link.send(_encode(hello))
 
     def _drop(self, gateway_id: str) -> None:

@@ -6,18 +6,18 @@ from dataclasses import dataclass
 
 import msgspec
 import ray
-from ray.util.placement_group import get_current_placement_group
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
-
-from actors.rank import Rank
-from actors.reaper import reaper_of
-from actors.roster import Member, member
 from calmops.engine.runner import Engine
 from calmops.engine.settings import EngineSettings
 from calmops.engine.tensor_parallel import join
 from calmops.foundation.errors import GangError
 from calmops.foundation.sockets import PlanSender, rank_address
 from calmops.messages.plan import StepPlan, Stop
+from ray.util.placement_group import get_current_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from actors.rank import Rank
+from actors.reaper import reaper_of
+from actors.roster import Member, member
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

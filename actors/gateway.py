@@ -14,6 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from calmops.foundation import config as configuration
+from calmops.foundation.errors import CalmopsError, ReleaseError, UnavailableError
+from calmops.intake.admission import Admission
+from calmops.intake.limits import IntakeLimits
+from calmops.intake.served import ServedModel, load_served
+from calmops.intake.validate import Intake
+from calmops.messages.record import Closed, Counted, Opened
+from calmops.messages.request import GenerationRequest
+from calmops.streams.journal import Journal
+from calmops.streams.links import Links
+from calmops.telemetry.publisher import Publisher
+from calmops.telemetry.settings import TelemetrySettings
 from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
@@ -22,17 +34,8 @@ from actors.driver import Driver
 from actors.health import REPORT_S, health
 from actors.live import LiveRequest
 from actors.roster import GatewayEntry, Roster
+from actors.router import BOOK
 from actors.switchboard import Switchboard
-from calmops.foundation import config as configuration
-from calmops.foundation.errors import ReleaseError, UnavailableError
-from calmops.intake.admission import Admission
-from calmops.intake.served import ServedModel, load_served
-from calmops.intake.validate import Intake
-from calmops.messages.record import Counted, Opened
-from calmops.streams.journal import Journal
-from calmops.streams.links import Links
-from calmops.telemetry.publisher import Publisher
-from calmops.telemetry.settings import TelemetrySettings
 
 REPLICA_DEPLOYMENT = "Replica"
 
@@ -48,12 +51,16 @@ class Gateway:
         self.publisher.start()
         self.served = self._load(folders)
         self.admission = Admission(self.config.limits.max_waiting)
+        self.intake_limits = IntakeLimits(
+            body_bytes=self.config.limits.max_body_bytes,
+            n=self.config.limits.max_n,
+            timeout_s=self.config.limits.timeout_s,
+        )
+        self.admin_token = configuration.admin_token(self.config)
         failover = self.config.failover
         links = Links(int(failover.stall_s * 1e9))
         self.switchboard = Switchboard(self.gateway_id, self.publisher, links, self._gang_lost, _frame_host())
-        self.driver = Driver(
-            self.switchboard, max_attempts=failover.max_attempts, no_replica_s=failover.no_replica_s
-        )
+        self.driver = Driver(self.switchboard, max_attempts=failover.max_attempts, no_replica_s=failover.no_replica_s)
         self.roster = Roster()
         self._health = health()
         self._node_id = ray.get_runtime_context().get_node_id()
@@ -105,6 +112,49 @@ class Gateway:
         )  # fmt: skip
         self.publisher.publish(closed)
 
+    def refused(self, outcome: str, request_id: str, model: str = "") -> None:
+        """Count a request that was never accepted: "refused_input" or "refused_load"."""
+        self.publisher.publish(
+            Closed(
+                request_id=request_id,
+                model=model,
+                gateway_id=self.gateway_id,
+                at_ns=time.time_ns(),
+                outcome=outcome,
+                attempts=0,
+                prompt_tokens=0,
+                journaled=0,
+                delivered=0,
+                discarded=0,
+                ttft_ns=None,
+                duration_ns=0,
+            )  # fmt: skip
+        )
+
+    def cancel_here(self, request_id: str) -> bool:
+        """End one of this gateway's live requests on an operator's word; False if it has none of that id."""
+        live = self.switchboard.find(request_id)
+        if live is None:
+            return False
+        live.end(CalmopsError("an operator cancelled this request"))
+        if live.driver is not None:
+            live.driver.cancel()
+        return True
+
+    def requests_here(self) -> list[dict[str, Any]]:
+        """This gateway's live requests."""
+        now_ns = time.monotonic_ns()
+        return [
+            {
+                "request_id": live.request_id, "model": live.intake.request.model, "gateway_id": self.gateway_id,
+                "kind": live.intake.kind, "stream": live.intake.stream, "attempt": live.journal.attempt,
+                "prompt_tokens": live.journal.prompt_tokens, "tokens": live.journal.journaled,
+                "age_s": round((now_ns - live.journal.accepted_ns) / 1e9, 3),
+                "replica_id": BOOK.replica_of(live.request_id, live.journal.attempt),
+            }
+            for live in self.switchboard.live() if not live.intake.request.probe
+        ]  # fmt: skip
+
     def count(self, model: str, name: str, reason: str) -> None:
         """One of foundation.metric_names.EVENTS happened."""
         record = Counted(
@@ -126,7 +176,7 @@ class Gateway:
                 raise
         return served
 
-    def _opened(self, request: "Any") -> Opened:
+    def _opened(self, request: GenerationRequest) -> Opened:
         return Opened(
             request_id=request.request_id, model=request.model, gateway_id=self.gateway_id, at_ns=time.time_ns(),
             prompt_tokens=len(request.prompt_ids), max_tokens=request.params.max_tokens,

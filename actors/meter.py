@@ -5,11 +5,11 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import ray
-
-from actors.health import REPORT_S, health
 from calmops.foundation.errors import SetupError
 from calmops.telemetry import meter as telemetry
 from calmops.telemetry.settings import TelemetrySettings
+
+from actors.health import REPORT_S, health
 
 LEASE_WAIT_S = 30.0  # how long the meter of a redeploy waits for the old one to give up the lease
 

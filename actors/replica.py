@@ -9,21 +9,23 @@ import threading
 import time
 
 import ray
+from calmops.engine.settings import EngineSettings
+from calmops.foundation.errors import GangError
+from calmops.messages.placement import Placement, Summary
 from ray import serve
 
 from actors.engine_thread import EngineThread, Identity
 from actors.gang import start_gang
 from actors.health import REPORT_S, health
 from actors.roster import GangEntry
-from calmops.engine.settings import EngineSettings
-from calmops.foundation.errors import GangError
-from calmops.messages.placement import Placement, Summary
 
 
 class Replica:
     """One gang, serving one model."""
 
-    def __init__(self, model: str, settings: EngineSettings, options: dict[str, float], bundle: dict[str, float]) -> None:
+    def __init__(
+        self, model: str, settings: EngineSettings, options: dict[str, float], bundle: dict[str, float]
+    ) -> None:
         self._gang = start_gang(settings, load_s=options["load_s"], bundle=bundle)
         context = serve.get_replica_context()
         self._entry = GangEntry(
@@ -32,7 +34,10 @@ class Replica:
             fingerprint=self._gang.engine.fingerprint, tp=settings.tp,
         )  # fmt: skip
         identity = Identity(
-            replica_id=self._entry.replica_id, gang_id=self._entry.gang_id, model=model, fingerprint=self._entry.fingerprint
+            replica_id=self._entry.replica_id,
+            gang_id=self._entry.gang_id,
+            model=model,
+            fingerprint=self._entry.fingerprint,
         )
         self._fatal: str | None = None
         self._engine = EngineThread(self._gang.engine, identity, options["stall_s"], self._on_fatal)

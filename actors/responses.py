@@ -7,7 +7,7 @@ outbox when the client went is handed back as ``unsent``.
 import asyncio
 import time
 
-from calmops.foundation.errors import CalmopsError, DeadlineError
+from calmops.foundation.errors import CalmopsError
 from calmops.intake.answers import Answer, StreamAnswer
 from calmops.intake.sse import KEEPALIVE, error_event
 from starlette.responses import Response
@@ -15,7 +15,6 @@ from starlette.types import Message, Receive, Scope, Send
 
 from actors.gateway import Gateway
 from actors.live import LiveRequest
-
 
 
 class EventStream(Response):

@@ -1,8 +1,7 @@
 """What the cluster knows of itself: gateways, gangs and the meter, as the health actor keeps them."""
 
-from msgspec import Struct
-
 from calmops.foundation.sockets import Channel
+from msgspec import Struct
 
 
 class Member(Struct, frozen=True, kw_only=True):

@@ -7,9 +7,8 @@ process; ``BOOK`` is how the gateway learns where a call went before its first f
 from collections import Counter
 from threading import Lock
 
-from ray.serve.request_router import FIFOMixin, PendingRequest, ReplicaID, RequestRouter, RunningReplica
-
 from calmops.messages.placement import Placement
+from ray.serve.request_router import FIFOMixin, PendingRequest, ReplicaID, RequestRouter, RunningReplica
 
 
 class RoutingBook:

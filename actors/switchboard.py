@@ -4,15 +4,15 @@ import time
 from collections.abc import Callable
 
 import msgspec
-
-from actors.live import LiveRequest
-from actors.router import BOOK
 from calmops.foundation.sockets import FrameServer
 from calmops.messages.frame import Cancel, Frame, FromReplica, GatewayAlive
 from calmops.streams.journal import OutOfStep, Taken
 from calmops.streams.links import Links
 from calmops.streams.projection import Projection
 from calmops.telemetry.publisher import Publisher
+
+from actors.live import LiveRequest
+from actors.router import BOOK
 
 ALIVE_NS = 500_000_000
 _encode = msgspec.msgpack.Encoder().encode
@@ -83,7 +83,7 @@ class Switchboard:
 
     def lose(self, gang_id: str, why: str) -> None:
         """This gang is lost: its live requests migrate, the health actor ends it."""
-        replica_id = next((gang.replica_id for gang in self.links.gangs() if gang.gang_id == gang_id), None)
+        replica_id = self.links.replica_of(gang_id)
         self.links.lost(gang_id)
         self._addresses.pop(gang_id, None)
         self._on_lost(gang_id, why)
@@ -98,6 +98,9 @@ class Switchboard:
             return
         now_ns = time.monotonic_ns()
         heard = self.links.heard(message, now_ns)
+        if heard.lost:
+            self.fenced += len(message.deltas)
+            return
         self._addresses[message.gang_id] = link
         takings = self._deal(message, now_ns)
         record = self._projection.project(message, takings, now_ns)
@@ -121,6 +124,7 @@ class Switchboard:
             if taken is None:
                 self.fenced += 1
                 continue
+            live.journal.seen_fingerprint(frame.fingerprint)
             self.last_token_ns[frame.model] = now_ns
             if not live.intake.request.probe:
                 takings.append((delta.request_id, delta.attempt, taken))

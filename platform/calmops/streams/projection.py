@@ -14,12 +14,14 @@ class Projection:
 
     def __init__(self) -> None:
         self._beaten_ns: dict[str, int] = {}
+        self._kv_blocks_total: dict[str, int] = {}
 
     def project(self, frame: Frame, takings: Sequence[tuple[str, int, Taken]], now_ns: int) -> FrameRecord | None:
         """The record of one frame with its (request id, attempt, taken); None for a heartbeat too many."""
         facts = frame.facts
         if facts is None:
             return self._heartbeat(frame, now_ns)
+        self._kv_blocks_total[frame.gang_id] = facts.kv_blocks_total
         return FrameRecord(
             replica_id=frame.replica_id, gang_id=frame.gang_id, shard=frame.shard, model=frame.model, step=frame.step,
             at_ns=frame.engine_ns, duration_ns=facts.duration_ns, rows=facts.rows, decode_rows=facts.decode_rows,
@@ -33,10 +35,12 @@ class Projection:
             return None
         self._beaten_ns[frame.gang_id] = now_ns
         if len(self._beaten_ns) > 1024:
-            del self._beaten_ns[min(self._beaten_ns, key=self._beaten_ns.__getitem__)]
+            oldest = min(self._beaten_ns, key=self._beaten_ns.__getitem__)
+            del self._beaten_ns[oldest]
+            self._kv_blocks_total.pop(oldest, None)
         return FrameRecord(
             replica_id=frame.replica_id, gang_id=frame.gang_id, shard=frame.shard, model=frame.model, step=frame.step,
-            at_ns=frame.engine_ns, duration_ns=None,
+            at_ns=frame.engine_ns, duration_ns=None, kv_blocks_total=self._kv_blocks_total.get(frame.gang_id, 0),
         )  # fmt: skip
 
 
