@@ -23,7 +23,7 @@ from actors.ingress import haproxy_environment, serve_environment
 from actors.roster import started_ticks
 
 START_S = 60.0
-STOP_S = 30.0
+STOP_S = 8.0  # for an orderly end; after that what is left of the session is killed
 
 
 def record_path() -> Path:
@@ -75,10 +75,10 @@ def stop() -> bool:
         return False
     os.kill(record["pid"], signal.SIGTERM)
     until_s = time.monotonic() + STOP_S
-    while time.monotonic() < until_s and _session_alive(record["pid"]):
+    while time.monotonic() < until_s and _session(record["pid"]):
         time.sleep(0.1)
-    if _session_alive(record["pid"]):
-        os.killpg(record["pid"], signal.SIGKILL)
+    for pid in _session(record["pid"]):
+        os.kill(pid, signal.SIGKILL)
     record_path().unlink(missing_ok=True)
     return True
 
@@ -102,16 +102,18 @@ def _await_up(address: str, head: "subprocess.Popen[bytes]", log: Path) -> None:
     raise UnavailableError(f"Ray's head node wasn't up after {START_S:g} s; its log is {log}")
 
 
-def _session_alive(session: int) -> bool:
+def _session(leader: int) -> list[int]:
+    """Living processes of a session."""
+    pids = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
             except (FileNotFoundError, ProcessLookupError):
                 continue
-            if fields[0] not in "ZX" and int(fields[3]) == session:
-                return True
-    return False
+            if fields[0] not in "ZX" and int(fields[3]) == leader:
+                pids.append(int(entry.name))
+    return pids
 
 
 def _logical_cpus(config: Config) -> int:
