@@ -1,5 +1,7 @@
 """Records as gateways would write them: builders with defaults, and hypothesis strategies. For the telemetry tests."""
 
+from hypothesis import strategies as st
+
 from calmops.foundation.metric_names import EVENTS
 from calmops.messages.record import (
     OUTCOMES,
@@ -13,7 +15,6 @@ from calmops.messages.record import (
     Record,
     SequenceStep,
 )
-from hypothesis import strategies as st
 
 T0_NS = 1_700_000_000_000_000_000
 

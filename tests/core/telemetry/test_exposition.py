@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
 from calmops.foundation.metric_names import METRICS, Metric
 from calmops.messages.record import Counted, Dropped, Record
 from calmops.telemetry.counts import Counts
 from calmops.telemetry.exposition import exposition
 from calmops.telemetry.fold import fold
-from prometheus_client.parser import text_string_to_metric_families
-
 from tests.core.telemetry.records import T0_NS, closed, envelopes, frame, opened
 
 GOLDEN = Path(__file__).parent / "exposition.golden.txt"

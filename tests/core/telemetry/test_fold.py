@@ -2,12 +2,12 @@
 
 import random
 
-from calmops.messages.record import SCHEMA, Dropped, Envelope
-from calmops.telemetry.counts import GANGS_REMEMBERED, LATE_RECORDS, STEPS_REMEMBERED, Counts, dump, load
-from calmops.telemetry.fold import fold, missing, skip_to
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from calmops.messages.record import SCHEMA, Dropped, Envelope
+from calmops.telemetry.counts import GANGS_REMEMBERED, LATE_RECORDS, STEPS_REMEMBERED, Counts, dump, load
+from calmops.telemetry.fold import fold, missing, skip_to
 from tests.core.telemetry.records import T0_NS, closed, envelopes, frame, logs, opened
 
 

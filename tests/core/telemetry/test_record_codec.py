@@ -4,11 +4,11 @@ import contextlib
 
 import msgspec
 import pytest
-from calmops.messages.record import SCHEMA, Record
-from calmops.telemetry.codec import RecordError, UnknownSchema, decode, encode
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calmops.messages.record import SCHEMA, Record
+from calmops.telemetry.codec import RecordError, UnknownSchema, decode, encode
 from tests.core.telemetry.records import any_record, closed, frame
 
 

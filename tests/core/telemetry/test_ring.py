@@ -1,10 +1,10 @@
 """Ring: bounded, in order, with reserved room, every drop counted."""
 
-from calmops.messages.record import Closed, FrameRecord, Opened, Record
-from calmops.telemetry.ring import Ring, tokens_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calmops.messages.record import Closed, FrameRecord, Opened, Record
+from calmops.telemetry.ring import Ring, tokens_of
 from tests.core.telemetry.records import closed, frame, opened
 
 

@@ -6,12 +6,12 @@ import time
 from pathlib import Path
 
 import pytest
+
 from calmops.foundation.errors import SetupError
 from calmops.messages.record import Record
 from calmops.telemetry.meter import Meter
 from calmops.telemetry.settings import TelemetrySettings
 from calmops.telemetry.spool import Spool, SpoolLease, remove_spool
-
 from tests.core.telemetry.records import T0_NS, closed, frame, opened
 from tests.integration.telemetry.processes import python_process
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from calmops.foundation.errors import SetupError
 from calmops.messages.record import Closed, Counted, Dropped, Opened, Record
 from calmops.telemetry.codec import decode
 from calmops.telemetry.publisher import Publisher
 from calmops.telemetry.settings import TelemetrySettings
 from calmops.telemetry.spool import Spool
-
 from tests.core.telemetry.records import closed, frame, opened
 
 

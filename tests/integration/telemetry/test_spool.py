@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+
 from calmops.telemetry.codec import decode
 from calmops.telemetry.spool import Spool, SpoolLease, remove_spool
-
 from tests.core.telemetry.records import T0_NS, closed, frame, opened
 from tests.integration.telemetry.processes import python_process
 
