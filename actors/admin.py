@@ -4,12 +4,12 @@ import time
 from typing import Any
 
 import ray
-from calmops.foundation.errors import CalmopsError, InputError, UnknownModel, UnknownRequest
 from fastapi import APIRouter, Depends, Request
 
 from actors.gateway import Gateway
 from actors.health import health
 from actors.router import BOOK
+from calmops.foundation.errors import CalmopsError, InputError, UnknownModel, UnknownRequest
 
 
 class Forbidden(CalmopsError):

@@ -3,20 +3,20 @@
 import secrets
 from typing import Any
 
-import calmops
 import httpx
-from calmops.foundation.errors import CalmopsError, InputError, LoadError, UnavailableError, UnknownModel
-from calmops.intake.answers import error_body
-from calmops.intake.schema import ChatBody, CompletionBody
-from calmops.intake.validate import Context, parse_chat, parse_completion
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+import calmops
 from actors.admin import build_admin
 from actors.gateway import Gateway
 from actors.readiness import Readiness
 from actors.responses import EventStream, WholeAnswer
+from calmops.foundation.errors import CalmopsError, InputError, LoadError, UnavailableError, UnknownModel
+from calmops.intake.answers import error_body
+from calmops.intake.schema import ChatBody, CompletionBody
+from calmops.intake.validate import Context, parse_chat, parse_completion
 
 REQUEST_ID_CHARS = 128
 ERRORS = {

@@ -8,22 +8,22 @@ of a model never restarts the other two.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import calmops
-from calmops.engine.settings import EngineSettings
-from calmops.foundation import config as configuration
-from calmops.foundation.config import Config, ModelConfig
-from calmops.foundation.errors import ConfigError
-from calmops.telemetry.settings import KafkaSettings, TelemetrySettings
 from ray import serve
 from ray.serve.config import RequestRouterConfig
 
+import calmops
 from actors.gateway import Gateway
 from actors.ingress import haproxy_environment, serve_environment
 from actors.meter import Meter
 from actors.replica import Replica
 from actors.router import LeastTokensRouter
+from calmops.engine.settings import EngineSettings
+from calmops.foundation import config as configuration
+from calmops.foundation.config import Config, ModelConfig
+from calmops.foundation.errors import ConfigError
+from calmops.telemetry.settings import KafkaSettings, TelemetrySettings
 
 GATEWAY_APP = "gateway"
 TELEMETRY_APP = "telemetry"
@@ -144,7 +144,7 @@ def _chosen(config: Config, name: str | None) -> ModelConfig:
     return config.models[names.index(name)]
 
 
-def _device(chosen: ModelConfig) -> str:
+def _device(chosen: ModelConfig) -> Literal["cpu", "cuda"]:
     if chosen.device == "auto":
         return "cpu" if chosen.simulated_gpu or not _gpus() else "cuda"
     return chosen.device

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from calmops.foundation import paths
-from calmops.foundation.config import Config
-from calmops.foundation.errors import SetupError, UnavailableError
 
 from actors.ingress import haproxy_environment, serve_environment
 from actors.roster import started_ticks
+from calmops.foundation import paths
+from calmops.foundation.config import Config
+from calmops.foundation.errors import SetupError, UnavailableError
 
 START_S = 60.0
 STOP_S = 8.0  # for an orderly end; after that what is left of the session is killed
@@ -56,7 +56,12 @@ def start(config: Config) -> dict[str, Any]:
             command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=environment, start_new_session=True
         )
     ticks = started_ticks(head.pid)
-    record = {"address": f"127.0.0.1:{port}", "pid": head.pid, "started_ticks": ticks, "url": url_of(config)}
+    record: dict[str, Any] = {
+        "address": f"127.0.0.1:{port}",
+        "pid": head.pid,
+        "started_ticks": ticks,
+        "url": url_of(config),
+    }
     record_path().write_text(json.dumps(record), encoding="utf-8")
     _await_up(record["address"], head, log)
     return record
@@ -85,7 +90,7 @@ def stop() -> bool:
 
 def url_of(config: Config) -> str:
     """Where the API answers."""
-    host = "127.0.0.1" if config.http.host in ("0.0.0.0", "::") else config.http.host
+    host = "127.0.0.1" if config.http.host in ("0.0.0.0", "::") else config.http.host  # noqa: S104  read, not bound
     return f"http://{host}:{config.http.port}"
 
 

@@ -4,16 +4,19 @@ import json
 import logging
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+
 from calmops.foundation import config as configuration
 from calmops.foundation.config import Config
 from calmops.foundation.errors import ConfigError
-from rich.console import Console
 
 PARTS = ("kafka",)
+Say = Callable[[str], None]
 
 
 def commands(app: typer.Typer) -> None:
@@ -65,12 +68,10 @@ def down(as_json: Annotated[bool, typer.Option("--json", help="print the result 
         typer.echo("calmops is down" if was_running else "calmops wasn't running; nothing to end")
 
 
-def _up(config: Config, address: str | None, say: "object") -> dict[str, object]:
+def _up(config: Config, address: str | None, say: Say) -> dict[str, Any]:
+    from actors import cluster, deploy
     from calmops.foundation import paths
 
-    from actors import cluster, deploy
-
-    assert callable(say)
     record = cluster.running()
     if address is not None:
         say(f"joining the Ray cluster at {address}")
@@ -88,7 +89,7 @@ def _up(config: Config, address: str | None, say: "object") -> dict[str, object]
         deploy.start_serve(config, say)
         deploy.deploy(config, say)
         say("decoding a first token of each model")
-        url = deploy.await_ready(config, say)
+        url = deploy.await_ready(config)
     except BaseException:
         if address is None:
             cluster.stop()
@@ -96,7 +97,7 @@ def _up(config: Config, address: str | None, say: "object") -> dict[str, object]
     return {"url": url, "models": [model.name for model in config.models], "home": str(paths.home())}
 
 
-def _with_parts(config: Config, with_: str, say: "object") -> Config:
+def _with_parts(config: Config, with_: str, say: Say) -> Config:
     wanted = [part.strip() for part in with_.split(",") if part.strip()]
     unknown = [part for part in wanted if part not in PARTS]
     if unknown:
@@ -104,7 +105,6 @@ def _with_parts(config: Config, with_: str, say: "object") -> Config:
     if "kafka" in wanted:
         from actors import parts
 
-        assert callable(say)
         say("starting a Kafka broker on loopback")
         return parts.with_kafka(config)
     return config

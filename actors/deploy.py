@@ -5,14 +5,14 @@ from collections.abc import Callable
 
 import httpx
 import ray
-from calmops.foundation import config as configuration
-from calmops.foundation.config import Config
-from calmops.foundation.errors import SetupError, UnavailableError
 from ray import serve
 from ray.serve.schema import ApplicationStatus
 
 from actors import app, cluster
 from actors.ingress import haproxy_environment, serve_environment
+from calmops.foundation import config as configuration
+from calmops.foundation.config import Config
+from calmops.foundation.errors import SetupError, UnavailableError
 
 POLL_S = 0.5
 Say = Callable[[str], None]
@@ -42,7 +42,7 @@ def deploy(config: Config, say: Say) -> None:
     _await_running([target.name for target in targets], config.failover.load_s, say)
 
 
-def await_ready(config: Config, say: Say) -> str:
+def await_ready(config: Config) -> str:
     """Wait until every model has decoded a token; the API's address."""
     url = cluster.url_of(config)
     until_s = time.monotonic() + config.failover.load_s

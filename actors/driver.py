@@ -3,17 +3,18 @@
 import asyncio
 import secrets
 import time
+from typing import Any
 
 import ray
-from calmops.foundation.errors import CalmopsError, DeadlineError, UnavailableError
-from calmops.messages.placement import Placement, Summary
-from calmops.streams.migration import Migration, Verdict
 from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from actors.live import LiveRequest
 from actors.router import BOOK
 from actors.switchboard import Switchboard
+from calmops.foundation.errors import CalmopsError, DeadlineError, UnavailableError
+from calmops.messages.placement import Placement, Summary
+from calmops.streams.migration import Migration, Verdict
 
 FRAMES_LAG_S = 1.0  # how long a finished call's last frames may take
 ROUTE_POLL_S = 0.05
@@ -118,10 +119,10 @@ class Driver:
         return False
 
 
-async def _settled(response: "object") -> Summary | str:
+async def _settled(response: Any) -> Summary | str:
     """The call's summary, or why there is none. Serve's errors become a reason to migrate."""
     try:
-        return await response  # type: ignore[misc,no-any-return]
+        return await response
     except (ray.exceptions.RayError, RayServeException, BackPressureError, CalmopsError) as error:
         return f"the call failed: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
 

@@ -11,14 +11,14 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 import msgspec
+from msgspec import Struct
+
+from actors.roster import GatewayEntry
 from calmops.engine.runner import Engine, StepResult
 from calmops.foundation.errors import CalmopsError
 from calmops.foundation.sockets import FrameLink, LinkWaiter
 from calmops.messages.frame import Cancel, Delta, Frame, FromGateway, Hello, StepFacts
 from calmops.messages.placement import Placement, Summary
-from msgspec import Struct
-
-from actors.roster import GatewayEntry
 
 GATEWAY_SILENT_NS = 2_000_000_000  # a gateway silent this long loses its sequences
 _encode = msgspec.msgpack.Encoder().encode

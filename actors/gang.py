@@ -6,18 +6,18 @@ from dataclasses import dataclass
 
 import msgspec
 import ray
-from calmops.engine.runner import Engine
-from calmops.engine.settings import EngineSettings
-from calmops.engine.tensor_parallel import join
-from calmops.foundation.errors import GangError
-from calmops.foundation.sockets import PlanSender, rank_address
-from calmops.messages.plan import StepPlan, Stop
 from ray.util.placement_group import get_current_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from actors.rank import Rank
 from actors.reaper import reaper_of
 from actors.roster import Member, member
+from calmops.engine.runner import Engine
+from calmops.engine.settings import EngineSettings
+from calmops.engine.tensor_parallel import join
+from calmops.foundation.errors import GangError
+from calmops.foundation.sockets import PlanSender, rank_address
+from calmops.messages.plan import StepPlan, Stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ def _start_rank(rank: int, gang_id: str, bundle: dict[str, float]) -> "ray.actor
     group = get_current_placement_group()
     assert group is not None, "a replica with tp > 1 runs in a placement group of one bundle a rank"
     others = {name: amount for name, amount in bundle.items() if name not in ("CPU", "GPU")}
-    return Rank.options(  # type: ignore[attr-defined,no-any-return]
+    return Rank.options(
         num_cpus=bundle.get("CPU", 0), num_gpus=bundle.get("GPU", 0), resources=others,
         scheduling_strategy=PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=rank),
     ).remote(rank, gang_id)  # fmt: skip

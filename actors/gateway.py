@@ -14,6 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from fastapi import FastAPI
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from actors.driver import Driver
+from actors.health import REPORT_S, health
+from actors.live import LiveRequest
+from actors.roster import GatewayEntry, Roster
+from actors.router import BOOK
+from actors.switchboard import Switchboard
 from calmops.foundation import config as configuration
 from calmops.foundation.errors import CalmopsError, ReleaseError, UnavailableError
 from calmops.intake.admission import Admission
@@ -26,16 +36,6 @@ from calmops.streams.journal import Journal
 from calmops.streams.links import Links
 from calmops.telemetry.publisher import Publisher
 from calmops.telemetry.settings import TelemetrySettings
-from fastapi import FastAPI
-from ray import serve
-from ray.serve.handle import DeploymentHandle
-
-from actors.driver import Driver
-from actors.health import REPORT_S, health
-from actors.live import LiveRequest
-from actors.roster import GatewayEntry, Roster
-from actors.router import BOOK
-from actors.switchboard import Switchboard
 
 REPLICA_DEPLOYMENT = "Replica"
 

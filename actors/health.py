@@ -5,6 +5,7 @@ It keeps leases, not truths: everybody reports again each second, so it may be r
 
 import time
 
+import msgspec
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -36,7 +37,7 @@ class Health:
         """A gang's lease; its shard (the lowest slot of its model that is free) and the roster."""
         known = self._gangs.get(entry.gang_id)
         shard = known[0].shard if known else self._free_shard(entry.model)
-        entry = GangEntry(**{**_fields(entry), "shard": shard})
+        entry = msgspec.structs.replace(entry, shard=shard)
         if entry.gang_id not in self._ended:
             self._gangs[entry.gang_id] = (entry, time.monotonic())
         reaper_of(entry.node_id).hold.remote(entry.gang_id, entry.members)
@@ -100,10 +101,6 @@ def health() -> "ray.actor.ActorHandle":
     """The health actor, started on the head node if it isn't there."""
     head = next((n for n in ray.nodes() if n["Alive"] and "node:__internal_head__" in n["Resources"]), None)
     pin = NodeAffinitySchedulingStrategy(head["NodeID"], soft=True) if head else "DEFAULT"
-    return Health.options(  # type: ignore[attr-defined,no-any-return]
+    return Health.options(
         name="health", namespace=NAMESPACE, lifetime="detached", get_if_exists=True, scheduling_strategy=pin
     ).remote()
-
-
-def _fields(entry: GangEntry) -> dict[str, object]:
-    return {name: getattr(entry, name) for name in entry.__struct_fields__}

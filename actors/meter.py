@@ -5,11 +5,11 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import ray
+
+from actors.health import REPORT_S, health
 from calmops.foundation.errors import SetupError
 from calmops.telemetry import meter as telemetry
 from calmops.telemetry.settings import TelemetrySettings
-
-from actors.health import REPORT_S, health
 
 LEASE_WAIT_S = 30.0  # how long the meter of a redeploy waits for the old one to give up the lease
 
@@ -20,7 +20,8 @@ class Meter:
     def __init__(self, settings: TelemetrySettings) -> None:
         self._meter = _take_lease(settings)
         self._server = ThreadingHTTPServer((_host(settings), 0), _handler(self._meter))
-        self._url = f"http://{self._server.server_address[0]}:{self._server.server_address[1]}/metrics"
+        host, port = self._server.server_address[:2]
+        self._url = f"http://{host!s}:{port}/metrics"
         self._leaving = threading.Event()
         self._meter.start()
         threading.Thread(target=self._server.serve_forever, name="meter-http", daemon=True).start()
@@ -81,7 +82,7 @@ def _handler(meter: telemetry.Meter) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, *args: object) -> None:
             """A scrape isn't news."""
 
     return Handler

@@ -1,6 +1,7 @@
 """Local parts that ``calmops up --with`` starts beside the platform, and ``calmops down`` ends."""
 
 import msgspec
+
 from calmops.foundation import paths
 from calmops.foundation.config import Config, KafkaConfig
 from calmops.telemetry.local_kafka import LocalKafka

@@ -4,12 +4,12 @@ import os
 import threading
 
 import ray
+
+from actors.roster import Member, member
 from calmops.engine.runner import Follower
 from calmops.engine.settings import EngineSettings
 from calmops.engine.tensor_parallel import join
 from calmops.foundation.sockets import PlanReceiver, rank_address
-
-from actors.roster import Member, member
 
 
 @ray.remote(num_cpus=1, max_restarts=0)

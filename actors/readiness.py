@@ -4,11 +4,10 @@ import asyncio
 import secrets
 import time
 
+from actors.gateway import Gateway
 from calmops.foundation.errors import CalmopsError
 from calmops.intake.validate import Intake
 from calmops.messages.request import GenerationRequest, SamplingParams
-
-from actors.gateway import Gateway
 
 FRESH_S = 10.0  # a token this young proves that a model decodes
 PROBE_TIMEOUT_S = 5.0

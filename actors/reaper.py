@@ -82,7 +82,7 @@ class Reaper:
 
 def reaper_of(node_id: str) -> "ray.actor.ActorHandle":
     """The node's reaper, started if it isn't there."""
-    return Reaper.options(  # type: ignore[attr-defined,no-any-return]
+    return Reaper.options(
         name=f"reaper-{node_id}", namespace=NAMESPACE, lifetime="detached", get_if_exists=True,
         scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
     ).remote()  # fmt: skip

@@ -9,15 +9,15 @@ import threading
 import time
 
 import ray
-from calmops.engine.settings import EngineSettings
-from calmops.foundation.errors import GangError
-from calmops.messages.placement import Placement, Summary
 from ray import serve
 
 from actors.engine_thread import EngineThread, Identity
 from actors.gang import start_gang
 from actors.health import REPORT_S, health
 from actors.roster import GangEntry
+from calmops.engine.settings import EngineSettings
+from calmops.foundation.errors import GangError
+from calmops.messages.placement import Placement, Summary
 
 
 class Replica:

@@ -7,14 +7,14 @@ outbox when the client went is handed back as ``unsent``.
 import asyncio
 import time
 
-from calmops.foundation.errors import CalmopsError
-from calmops.intake.answers import Answer, StreamAnswer
-from calmops.intake.sse import KEEPALIVE, error_event
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from actors.gateway import Gateway
 from actors.live import LiveRequest
+from calmops.foundation.errors import CalmopsError
+from calmops.intake.answers import Answer, StreamAnswer
+from calmops.intake.sse import KEEPALIVE, error_event
 
 
 class EventStream(Response):
@@ -30,7 +30,7 @@ class EventStream(Response):
         self._answer = StreamAnswer(live.intake, created=int(time.time()))
         self._started = False
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         live = self._live
         live.response = asyncio.ensure_future(self._run(send))
         gone = asyncio.ensure_future(_disconnected(receive))
@@ -96,7 +96,7 @@ class WholeAnswer(Response):
         self._gateway = gateway
         self._live = live
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         live = self._live
         gone = asyncio.ensure_future(_disconnected(receive))
         unsent = 0

@@ -1,7 +1,10 @@
 """What the cluster knows of itself: gateways, gangs and the meter, as the health actor keeps them."""
 
-from calmops.foundation.sockets import Channel
+from pathlib import Path
+
 from msgspec import Struct
+
+from calmops.foundation.sockets import Channel
 
 
 class Member(Struct, frozen=True, kw_only=True):
@@ -46,8 +49,7 @@ class Roster(Struct, frozen=True, kw_only=True):
 def started_ticks(pid: int) -> int | None:
     """Start time of a living process, in clock ticks since boot; None if it is gone (a zombie is gone)."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
-            fields = stat.read().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] in "ZX" else int(fields[19])

@@ -7,8 +7,9 @@ process; ``BOOK`` is how the gateway learns where a call went before its first f
 from collections import Counter
 from threading import Lock
 
-from calmops.messages.placement import Placement
 from ray.serve.request_router import FIFOMixin, PendingRequest, ReplicaID, RequestRouter, RunningReplica
+
+from calmops.messages.placement import Placement
 
 
 class RoutingBook:
@@ -59,7 +60,7 @@ class LeastTokensRouter(FIFOMixin, RequestRouter):
         kept.sort(key=lambda replica: BOOK.tokens(replica.replica_id.unique_id))
         return [[replica] for replica in kept]
 
-    def on_request_routed(self, pending_request: PendingRequest, replica_id: ReplicaID, result: object) -> None:
+    def on_request_routed(self, pending_request: PendingRequest, replica_id: ReplicaID, _result: object) -> None:
         placement = _placement(pending_request)
         if placement is not None:
             BOOK.routed(placement, replica_id.unique_id)

@@ -4,15 +4,15 @@ import time
 from collections.abc import Callable
 
 import msgspec
+
+from actors.live import LiveRequest
+from actors.router import BOOK
 from calmops.foundation.sockets import FrameServer
 from calmops.messages.frame import Cancel, Frame, FromReplica, GatewayAlive
 from calmops.streams.journal import OutOfStep, Taken
 from calmops.streams.links import Links
 from calmops.streams.projection import Projection
 from calmops.telemetry.publisher import Publisher
-
-from actors.live import LiveRequest
-from actors.router import BOOK
 
 ALIVE_NS = 500_000_000
 _encode = msgspec.msgpack.Encoder().encode
