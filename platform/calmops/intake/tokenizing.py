@@ -1,0 +1,125 @@
+"""Text to token ids and back, on a token's way right after parsing. Knows no request and no model weights.
+
+User text never yields a control token: the tokenizer is told to read special-token strings as plain
+text, and a last check breaks up whatever a vocabulary maps to a special id all the same.
+"""
+
+import json
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from calmops.foundation.errors import ReleaseError
+
+CONTROL_SHAPE = re.compile(r"^(<[^\s<>]+>|\[[A-Z0-9_/]+\])$")  # "<tool_call>", "[INST]": control, flagged or not
+
+
+class TextTokenizer:
+    """One release's tokenizer. ``encode`` is for anybody's text; only the chat template uses ``specials``."""
+
+    def __init__(self, spec: str) -> None:
+        """``spec`` is the text of a tokenizer.json; ReleaseError if it can't be read."""
+        try:
+            document = json.loads(spec)
+            self.specials = _mark_control_tokens(document)
+            self._tokenizer = Tokenizer.from_str(json.dumps(document))
+        except Exception as error:  # tokenizers raises plain Exception
+            raise ReleaseError(f"tokenizer.json can't be read: {error}") from error
+        added = document.get("added_tokens", ())
+        self.strip_before = frozenset(token["content"] for token in added if token.get("lstrip"))
+        self.strip_after = frozenset(token["content"] for token in added if token.get("rstrip"))
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._tokenizer.encode_special_tokens = True  # special strings in text are text
+        self._forbidden = frozenset(self.specials.values()) - _unknown_ids(document, self.specials)
+        self.size = self._tokenizer.get_vocab_size(with_added_tokens=True)
+        self.longest_token_chars = max((len(token) for token in self._tokenizer.get_vocab()), default=1)
+        self._prefix, self._suffix = _frame_ids(self._tokenizer)
+
+    @classmethod
+    def load(cls, path: Path) -> "TextTokenizer":
+        """Read a tokenizer.json."""
+        try:
+            return cls(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ReleaseError(f"{path}: {error}") from error
+
+    def encode(self, text: str, *, framed: bool = False) -> tuple[int, ...]:
+        """Ids of plain text; ``framed`` adds the tokens that the release puts around a prompt (BOS).
+
+        No id in it is special, but for the frame's and the unknown token's.
+        """
+        ids = self._plain(text_only(text))
+        return (*self._prefix, *ids, *self._suffix) if framed else tuple(ids)
+
+    def decode(self, ids: tuple[int, ...]) -> str:
+        """Text of ids, special tokens shown as their strings."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
+
+    def _plain(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        if self._forbidden.isdisjoint(ids):
+            return ids
+        if len(text) == 1:  # a lone character that is itself a control token has no plain spelling
+            return [i for i in ids if i not in self._forbidden]
+        return self._broken_up(text)
+
+    def _broken_up(self, text: str) -> list[int]:
+        """Encode piece by piece, cut inside every control token's string that the vocabulary would swallow."""
+        names = sorted((name for name in self.specials if len(name) > 1), key=len, reverse=True)
+        pattern = re.compile("|".join(re.escape(name) for name in names))
+        cuts = [match.start() + 1 for match in pattern.finditer(text)] if names else []
+        edges = [0, *cuts, len(text)] if cuts else [0, len(text) // 2, len(text)]
+        ids: list[int] = []
+        for start, end in pairwise(edges):
+            piece = self._tokenizer.encode(text[start:end], add_special_tokens=False).ids
+            ids += piece if self._forbidden.isdisjoint(piece) else self._letter_by_letter(text[start:end])
+        return ids
+
+    def _letter_by_letter(self, text: str) -> list[int]:
+        pieces = (self._tokenizer.encode(letter, add_special_tokens=False).ids for letter in text)
+        return [i for piece in pieces for i in piece if i not in self._forbidden]
+
+
+def text_only(text: str) -> str:
+    """The same text with lone surrogates, which no encoding can carry, as U+FFFD."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _mark_control_tokens(document: dict[str, Any]) -> dict[str, int]:
+    """Flag every added token that has a control token's shape as special; returns content to id of all special ones."""
+    specials: dict[str, int] = {}
+    for token in document.get("added_tokens", ()):
+        if not token["content"]:
+            continue
+        if CONTROL_SHAPE.match(token["content"]):
+            token["special"] = True
+        if token["special"]:
+            specials[token["content"]] = token["id"]
+    return specials
+
+
+def _unknown_ids(document: dict[str, Any], specials: dict[str, int]) -> frozenset[int]:
+    """The unknown token's id: text may yield it, and it controls nothing."""
+    model = document.get("model", {})
+    ids = {model["unk_id"]} if isinstance(model.get("unk_id"), int) else set()
+    if model.get("unk_token") in specials:
+        ids.add(specials[model["unk_token"]])
+    return frozenset(ids)
+
+
+def _frame_ids(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Ids that the post-processor puts before and after a text."""
+    bare = tokenizer.encode("a", add_special_tokens=False).ids
+    framed = tokenizer.encode("a", add_special_tokens=True).ids
+    for start in range(len(framed) - len(bare) + 1):
+        if framed[start : start + len(bare)] == bare:
+            return tuple(framed[:start]), tuple(framed[start + len(bare) :])
+    return (), ()

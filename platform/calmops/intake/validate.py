@@ -1,0 +1,201 @@
+"""A typed body to a valid request: bounds of the model and the server, prompt ids, a seed. Pure.
+
+``parse_completion`` and ``parse_chat`` raise InputError (400, 404), and nothing else, for whatever a client sends.
+"""
+
+from collections.abc import Callable, Mapping
+
+from msgspec import Struct
+
+from calmops.foundation.errors import InputError, UnknownModel
+from calmops.intake import parameters
+from calmops.intake.limits import IntakeLimits
+from calmops.intake.parsing import parse_body
+from calmops.intake.prompts import Prompt, chat_prompt, completion_prompt, fit
+from calmops.intake.schema import INT64_MAX, ChatBody, CommonBody, CompletionBody
+from calmops.intake.served import ServedModel
+from calmops.intake.tokenizing import text_only
+from calmops.messages.request import GenerationRequest, SamplingParams
+
+COMPLETION_MAX_TOKENS = 16  # OpenAI's default for /v1/completions
+
+
+class Intake(Struct, frozen=True, kw_only=True):
+    """A valid request, and what its answer must look like."""
+
+    request: GenerationRequest
+    kind: str  # "completion" or "chat"
+    stream: bool
+    include_usage: bool
+    echo: bool
+    prompt_text: str  # "" unless echo
+
+
+class Context(Struct, frozen=True, kw_only=True):
+    """What parsing needs beside the body."""
+
+    served: Mapping[str, ServedModel]
+    limits: IntakeLimits
+    draw_seed: Callable[[], int]  # 63 bits
+    request_id: str
+
+
+def parse_completion(raw: bytes, context: Context) -> Intake:
+    """Body of POST /v1/completions."""
+    body = parse_body(raw, context.limits.body_bytes, CompletionBody, parameters.COMPLETION)
+    model = _model(body, context)
+    if body.best_of is not None and body.best_of != (body.n or 1):
+        raise InputError(
+            f"'best_of' other than n isn't supported: best_of {body.best_of}, n {body.n or 1}",
+            param="best_of",
+            code="unsupported_parameter",
+        )
+    if body.echo and body.logprobs is not None:
+        raise InputError(
+            "'echo' with 'logprobs' isn't supported: prompt tokens have no log-probabilities", param="echo"
+        )
+    sliding = body.truncate is not None
+    ids = completion_prompt(body.prompt, model, sliding)
+    prompt = fit(ids, body.max_tokens or COMPLETION_MAX_TOKENS, model, sliding)
+    params = _params(body, context, model, prompt.max_tokens, body.logprobs)
+    text = model.tokenizer.decode(prompt.ids) if body.echo else ""
+    return _intake(body, context, prompt, params, text)
+
+
+def parse_chat(raw: bytes, context: Context) -> Intake:
+    """Body of POST /v1/chat/completions."""
+    body = parse_body(raw, context.limits.body_bytes, ChatBody, parameters.CHAT)
+    for at, message in enumerate(body.messages):
+        parameters.refuse_others(message.others, parameters.MESSAGE, f"messages[{at}].")
+        for index, part in enumerate(message.content if isinstance(message.content, list) else ()):
+            parameters.refuse_others(part.others, parameters.PART, f"messages[{at}].content[{index}].")
+    model = _model(body, context)
+    _within("messages", len(body.messages), context.limits.messages)
+    if body.top_logprobs is not None and not body.logprobs:
+        raise InputError(f"'top_logprobs' is {body.top_logprobs} but 'logprobs' isn't true", param="top_logprobs")
+    if None not in {body.max_tokens, body.max_completion_tokens} and body.max_tokens != body.max_completion_tokens:
+        raise InputError(
+            f"'max_tokens' is {body.max_tokens} but 'max_completion_tokens' is {body.max_completion_tokens}",
+            param="max_completion_tokens",
+        )
+    sliding = body.truncate is not None
+    ids = chat_prompt(body, model, sliding)
+    prompt = fit(ids, body.max_completion_tokens or body.max_tokens, model, sliding)
+    params = _params(body, context, model, prompt.max_tokens, (body.top_logprobs or 0) if body.logprobs else None)
+    return _intake(body, context, prompt, params, "")
+
+
+def _model(body: CommonBody, context: Context) -> ServedModel:
+    if body.stream_options is not None:
+        parameters.refuse_others(body.stream_options.others, parameters.STREAM_OPTIONS, "stream_options.")
+        if not body.stream:
+            raise InputError("'stream_options' is only for stream: true", param="stream_options")
+    model = context.served.get(body.model)
+    if model is None:
+        names = ", ".join(sorted(context.served))
+        raise UnknownModel(f"no model {body.model[:64]!r}; there are: {names}", param="model", code="model_not_found")
+    return model
+
+
+def _params(
+    body: CommonBody, context: Context, model: ServedModel, max_tokens: int, logprobs: int | None
+) -> SamplingParams:
+    limits = context.limits
+    _within("n", body.n, limits.n)
+    _within("logprobs" if isinstance(body, CompletionBody) else "top_logprobs", logprobs, limits.logprobs)
+    top_k = body.top_k if body.top_k and body.top_k > 0 else 0
+    return SamplingParams(
+        max_tokens=max_tokens,
+        temperature=_given(body.temperature, 1.0),
+        top_k=min(top_k, model.vocab_size),
+        top_p=_given(body.top_p, 1.0),
+        min_p=_given(body.min_p, 0.0),
+        repetition_penalty=_given(body.repetition_penalty, 1.0),
+        presence_penalty=_given(body.presence_penalty, 0.0),
+        frequency_penalty=_given(body.frequency_penalty, 0.0),
+        logit_bias=_bias(body, context, model),
+        seed=context.draw_seed() if body.seed is None else body.seed & INT64_MAX,
+        n=body.n or 1,
+        beam_width=_beam(body, context),
+        stop=_stops(body, context),
+        stop_ids=_stop_ids(body, context, model),
+        logprobs=logprobs,
+        loop_guard=body.loop_guard is not False,
+    )
+
+
+def _intake(body: CommonBody, context: Context, prompt: Prompt, params: SamplingParams, prompt_text: str) -> Intake:
+    limit_s = context.limits.timeout_s
+    _within("timeout", body.timeout, limit_s)
+    request = GenerationRequest(
+        request_id=context.request_id,
+        model=body.model,
+        prompt_ids=prompt.ids,
+        params=params,
+        stream=bool(body.stream),
+        timeout_s=_given(body.timeout, limit_s),
+    )
+    return Intake(
+        request=request,
+        kind="completion" if isinstance(body, CompletionBody) else "chat",
+        stream=request.stream,
+        include_usage=body.stream_options is not None and bool(body.stream_options.include_usage),
+        echo=isinstance(body, CompletionBody) and bool(body.echo),
+        prompt_text=prompt_text,
+    )
+
+
+def _given(value: float | None, default: float) -> float:
+    return default if value is None else float(value)
+
+
+def _within(param: str, value: float | None, limit: float) -> None:
+    if value is not None and value > limit:
+        raise InputError(f"{param!r} is {value:g}; the limit here is {limit:g}", param=param, code="invalid_value")
+
+
+def _beam(body: CommonBody, context: Context) -> int:
+    width = body.beam_width or 0
+    _within("beam_width", width, context.limits.beam_width)
+    if width and body.stream:
+        raise InputError(
+            f"'beam_width' is {width} and 'stream' is true: beam search doesn't stream", param="beam_width"
+        )
+    if width and (body.n or 1) > width:
+        raise InputError(f"'n' is {body.n}; beam search of width {width} has at most as many answers", param="n")
+    return width
+
+
+def _bias(body: CommonBody, context: Context, model: ServedModel) -> dict[int, float]:
+    biases = {int(key): float(value) for key, value in (body.logit_bias or {}).items()}
+    _within("logit_bias", len(biases), context.limits.logit_biases)
+    for token_id in biases:
+        _known_id("logit_bias", token_id, model)
+    return biases
+
+
+def _stops(body: CommonBody, context: Context) -> tuple[str, ...]:
+    stops = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
+    _within("stop", len(stops), context.limits.stops)
+    for text in stops:
+        if len(text) > context.limits.stop_chars:
+            raise InputError(
+                f"a 'stop' string has {len(text)} characters; the limit is {context.limits.stop_chars}", param="stop"
+            )
+    return tuple(dict.fromkeys(map(text_only, stops)))
+
+
+def _stop_ids(body: CommonBody, context: Context, model: ServedModel) -> tuple[int, ...]:
+    given = body.stop_token_ids or []
+    _within("stop_token_ids", len(given), context.limits.stops)
+    for token_id in given:
+        _known_id("stop_token_ids", token_id, model)
+    ends = () if body.ignore_eos else model.end_ids
+    return tuple(dict.fromkeys((*given, *ends)))
+
+
+def _known_id(param: str, token_id: int, model: ServedModel) -> None:
+    if token_id >= model.vocab_size:
+        raise InputError(
+            f"{param!r} has token id {token_id}; {model.name!r} has ids 0 to {model.vocab_size - 1}", param=param
+        )
