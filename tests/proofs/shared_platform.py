@@ -1,0 +1,86 @@
+"""One running platform for all proofs that want one, started by the first and ended with the run.
+
+It keeps its state in a folder of its own, so that a platform that a person has running is left alone; compiled parts and
+fetched ones are shared with the person's folder.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+
+from calmops.foundation import paths
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CALMOPS = [sys.executable, "-m", "calmops.cli.main"]
+UP_TIMEOUT_S = 600
+DOWN_TIMEOUT_S = 120
+SHARED = ("build", "parts")
+
+
+class SharedPlatform:
+    """Starts on demand; ``start`` tells what went wrong, and tells it again without another try."""
+
+    def __init__(self, folder: Path) -> None:
+        self._home = folder / "home"
+        self._url: str | None = None
+        self._trouble: str | None = None
+        self._tried = False
+
+    def __enter__(self) -> "SharedPlatform":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._tried:
+            self._command("down", timeout_s=DOWN_TIMEOUT_S)
+
+    def start(self) -> str | None:
+        """Have it running; None, or why it isn't."""
+        if not self._tried:
+            self._tried = True
+            self._trouble = self._up()
+        return self._trouble
+
+    def environment(self) -> dict[str, str]:
+        """What a proof needs to find it."""
+        assert self._url is not None, "the platform isn't up"
+        return {"CALMOPS_PROOF_URL": self._url, "CALMOPS_HOME": str(self._home)}
+
+    def _up(self) -> str | None:
+        self._home.mkdir(mode=0o700)
+        for name in SHARED:
+            (self._home / name).symlink_to(paths.folder(name))
+        config = self._home / "calmops.yaml"
+        config.write_text(f"http:\n  port: {free_port()}\n", encoding="utf-8")
+        try:
+            done = self._command("up", "--config", str(config), "--json", timeout_s=UP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            return f"the platform wasn't up after {UP_TIMEOUT_S} s"
+        if done.returncode != 0:
+            said = (done.stderr or done.stdout).strip().splitlines()
+            return f"the platform didn't start (exit {done.returncode}): {said[-1] if said else 'no word'}"
+        self._url = str(json.loads(done.stdout.strip().splitlines()[-1])["url"])
+        return None
+
+    def _command(self, *arguments: str, timeout_s: float) -> subprocess.CompletedProcess[str]:
+        environment = checkout_environment() | {"CALMOPS_HOME": str(self._home)}
+        return subprocess.run(
+            [*CALMOPS, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=timeout_s
+        )
+
+
+def checkout_environment() -> dict[str, str]:
+    """This process's environment, with this checkout first on the path and one compute thread a process."""
+    path = f"{ROOT / 'platform'}{os.pathsep}{ROOT}"
+    return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
