@@ -4,9 +4,7 @@ The only file of training that imports deepspeed. Knows batches and a schedule a
 nothing of text, releases or pictures.
 """
 
-import json
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,12 +16,11 @@ import torch.distributed as dist
 from transformers import LlamaForCausalLM
 
 from calmops.foundation.errors import InputError
+from calmops.training import checkpoint
 from calmops.training.batches import Batches
 from calmops.training.options import TrainingOptions
 
-LATEST = "latest.json"
 LOSSES = "losses.csv"
-KEPT_CHECKPOINTS = 2
 
 
 class Progress(NamedTuple):
@@ -106,9 +103,8 @@ def _one_step(engine: Any, batches: Batches, step: int, options: TrainingOptions
 
 
 def _save(engine: Any, losses: list[float], options: TrainingOptions) -> None:
-    """Write a checkpoint beside the older ones, then point at it in one rename, then drop what is too old."""
-    tag = f"step-{len(losses):06d}"
-    folder = options.work / "checkpoints"
+    """Write a checkpoint beside the older ones, then point at it: a run killed in between goes on from the older."""
+    tag = checkpoint.tag_of(len(losses))
     state = {
         "losses": losses,
         "steps": options.steps,
@@ -116,30 +112,27 @@ def _save(engine: Any, losses: list[float], options: TrainingOptions) -> None:
         "fingerprint": options.fingerprint(),
         "torch_rng": torch.get_rng_state(),
     }
+    folder = checkpoint.checkpoints_of(options.work)
     engine.save_checkpoint(str(folder), tag=tag, client_state=state, save_latest=False)
-    draft = folder / (LATEST + ".draft")
-    draft.write_text(json.dumps({"tag": tag}) + "\n")
-    draft.replace(folder / LATEST)
-    for old in sorted(folder.glob("step-*"))[:-KEPT_CHECKPOINTS]:
-        shutil.rmtree(old)
+    checkpoint.publish(options.work, tag)
 
 
 def _resume(engine: Any, options: TrainingOptions) -> list[float]:
     """Load the newest whole checkpoint and return the losses up to it; an empty list where there is none."""
-    pointer = options.work / "checkpoints" / LATEST
-    if not pointer.is_file():
+    tag = checkpoint.newest(options.work)
+    if tag is None:
         return []
-    tag = json.loads(pointer.read_text())["tag"]
-    path, state = engine.load_checkpoint(str(pointer.parent), tag=tag)
+    folder = checkpoint.checkpoints_of(options.work)
+    path, state = engine.load_checkpoint(str(folder), tag=tag)
     if path is None:
-        raise InputError(f"{pointer} names {tag}, which can't be read; remove {pointer.parent} to start afresh")
+        raise InputError(f"{folder / tag} can't be read; remove {folder} to start afresh")
     if state["fingerprint"] != options.fingerprint():
-        raise InputError(f"{pointer.parent / tag} was made with other options; name another work folder")
+        raise InputError(f"{folder / tag} was made with other options; name another work folder")
     free = min(int(state["free_steps"]), options.free_steps())
     if state["steps"] != options.steps and len(state["losses"]) > free:
         raise InputError(
-            f"{pointer.parent / tag} stands at step {len(state['losses'])} of {state['steps']}, where the rate is "
-            f"already falling; only the first {free} steps can go on to {options.steps}"
+            f"{folder / tag} stands at step {len(state['losses'])} of {state['steps']}; with another length only "
+            f"the first {free} steps are the same, so it can't go on to {options.steps}"
         )
     torch.set_rng_state(state["torch_rng"])
     return list(state["losses"])
