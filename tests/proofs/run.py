@@ -11,7 +11,7 @@ an interrupted run is taken up again by the same command.
 """
 
 import argparse
-import datetime
+import datetime as dt
 import os
 import re
 import signal
@@ -26,7 +26,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path[:0] = [str(ROOT / "platform"), str(ROOT)]
 
-from tests.proofs.shared_platform import SharedPlatform, checkout_environment  # noqa: E402
+from tests.proofs.shared_platform import SharedPlatform, checkout_environment
 
 LOG = HERE / "LOG.md"
 NAME = re.compile(r"^[a-z]+(_[a-z]+)*-\d+-[a-z0-9_-]+$")
@@ -122,8 +122,9 @@ def run_all(proofs: list[Proof], *, long: bool) -> list[Result]:
 
 def run(proof: Proof, form: str, budget_s: float, platform: SharedPlatform) -> Result:
     """Run one proof in a process group of its own, which is ended whole when its time is over."""
-    if not proof.paths:
-        return Result(proof, False, 0.0, "declares no `# paths:`, so nobody could tell when it stands no longer")
+    strange = [name for name in proof.paths if not (ROOT / name).exists()]
+    if strange or not proof.paths:
+        return Result(proof, False, 0.0, f"`# paths:` names what isn't there: {' '.join(strange) or 'nothing at all'}")
     if budget_s <= 1:
         return Result(proof, False, 0.0, f"not run: the {SHORT_BUDGET_S} s for all short forms are used up")
     began_s = time.monotonic()
@@ -134,7 +135,7 @@ def run(proof: Proof, form: str, budget_s: float, platform: SharedPlatform) -> R
             return Result(proof, False, time.monotonic() - began_s, trouble)
         environment |= platform.environment()
     process = subprocess.Popen(
-        [sys.executable, str(proof.path), form], cwd=ROOT, env=environment, text=True, start_new_session=True,
+        [*interpreter(proof), str(proof.path), form], cwd=ROOT, env=environment, text=True, start_new_session=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
@@ -150,6 +151,12 @@ def run(proof: Proof, form: str, budget_s: float, platform: SharedPlatform) -> R
     if not holds:
         print("\n".join(f"    | {line}" for line in lines[-TAIL_LINES:]))
     return Result(proof, holds, seconds, lines[-1].strip() if lines else f"printed nothing, exit {process.returncode}")
+
+
+def interpreter(proof: Proof) -> list[str]:
+    """Python proofs run under this very interpreter, so that they find what it has installed."""
+    with proof.path.open("rb") as script:
+        return [sys.executable] if b"python" in script.readline() else []
 
 
 def end(process: subprocess.Popen[str]) -> str:
@@ -189,7 +196,7 @@ def append(result: Result) -> None:
     """One line more in LOG.md, at once, so that an interrupted run loses nothing."""
     if not LOG.exists():
         LOG.write_text(HEAD, encoding="utf-8")
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M")
+    now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M")
     commit = git("rev-parse", "--short=12", "HEAD").stdout.strip()
     cells = [now, result.proof.name, "yes" if result.holds else "NO", machine(), commit, f"{result.seconds:.0f}", result.figure]
     with LOG.open("a", encoding="utf-8") as log:

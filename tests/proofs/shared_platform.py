@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from calmops.foundation import paths
 
@@ -30,7 +31,7 @@ class SharedPlatform:
         self._trouble: str | None = None
         self._tried = False
 
-    def __enter__(self) -> "SharedPlatform":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
