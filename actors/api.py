@@ -93,6 +93,8 @@ def _add_models(api: FastAPI, gateway: Gateway) -> None:
 
 async def _generate(gateway: Gateway, request: Request, parse: Any) -> Response:
     request_id = _request_id(request)
+    if gateway.switchboard.find(request_id) is not None:  # one id, one live request
+        request_id = f"{request_id[: REQUEST_ID_CHARS - 9]}-{secrets.token_hex(4)}"
     request.state.request_id = request_id
     raw = await _body(request, gateway.config.limits.max_body_bytes)
     context = Context(
@@ -126,7 +128,6 @@ def _request_id(request: Request) -> str:
     """The caller's x-request-id if it is printable ASCII of at most 128 characters, else a new one."""
     given = request.headers.get("x-request-id", "")
     if 0 < len(given) <= REQUEST_ID_CHARS and all(33 <= ord(char) < 127 and char not in "/,;" for char in given):
-        # one id, one live request: a second one that bears it gets a suffix
         return given
     return f"req-{secrets.token_hex(12)}"
 

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import time
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -12,7 +13,7 @@ from ray.serve.handle import DeploymentHandle
 from actors.live import LiveRequest
 from actors.router import BOOK
 from actors.switchboard import Switchboard
-from calmops.foundation.errors import CalmopsError, DeadlineError, UnavailableError
+from calmops.foundation.errors import CalmopsError, DeadlineError, InputError, UnavailableError
 from calmops.messages.placement import Placement, Summary
 from calmops.streams.migration import Migration, Verdict
 
@@ -23,8 +24,12 @@ ROUTE_POLL_S = 0.05
 class Driver:
     """Drives the live requests of one gateway."""
 
-    def __init__(self, switchboard: Switchboard, *, max_attempts: int, no_replica_s: float) -> None:
+    def __init__(
+        self, switchboard: Switchboard, avoid: Callable[[], tuple[str, ...]], *, max_attempts: int, no_replica_s: float
+    ) -> None:
+        """``avoid``: replicas that take nothing new, lost ones aside."""
         self._switchboard = switchboard
+        self._avoid = avoid
         self._max_attempts = max_attempts
         self._no_replica_s = no_replica_s
         self.migrations = 0
@@ -46,14 +51,16 @@ class Driver:
         except CalmopsError as error:
             live.end(error)
         finally:
-            self._switchboard.cancel(live.request_id, live.journal.attempt, "timeout" if live.error else "done")
+            if not live.journal.finished:
+                self._switchboard.cancel(live.request_id, live.journal.attempt, "cancelled")
+            BOOK.ended(live.request_id, live.journal.attempt)
 
     async def _attempts(
         self, live: LiveRequest, handle: DeploymentHandle, migration: Migration, deadline_ns: int
     ) -> None:
         while not live.journal.finished:
             live.lost.clear()
-            lost = tuple(sorted({*migration.lost, *self._switchboard.links.lost_replicas()}))
+            lost = tuple(sorted({*migration.lost, *self._switchboard.links.lost_replicas(), *self._avoid()}))
             placement = live.journal.place(secrets.randbits(63), _wall(deadline_ns), lost)
             why = await self._attempt(live, handle, placement)
             if why is None:
@@ -92,8 +99,6 @@ class Driver:
                 task.cancel()
             if not call.done() or call.cancelled():
                 response.cancel()
-            if live.journal.finished:
-                BOOK.ended(live.request_id, placement.attempt)
 
     async def _after_call(self, live: LiveRequest, result: Summary | str) -> str | None:
         """The call is over; its last frames may still be on their way."""
@@ -123,6 +128,8 @@ async def _settled(response: Any) -> Summary | str:
     """The call's summary, or why there is none. Serve's errors become a reason to migrate."""
     try:
         return await response
+    except InputError:
+        raise
     except (ray.exceptions.RayError, RayServeException, BackPressureError, CalmopsError) as error:
         return f"the call failed: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
 

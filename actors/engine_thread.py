@@ -74,6 +74,10 @@ class EngineThread(threading.Thread):
         """Link to gateways that aren't linked yet, and drop links to those no longer listed."""
         self._call(lambda: self._connect(gateways))
 
+    def is_linked(self, gateway_id: str) -> bool:
+        """Whether frames can go to that gateway."""
+        return gateway_id in self._links
+
     def stop(self) -> None:
         """End the loop after the current step."""
         self._call(self._end)

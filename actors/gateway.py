@@ -60,7 +60,12 @@ class Gateway:
         failover = self.config.failover
         links = Links(int(failover.stall_s * 1e9))
         self.switchboard = Switchboard(self.gateway_id, self.publisher, links, self._gang_lost, _frame_host())
-        self.driver = Driver(self.switchboard, max_attempts=failover.max_attempts, no_replica_s=failover.no_replica_s)
+        self.driver = Driver(
+            self.switchboard,
+            lambda: self.roster.draining,
+            max_attempts=failover.max_attempts,
+            no_replica_s=failover.no_replica_s,
+        )
         self.roster = Roster()
         self._health = health()
         self._node_id = ray.get_runtime_context().get_node_id()

@@ -49,6 +49,8 @@ class Replica:
 
     async def generate(self, placement: Placement) -> Summary:
         """Carry one attempt to its end. Cancelled by Serve, it frees its sequences by the next step."""
+        if not self._engine.is_linked(placement.gateway_id):
+            await asyncio.to_thread(self._report)  # a gateway that is newer than our last look at the roster
         future = self._engine.submit(placement)
         try:
             return await asyncio.wrap_future(future)

@@ -4,7 +4,7 @@ Serve's own router would send a migrated stream back to a stopped replica. The r
 process; ``BOOK`` is how the gateway learns where a call went before its first frame.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from threading import Lock
 
 from ray.serve.request_router import FIFOMixin, PendingRequest, ReplicaID, RequestRouter, RunningReplica
@@ -19,11 +19,14 @@ class RoutingBook:
         self._lock = Lock()
         self._routes: dict[tuple[str, int], tuple[str, int]] = {}
         self._tokens: Counter[str] = Counter()
+        self._ended_unrouted: deque[tuple[str, int]] = deque(maxlen=1000)  # cancelled while Serve was still routing
 
     def routed(self, placement: Placement, replica_id: str) -> None:
         """An attempt went to a replica."""
         tokens = len(placement.prompt_ids) + placement.params.n * placement.params.max_tokens
         with self._lock:
+            if (placement.request_id, placement.attempt) in self._ended_unrouted:
+                return
             self._routes[placement.request_id, placement.attempt] = (replica_id, tokens)
             self._tokens[replica_id] += tokens
 
@@ -31,10 +34,12 @@ class RoutingBook:
         """The attempt is over, however it ended."""
         with self._lock:
             replica_id, tokens = self._routes.pop((request_id, attempt), (None, 0))
-            if replica_id is not None:
-                self._tokens[replica_id] -= tokens
-                if self._tokens[replica_id] <= 0:
-                    del self._tokens[replica_id]
+            if replica_id is None:
+                self._ended_unrouted.append((request_id, attempt))
+                return
+            self._tokens[replica_id] -= tokens
+            if self._tokens[replica_id] <= 0:
+                del self._tokens[replica_id]
 
     def replica_of(self, request_id: str, attempt: int) -> str | None:
         """The replica that has the attempt; None while it waits to be routed."""
