@@ -9,7 +9,7 @@ STAMP := $(VENV)/.calmops-$(DIGEST)
 LINK := $(VENV)/.calmops-link
 HERE := $(CURDIR) $(patsubst %/__init__.py,%,$(wildcard */__init__.py)) $(firstword $(DIGEST))
 TESTS := tests/core tests/test_tidy.py tests/engine tests/actors tests/integration
-PYTHON_CODE := platform/calmops actors tests
+PYTHON_CODE := platform/calmops actors tests setup.py
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: help up down test check prove prove-long bench gen install parts

@@ -1,0 +1,28 @@
+"""Everything is in pyproject.toml but this: a wheel carries deploy files and runbooks inside the package calmops.
+
+In a checkout they lie beside it (platform/deploy, runbooks), which no table of package data can express.
+"""
+
+from pathlib import Path
+from shutil import copytree
+
+from setuptools import setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+CARRIED = {"deploy": ROOT / "platform" / "deploy", "runbooks": ROOT / "runbooks"}
+
+
+class BuildWithFolders(build_py):
+    """Copies them where an installed calmops looks: beside its modules."""
+
+    def run(self) -> None:
+        """Build as ever, then copy; an editable install reads the checkout itself."""
+        super().run()
+        if not self.editable_mode:
+            present = {name: folder for name, folder in CARRIED.items() if folder.is_dir()}
+            for name, folder in present.items():
+                copytree(folder, Path(self.build_lib) / "calmops" / name, dirs_exist_ok=True)
+
+
+setup(cmdclass={"build_py": BuildWithFolders})
