@@ -15,7 +15,7 @@ from ray.serve.config import RequestRouterConfig
 
 import calmops
 from actors.gateway import Gateway
-from actors.ingress import haproxy_environment, serve_environment
+from actors.ingress import serve_environment
 from actors.meter import Meter
 from actors.replica import Replica
 from actors.router import LeastTokensRouter
@@ -47,19 +47,18 @@ class Model:
 
 
 def telemetry(args: Mapping[str, Any]) -> serve.Application:
-    """The meter's application."""
-    config = configuration.from_json(dict(args))
+    """The meter's application, pinned to the head node."""
+    config, _, environment = _arguments(args)
+    actor = _actor(environment) | {"resources": {"node:__internal_head__": 0.001}}
     deployment = serve.deployment(Meter).options(
-        name="Meter", num_replicas=1, ray_actor_options=_actor(pin_to_head=True), max_ongoing_requests=100
+        name="Meter", num_replicas=1, ray_actor_options=actor, max_ongoing_requests=100
     )
     return deployment.bind(telemetry_settings(config))
 
 
 def model(args: Mapping[str, Any]) -> serve.Application:
     """One model's application. ``args["model"]`` names it; it may be left out where only one is configured."""
-    given = dict(args)
-    name = given.pop("model", None)
-    config = configuration.from_json(given)
+    config, name, environment = _arguments(args)
     chosen = _chosen(config, name)
     bundle = _bundle(chosen)
     others = {key: amount for key, amount in bundle.items() if key not in ("CPU", "GPU")}
@@ -74,26 +73,26 @@ def model(args: Mapping[str, Any]) -> serve.Application:
         placement_group_bundles=[bundle] * chosen.tp,
         placement_group_strategy="STRICT_PACK",
         ray_actor_options={
-            **_actor(), "num_cpus": bundle.get("CPU", 0), "num_gpus": bundle.get("GPU", 0), "resources": others
+            **_actor(environment), "num_cpus": bundle.get("CPU", 0), "num_gpus": bundle.get("GPU", 0), "resources": others
         },
         request_router_config=RequestRouterConfig(request_router_class=LeastTokensRouter),
     )  # fmt: skip
     options = {"stall_s": config.failover.stall_s, "load_s": config.failover.load_s}
     bound = replica.bind(chosen.name, engine_settings(chosen), options, bundle)
-    stub = serve.deployment(Model).options(name="Model", num_replicas=1, ray_actor_options=_actor())
+    stub = serve.deployment(Model).options(name="Model", num_replicas=1, ray_actor_options=_actor(environment))
     return stub.bind(bound)
 
 
 def gateway(args: Mapping[str, Any]) -> serve.Application:
     """The gateway's application, the only one with a route."""
-    config = configuration.from_json(dict(args))
+    config, _, environment = _arguments(args)
     deployment = serve.deployment(Gateway).options(
         name="Gateway",
         num_replicas=1,
         max_ongoing_requests=10_000,  # the gateway's own admission refuses long before, with a 429 that says why
         graceful_shutdown_timeout_s=config.limits.timeout_s,
         health_check_period_s=1.0,
-        ray_actor_options=_actor(),
+        ray_actor_options=_actor(environment),
     )
     folders = {one.name: str(release_folder(one)) for one in config.models}
     return deployment.bind(configuration.to_json(config), folders, telemetry_settings(config))
@@ -165,9 +164,12 @@ def _bundle(chosen: ModelConfig) -> dict[str, float]:
     return bundle
 
 
-def _actor(*, pin_to_head: bool = False) -> dict[str, Any]:
-    environment = {**serve_environment(), **(haproxy_environment() or {})}
-    options: dict[str, Any] = {"num_cpus": 0, "runtime_env": {"env_vars": environment}}
-    if pin_to_head:
-        options["resources"] = {"node:__internal_head__": 0.001}
-    return options
+def _arguments(args: Mapping[str, Any]) -> tuple[Config, str | None, dict[str, str]]:
+    """calmops.yaml's keys as a configuration; beside them "model" and, from `calmops up`, "environment"."""
+    given = dict(args)
+    name, environment = given.pop("model", None), given.pop("environment", {})
+    return configuration.from_json(given), name, environment
+
+
+def _actor(environment: Mapping[str, str]) -> dict[str, Any]:
+    return {"num_cpus": 0, "runtime_env": {"env_vars": {**serve_environment(), **environment}}}
