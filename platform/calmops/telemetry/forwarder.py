@@ -4,6 +4,7 @@ One round is outstanding at a time, so what the client library holds is bounded,
 again from the mark: the fold ignores what comes twice.
 """
 
+import logging
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -14,9 +15,11 @@ from calmops.telemetry.log_errors import LogUnavailable
 from calmops.telemetry.settings import KafkaSettings
 from calmops.telemetry.spool import Spool
 
+_log = logging.getLogger(__name__)
 _IDLE_S = 0.05
 _RETRY_S = 1.0
 _ACKNOWLEDGED_S = 0.5  # how long one look at the acknowledgements waits
+_SLOW_LOOKS = 10  # looks without success after which the log counts as away
 _LAST_ROUND_S = 5.0  # how long stop() lets the records that are left be forwarded
 _READ_RECORDS = 500  # from one spool at once
 
@@ -35,6 +38,7 @@ class Forwarder:
         self._stopping = threading.Event()
         self._give_up = threading.Event()
         self._thread = threading.Thread(target=self._run, name="forwarder", daemon=True)
+        self._away = False
         self._counts = dict.fromkeys(("forwarded", "forward_failures", "forward_too_large", "forward_waiting"), 0)
 
     def start(self) -> None:
@@ -69,8 +73,9 @@ class Forwarder:
         """One round; how many seconds to pause after it."""
         try:
             return 0.0 if self._round() else _IDLE_S
-        except (LogUnavailable, sqlite3.Error, OSError):
+        except (LogUnavailable, sqlite3.Error, OSError) as error:
             self._counts["forward_failures"] += 1
+            self._note_away(str(error))
             self._disconnect()
             return _RETRY_S
 
@@ -86,9 +91,16 @@ class Forwarder:
             self._writer = KafkaWriter(self._settings)
         for source, body in records:
             self._writer.send(source, body)
+        looks = 0
         while not self._writer.acknowledged(_ACKNOWLEDGED_S):
+            looks += 1
+            if looks == _SLOW_LOOKS:
+                self._note_away("records are not acknowledged")
             if self._give_up.is_set():
                 raise LogUnavailable("stopped before the log had acknowledged everything")
+        if self._away:
+            self._away = False
+            _log.warning("the telemetry log is back")
         for path, seq in reached.items():
             self._spools[path].advance("kafka", seq)
             self._marks[path] = seq
@@ -123,6 +135,11 @@ class Forwarder:
             if path not in self._spools and path.exists():
                 spool = Spool(path)
                 self._spools[path], self._marks[path] = spool, spool.mark("kafka")
+
+    def _note_away(self, why: str) -> None:
+        if not self._away:
+            self._away = True
+            _log.warning("the telemetry log is away, records wait in the spool: %s", why)
 
     def _disconnect(self) -> None:
         writer, self._writer = self._writer, None

@@ -4,6 +4,7 @@ Records are keyed by source, so that one source's records share a partition and 
 kafka-python's accumulator has no bound of its own: the forwarder bounds what it hands over.
 """
 
+import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -166,6 +167,7 @@ def _position(topic: str, partition: int) -> str:
 
 def _client(settings: KafkaSettings) -> dict[str, Any]:
     """What producer, consumer and admin client have in common."""
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # several lines a second in an outage: the forwarder says it once
     return {
         "bootstrap_servers": settings.servers(),
         "client_id": "calmops",

@@ -70,7 +70,8 @@ def write(folder: Path, source: str, steps: int) -> Path:
 
 def read_all(settings: KafkaSettings, count: int, positions: Positions | None = None) -> list[tuple[str, int]]:
     """(source, seq) of the log's next ``count`` records, in order per partition."""
-    source, found, positions = KafkaSource(settings), [], positions if positions is not None else {}
+    source, positions = KafkaSource(settings), positions if positions is not None else {}
+    found: list[tuple[str, int]] = []
     end = time.monotonic() + 30
     while len(found) < count:
         assert time.monotonic() < end, f"{len(found)} of {count} records in the log after 30 s"
@@ -223,7 +224,8 @@ def test_a_broker_is_found_and_stopped_by_another_object_on_the_same_folder(tmp_
     assert other.pid == broker.pid is not None
     other.start()
     assert other.stop() is True
-    assert (broker.pid, broker.stop()) == (None, False)
+    assert broker.pid is None
+    assert broker.stop() is False
 
 
 def test_a_missing_installation_names_the_command_that_brings_it(tmp_path: Path) -> None:
