@@ -1,0 +1,66 @@
+"""Who is silent, whose frames have gaps."""
+
+from calmops.messages.frame import Frame, StepFacts
+from calmops.streams.links import Links
+
+STALL_NS = 500_000_000
+TICK_NS = 100_000_000
+
+
+def frame(link_seq: int, *, gang: str = "g1", duration_ns: int | None = None, last: bool = False) -> Frame:
+    facts = None
+    if duration_ns is not None:
+        facts = StepFacts(
+            started_ns=0, duration_ns=duration_ns, rows=1, decode_rows=1, prefill_rows=0, running=1, waiting=0,
+            kv_blocks_used=1, kv_blocks_total=8, preempted=0,
+        )  # fmt: skip
+    return Frame(
+        replica_id=f"replica-{gang}", gang_id=gang, shard=0, model="m", fingerprint="f", step=link_seq, link_seq=link_seq,
+        engine_ns=0, facts=facts, last=last,
+    )  # fmt: skip
+
+
+def ticks(links: Links, start_ns: int, end_ns: int) -> tuple[str, ...]:
+    """Look every tick; the gangs silent at the end."""
+    silent: tuple[str, ...] = ()
+    for now_ns in range(start_ns, end_ns, TICK_NS):
+        silent = links.silent(now_ns)
+    return silent
+
+
+def test_a_gap_in_link_seq_is_told_and_a_heartbeat_counts_as_heard() -> None:
+    links = Links(STALL_NS)
+    assert not links.heard(frame(1), 0).gap
+    assert not links.heard(frame(2), 1).gap
+    assert links.heard(frame(4), 2).gap
+
+
+def test_a_gang_is_silent_after_the_stall_bound_and_not_before() -> None:
+    links = Links(STALL_NS)
+    links.heard(frame(1), 0)
+    assert ticks(links, 0, STALL_NS + 1) == ()
+    assert ticks(links, STALL_NS, STALL_NS + 2 * TICK_NS) == ("g1",)
+
+
+def test_a_gang_of_long_steps_has_five_of_them() -> None:
+    links = Links(STALL_NS)
+    links.heard(frame(1, duration_ns=400_000_000), 0)
+    assert ticks(links, 0, 2_000_000_001) == ()
+    assert ticks(links, 2_000_000_000, 2_200_000_000) == ("g1",)
+
+
+def test_a_gateway_that_was_held_up_itself_blames_nobody() -> None:
+    links = Links(STALL_NS)
+    links.heard(frame(1), 0)
+    links.silent(TICK_NS)
+    assert links.silent(10 * STALL_NS) == ()
+
+
+def test_a_lost_gang_stays_fenced_and_its_replica_is_named() -> None:
+    links = Links(STALL_NS)
+    links.heard(frame(1), 0)
+    links.lost("g1")
+    assert links.heard(frame(2), 1).lost
+    assert links.lost_replicas() == ("replica-g1",)
+    assert links.gangs() == ()
+    assert links.heard(frame(1, gang="g2"), 2).new_gang
