@@ -60,4 +60,5 @@ bench: install ## speed beside other engines; appends to tests/bench/LOG.md
 	$(BIN)/python tests/bench/run.py
 
 gen: install ## write what is generated: platform/deploy/calmops.schema.json
-	$(BIN)/calmops config schema > platform/deploy/calmops.schema.json
+	$(BIN)/calmops config schema > platform/deploy/calmops.schema.json.new
+	@mv platform/deploy/calmops.schema.json.new platform/deploy/calmops.schema.json

@@ -172,7 +172,7 @@ def from_json(tree: dict[str, Any]) -> Config:
 
 def json_schema() -> dict[str, Any]:
     """The file's JSON schema (draft 2020-12), for editors and machines."""
-    schema = msgspec.json.schema(Config)
+    schema: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(msgspec.json.schema(Config)))
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": DEFAULT_FILE} | schema
 
 

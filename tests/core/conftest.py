@@ -1,0 +1,20 @@
+"""Unit tests are pure: no Ray, no connection to anywhere, no sleeping."""
+
+import socket
+import sys
+import time
+from typing import Any, NoReturn
+
+import pytest
+
+
+def _refused(*given: Any, **named: Any) -> NoReturn:
+    raise AssertionError(f"a unit test must not do this: {given} {named}")
+
+
+@pytest.fixture(autouse=True)
+def _pure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setattr(socket.socket, "connect", _refused)
+    monkeypatch.setattr(socket.socket, "bind", _refused)
+    monkeypatch.setattr(time, "sleep", _refused)
