@@ -11,7 +11,7 @@ from calmops.intake.schema import CommonBody
 from calmops.intake.tokenizing import text_only
 
 SHOWN_CHARS = 64  # of a bad value, in a message
-TAGS = frozenset(("text", "texts", "list", "ids", "id_lists"))
+TAGS = frozenset(("[key]", "text", "texts", "list", "ids", "id_lists"))
 
 Body = TypeVar("Body", bound=CommonBody)
 

@@ -44,7 +44,10 @@ def chat_prompt(body: ChatBody, model: ServedModel, sliding: bool) -> tuple[int,
             param="model",
             code="no_chat_template",
         )
-    messages = [{"role": message.role, "content": _content(message.content)} for message in body.messages]
+    messages = [
+        {"role": "system" if message.role == "developer" else message.role, "content": _content(message.content)}
+        for message in body.messages
+    ]
     if not sliding:
         _bounded("".join(message["content"] for message in messages), model, "messages", sliding)
     return model.template.render(messages) or _start(model)

@@ -36,7 +36,7 @@ def load_served(folder: Path, name: str) -> ServedModel:
     context = config.get("max_position_embeddings") or config.get("n_positions") or config.get("n_ctx")
     if not isinstance(context, int) or context < 2:
         raise ReleaseError(f"{folder / 'config.json'}: no max_position_embeddings, so no context limit")
-    if tokenizer.size > config.get("vocab_size", 0):
+    if tokenizer.size > (config.get("vocab_size") or 0):
         raise ReleaseError(
             f"{folder}: the tokenizer has {tokenizer.size} tokens, the model's vocabulary {config.get('vocab_size')}"
         )

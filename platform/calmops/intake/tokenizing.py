@@ -28,6 +28,7 @@ class TextTokenizer:
             self._tokenizer = Tokenizer.from_str(json.dumps(document))
         except Exception as error:  # tokenizers raises plain Exception
             raise ReleaseError(f"tokenizer.json can't be read: {error}") from error
+        self.spec = spec
         added = document.get("added_tokens", ())
         self.strip_before = frozenset(token["content"] for token in added if token.get("lstrip"))
         self.strip_after = frozenset(token["content"] for token in added if token.get("rstrip"))
