@@ -50,7 +50,7 @@ class Closed(Struct, frozen=True, tag="closed", kw_only=True):
     detail: str | None = None  # why it failed or was refused; never content
 
 
-class SequenceStep(Struct, frozen=True, array_like=True, kw_only=True):
+class SequenceStep(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     """One sequence's share of a step, without content."""
 
     request_id: str
