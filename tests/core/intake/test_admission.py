@@ -7,14 +7,14 @@ from calmops.intake.admission import Admission
 from calmops.messages.request import GenerationRequest, SamplingParams
 
 
-def request(number, *, probe=False):
+def request(number: int, *, probe: bool = False) -> GenerationRequest:
     params = SamplingParams(max_tokens=1)
     return GenerationRequest(
         request_id=f"r{number}", model="tiny", prompt_ids=(1,), params=params, stream=False, timeout_s=1.0, probe=probe
     )
 
 
-def test_the_request_above_the_bound_is_refused_with_bound_and_retry_time():
+def test_the_request_above_the_bound_is_refused_with_bound_and_retry_time() -> None:
     admission = Admission(3)
     for number in range(3):
         admission.enter(request(number))
@@ -23,7 +23,7 @@ def test_the_request_above_the_bound_is_refused_with_bound_and_retry_time():
     assert (caught.value.status, caught.value.retry_after_s, admission.refused, admission.inside) == (429, 1, 1, 3)
 
 
-def test_retry_after_grows_with_the_load_and_is_bounded():
+def test_retry_after_grows_with_the_load_and_is_bounded() -> None:
     waits = []
     for bound in (1, 100, 10_000):
         admission = Admission(bound)
@@ -35,7 +35,7 @@ def test_retry_after_grows_with_the_load_and_is_bounded():
     assert waits == [1, 5, 30]
 
 
-def test_a_place_is_free_when_a_request_ends_and_ending_twice_frees_one():
+def test_a_place_is_free_when_a_request_ends_and_ending_twice_frees_one() -> None:
     admission = Admission(1)
     admission.enter(request(1))
     admission.leave(request(1))
@@ -44,7 +44,7 @@ def test_a_place_is_free_when_a_request_ends_and_ending_twice_frees_one():
     assert admission.inside == 1
 
 
-def test_a_probe_always_gets_in():
+def test_a_probe_always_gets_in() -> None:
     admission = Admission(1)
     admission.enter(request(1))
     admission.enter(request(2, probe=True))

@@ -2,7 +2,8 @@
 
 import json
 import timeit
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from calmops.foundation.errors import DeadlineError, InputError
 from calmops.intake.answers import Answer, StreamAnswer, error_body
 from calmops.intake.sse import DONE, KEEPALIVE, error_event, json_text
-from calmops.intake.validate import parse_chat, parse_completion
+from calmops.intake.validate import Intake, parse_chat, parse_completion
 from calmops.messages.frame import TokenLogprobs
 from tests.core.intake.releases import context
 
@@ -29,7 +30,7 @@ class Step(NamedTuple):
     event_id: str = "0:1:0000abcd"
 
 
-def intake(kind, **fields):
+def intake(kind: str, **fields: Any) -> Intake:
     if kind == "chat":
         return parse_chat(
             json.dumps({"model": "tiny", "messages": [{"role": "user", "content": "Hi"}]} | fields).encode(), context()
@@ -37,7 +38,7 @@ def intake(kind, **fields):
     return parse_completion(json.dumps({"model": "tiny", "prompt": "the fox"} | fields).encode(), context())
 
 
-def read(raw):
+def read(raw: bytes) -> list[tuple[str | None, Any]]:
     """Events of a stream: (id, parsed data)."""
     events = []
     for block in raw.decode().split("\n\n")[:-1]:
@@ -46,22 +47,22 @@ def read(raw):
     return events
 
 
-def as_completion(data):
+def as_completion(data: dict[str, Any]) -> Completion:
     """The SDK's type has no room for the null that OpenAI's own chunks bear."""
     choices = [choice | {"finish_reason": choice["finish_reason"] or "stop"} for choice in data["choices"]]
     return Completion.model_validate(data | {"choices": choices}, strict=True)
 
 
-def stream(kind, steps, **fields):
+def stream(kind: str, steps: Iterable[Step], **fields: Any) -> list[tuple[str | None, Any]]:
     answer = StreamAnswer(intake(kind, stream=True, **fields), created=1_700_000_000)
     return read(b"".join(answer.event(step) for step in steps) + answer.end(5, 3))
 
 
-def token(text, logprob=-0.5, top=()):
+def token(text: bytes, logprob: float = -0.5, top: Any = ()) -> TokenLogprobs:
     return TokenLogprobs(7, logprob, text, tuple((n, value, spelling) for n, (spelling, value) in enumerate(top)))
 
 
-def test_a_chat_stream_is_what_the_sdk_expects():
+def test_a_chat_stream_is_what_the_sdk_expects() -> None:
     events = stream("chat", [Step(text="Hel"), Step(text="lo"), Step(text="", finish_reason="stop")])
     chunks = [ChatCompletionChunk.model_validate(data, strict=True) for _, data in events[:-1]]
     assert events[-1] == (None, "[DONE]")
@@ -72,7 +73,7 @@ def test_a_chat_stream_is_what_the_sdk_expects():
     assert [number for number, _ in events[:-1]] == ["0:1:0000abcd"] * 3
 
 
-def test_a_completion_stream_is_what_the_sdk_expects():
+def test_a_completion_stream_is_what_the_sdk_expects() -> None:
     steps = [
         Step(text="a"),
         Step(choice=1, text="b"),
@@ -88,7 +89,7 @@ def test_a_completion_stream_is_what_the_sdk_expects():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_usage_comes_last_and_only_when_asked_for(kind):
+def test_usage_comes_last_and_only_when_asked_for(kind: str) -> None:
     events = stream(kind, [Step(text="a")], stream_options={"include_usage": True})
     assert events[0][1]["usage"] is None
     assert events[-2][1]["choices"] == []
@@ -97,7 +98,7 @@ def test_usage_comes_last_and_only_when_asked_for(kind):
 
 
 @pytest.mark.parametrize(("kind", "shape"), [("chat", ChatCompletion), ("completion", Completion)])
-def test_a_whole_answer_is_what_the_sdk_expects(kind, shape):
+def test_a_whole_answer_is_what_the_sdk_expects(kind: str, shape: Any) -> None:
     wanted = intake(kind, n=2)
     answer = Answer(wanted, created=1_700_000_000)
     for step in (
@@ -114,7 +115,7 @@ def test_a_whole_answer_is_what_the_sdk_expects(kind, shape):
     assert read_back.usage.total_tokens == 9
 
 
-def test_the_loop_guard_is_its_own_finish_reason():
+def test_the_loop_guard_is_its_own_finish_reason() -> None:
     assert stream("chat", [Step(finish_reason="loop_guard")])[0][1]["choices"][0]["finish_reason"] == "loop_guard"
     assert stream("chat", [Step(finish_reason="failed")])[0][1]["choices"][0]["finish_reason"] is None
 
@@ -122,23 +123,25 @@ def test_the_loop_guard_is_its_own_finish_reason():
 TOKENS = (token(b"ab", top=[(b"ab", -0.5), (b"x", -1.0)]), token(b"\xe6\x9d", -1.5), token(b"\xb1", float("-inf")))
 
 
-def test_chat_logprobs_are_what_the_sdk_expects():
+def test_chat_logprobs_are_what_the_sdk_expects() -> None:
     answer = Answer(intake("chat", logprobs=True, top_logprobs=2), created=1)
     answer.add(Step(text="ab東", released=3, logprobs=TOKENS, finish_reason="stop"))
-    content = ChatCompletion.model_validate_json(answer.body(1, 3), strict=True).choices[0].logprobs.content
+    content: Any = vars(ChatCompletion.model_validate_json(answer.body(1, 3), strict=True).choices[0])[
+        "logprobs"
+    ].content
     assert [entry.token for entry in content] == ["ab", "\ufffd", "\ufffd"]
     assert bytes(byte for entry in content for byte in entry.bytes).decode() == "ab東"
     assert [entry.logprob for entry in content] == [-0.5, -1.5, -9999.0]
     assert [(top.token, top.logprob) for top in content[0].top_logprobs] == [("ab", -0.5), ("x", -1.0)]
 
 
-def test_completion_logprobs_are_what_the_sdk_expects():
+def test_completion_logprobs_are_what_the_sdk_expects() -> None:
     events = stream(
         "completion",
         [Step(text="ab東", released=3, logprobs=TOKENS), Step(text="c", logprobs=(token(b"c"),))],
         logprobs=2,
     )
-    first, second = (as_completion(data).choices[0].logprobs for _, data in events[:2])
+    first, second = (vars(as_completion(data).choices[0])["logprobs"] for _, data in events[:2])
     assert first.tokens == ["ab", "bytes:\\xe6\\x9d", "bytes:\\xb1"]
     assert first.text_offset == [0, 2, 2]
     assert first.top_logprobs[0] == {"ab": -0.5, "x": -1.0}
@@ -146,7 +149,7 @@ def test_completion_logprobs_are_what_the_sdk_expects():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_logprobs_of_text_that_is_held_back_wait_for_it(kind):
+def test_logprobs_of_text_that_is_held_back_wait_for_it(kind: str) -> None:
     fields = {"logprobs": True} if kind == "chat" else {"logprobs": 0}
     steps = [
         Step(text="", released=0, logprobs=(token(b"a"),)),
@@ -158,7 +161,7 @@ def test_logprobs_of_text_that_is_held_back_wait_for_it(kind):
     assert "a" in json.dumps(shown[1]) and "STOP" not in json.dumps(shown)
 
 
-def test_errors_have_openais_shape_and_tell_nothing_that_was_not_meant():
+def test_errors_have_openais_shape_and_tell_nothing_that_was_not_meant() -> None:
     shown = error_body(InputError("too big", param="n", code="invalid_value"))
     assert shown == {
         "error": {"message": "too big", "type": "invalid_request_error", "param": "n", "code": "invalid_value"}
@@ -170,7 +173,7 @@ def test_errors_have_openais_shape_and_tell_nothing_that_was_not_meant():
 
 
 @given(st.text())
-def test_an_event_stays_on_one_line_and_its_text_comes_back(text):
+def test_an_event_stays_on_one_line_and_its_text_comes_back(text: str) -> None:
     encoded = json_text(text)
     assert json.loads(encoded) == text
     assert len(encoded.decode().splitlines()) == 1
@@ -179,7 +182,7 @@ def test_an_event_stays_on_one_line_and_its_text_comes_back(text):
         assert (choice["delta"]["content"] if kind == "chat" else choice["text"]) == text
 
 
-def test_an_event_costs_a_few_microseconds():
+def test_an_event_costs_a_few_microseconds() -> None:
     answer = StreamAnswer(intake("chat", stream=True), created=1)
     step = Step(text=" token")
     answer.event(step)

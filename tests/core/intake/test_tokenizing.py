@@ -17,41 +17,41 @@ NASTY = st.lists(
 
 
 @given(NASTY)
-def test_byte_level_text_never_yields_a_control_token(text):
+def test_byte_level_text_never_yields_a_control_token(text: str) -> None:
     tokenizer = byte_level()
     assert set(tokenizer.encode(text)).isdisjoint(tokenizer.specials.values())
 
 
 @given(NASTY)
-def test_a_vocabulary_that_holds_control_strings_as_words_yields_none_of_them(text):
+def test_a_vocabulary_that_holds_control_strings_as_words_yields_none_of_them(text: str) -> None:
     for tokenizer in (word_level(), unigram()):
         control = {number for name, number in tokenizer.specials.items() if name != "<unk>"}
         assert set(tokenizer.encode(text)).isdisjoint(control)
 
 
 @given(st.text())
-def test_text_comes_back_as_it_was(text):
+def test_text_comes_back_as_it_was(text: str) -> None:
     tokenizer = byte_level()
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
 @given(NASTY)
-def test_text_with_control_strings_comes_back_as_text(text):
+def test_text_with_control_strings_comes_back_as_text(text: str) -> None:
     tokenizer = byte_level()
     mended = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     assert tokenizer.decode(tokenizer.encode(text)) == mended
 
 
-def test_an_added_token_shaped_like_control_counts_as_control():
+def test_an_added_token_shaped_like_control_counts_as_control() -> None:
     assert "<tool_call>" in byte_level().specials
 
 
-def test_a_framed_prompt_begins_with_the_releases_own_start_token():
+def test_a_framed_prompt_begins_with_the_releases_own_start_token() -> None:
     tokenizer = byte_level()
     assert tokenizer.encode("fox", framed=True) == (tokenizer.specials["<|begin|>"], *tokenizer.encode("fox"))
 
 
 @pytest.mark.parametrize("spec", ["", "{}", "[]", "null", '{"model": 3}'])
-def test_a_file_that_is_no_tokenizer_is_a_release_error(spec):
+def test_a_file_that_is_no_tokenizer_is_a_release_error(spec: str) -> None:
     with pytest.raises(ReleaseError):
         TextTokenizer(spec)

@@ -1,6 +1,8 @@
 """Bodies: what is wrong is refused by name, with limit and value; what is right becomes a request."""
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -8,18 +10,20 @@ from hypothesis import strategies as st
 
 from calmops.foundation.errors import InputError, UnknownModel
 from calmops.intake.limits import IntakeLimits
-from calmops.intake.validate import parse_chat, parse_completion
+from calmops.intake.validate import Context, Intake, parse_chat, parse_completion
 from tests.core.intake.releases import CONTEXT, byte_level, context, served
 
-PROMPT = {"model": "tiny", "prompt": "the fox"}
-CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}]}
+Call = Callable[..., Intake]
+Parse = Callable[[bytes, Context], Intake]
+PROMPT: dict[str, Any] = {"model": "tiny", "prompt": "the fox"}
+CHAT: dict[str, Any] = {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}]}
 
 
-def completion(**fields):
+def completion(**fields: Any) -> Intake:
     return parse_completion(json.dumps(PROMPT | fields).encode(), context())
 
 
-def chat(**fields):
+def chat(**fields: Any) -> Intake:
     return parse_chat(json.dumps(CHAT | fields).encode(), context())
 
 
@@ -87,7 +91,9 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("call", "fields", "param", "words"), REFUSED)
-def test_bad_input_is_refused_by_name_with_limit_and_value(call, fields, param, words):
+def test_bad_input_is_refused_by_name_with_limit_and_value(
+    call: Call, fields: dict[str, Any], param: str, words: Any
+) -> None:
     with pytest.raises(InputError) as caught:
         call(**fields)
     assert caught.value.param == param
@@ -99,40 +105,46 @@ def test_bad_input_is_refused_by_name_with_limit_and_value(call, fields, param, 
 @pytest.mark.parametrize(
     "raw", [b"", b"{", b"[]", b"null", b'{"model": NaN}', b"\xff", b'"x"', b"[" * 100_000, b"1" * 5000]
 )
-def test_what_is_no_json_object_is_refused(raw):
+def test_what_is_no_json_object_is_refused(raw: bytes) -> None:
     for parse in (parse_completion, parse_chat):
         with pytest.raises(InputError) as caught:
             parse(raw, context())
         assert caught.value.code == "invalid_json"
 
 
-def test_an_unknown_model_is_not_found():
+def test_an_unknown_model_is_not_found() -> None:
     with pytest.raises(UnknownModel, match="tiny") as caught:
         completion(model="huge")
     assert (caught.value.status, caught.value.param, caught.value.code) == (404, "model", "model_not_found")
 
 
-def test_a_body_over_its_limit_is_refused_unread():
+def test_a_body_over_its_limit_is_refused_unread() -> None:
     with pytest.raises(InputError, match="the limit is 10"):
         parse_completion(b"x" * 11, context(IntakeLimits(body_bytes=10)))
 
 
-def test_parameters_that_ask_for_nothing_are_let_through():
+def test_parameters_that_ask_for_nothing_are_let_through() -> None:
     chat(
         tools=None, response_format={"type": "text"}, store=False, modalities=["text"], user="me", safety_identifier="x"
     )
     completion(suffix=None, best_of=1, metadata={}, temperature=None, stop=None)
-    spoken = {"role": "assistant", "content": "Hi", "refusal": None, "tool_calls": None, "annotations": []}
+    spoken: dict[str, Any] = {
+        "role": "assistant",
+        "content": "Hi",
+        "refusal": None,
+        "tool_calls": None,
+        "annotations": [],
+    }
     chat(messages=[*CHAT["messages"], spoken])
 
 
-def test_a_completion_defaults_to_sixteen_tokens_and_a_chat_to_what_fits():
+def test_a_completion_defaults_to_sixteen_tokens_and_a_chat_to_what_fits() -> None:
     assert completion().request.params.max_tokens == 16
     request = chat().request
     assert request.params.max_tokens == CONTEXT - len(request.prompt_ids)
 
 
-def test_every_parameter_arrives():
+def test_every_parameter_arrives() -> None:
     params = completion(
         max_tokens=5, temperature=0.5, top_p=0.9, top_k=7, min_p=0.1, repetition_penalty=1.2, presence_penalty=-1,
         frequency_penalty=2, logit_bias={"5": -100}, seed=11, n=2, stop=["a", "b", "a"], stop_token_ids=[9], logprobs=3,
@@ -147,24 +159,24 @@ def test_every_parameter_arrives():
     assert completion(top_k=-1).request.params.top_k == 0
 
 
-def test_a_seed_is_drawn_only_where_none_is_given():
+def test_a_seed_is_drawn_only_where_none_is_given() -> None:
     assert completion().request.params.seed == 4242
     assert completion(seed=0).request.params.seed == 0
     assert completion(seed=-1).request.params.seed == 2**63 - 1
 
 
-def test_a_prompt_may_be_text_or_ids_alone_or_in_a_list_of_one():
+def test_a_prompt_may_be_text_or_ids_alone_or_in_a_list_of_one() -> None:
     ids = completion().request.prompt_ids
     assert completion(prompt=["the fox"]).request.prompt_ids == ids
     assert completion(prompt=list(ids)).request.prompt_ids == ids
     assert completion(prompt=[list(ids)]).request.prompt_ids == ids
 
 
-def test_an_empty_prompt_still_has_a_token():
+def test_an_empty_prompt_still_has_a_token() -> None:
     assert len(completion(prompt="").request.prompt_ids) == 1
 
 
-def test_sliding_keeps_the_newest_tokens_that_fit():
+def test_sliding_keeps_the_newest_tokens_that_fit() -> None:
     text = "".join(chr(97 + i % 26) for i in range(400))
     whole = byte_level().encode(text, framed=True)
     kept = completion(prompt=text, max_tokens=20, truncate="sliding", echo=True)
@@ -174,19 +186,19 @@ def test_sliding_keeps_the_newest_tokens_that_fit():
     assert len(long_chat.prompt_ids) + long_chat.params.max_tokens == CONTEXT
 
 
-def test_bytes_that_are_no_utf8_and_lone_surrogates_become_text():
+def test_bytes_that_are_no_utf8_and_lone_surrogates_become_text() -> None:
     raw = b'{"model": "tiny", "prompt": "a\xff\\ud800\\u0000\t"}'
     ids = parse_completion(raw, context()).request.prompt_ids
     assert byte_level().decode(ids) == "<|begin|>a\ufffd\ufffd\x00\t"
 
 
-def test_a_developer_speaks_as_the_system_does():
+def test_a_developer_speaks_as_the_system_does() -> None:
     as_developer = chat(messages=[{"role": "developer", "content": "x"}, *CHAT["messages"]])
     as_system = chat(messages=[{"role": "system", "content": "x"}, *CHAT["messages"]])
     assert as_developer.request.prompt_ids == as_system.request.prompt_ids
 
 
-def test_parts_of_a_message_are_joined():
+def test_parts_of_a_message_are_joined() -> None:
     parts = [{"type": "text", "text": "H"}, {"type": "text", "text": "i"}]
     assert chat(messages=[{"role": "user", "content": parts}]).request.prompt_ids == chat().request.prompt_ids
 
@@ -203,7 +215,7 @@ NAMES = st.sampled_from([
 ])  # fmt: skip
 
 
-def outcome(parse, raw):
+def outcome(parse: Parse, raw: bytes) -> Intake | None:
     """The intake, or None where an InputError says what is wrong. Any other error is a failed test."""
     try:
         return parse(raw, context())
@@ -214,14 +226,14 @@ def outcome(parse, raw):
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_at_all_are_parsed_or_refused(raw):
+def test_any_bytes_at_all_are_parsed_or_refused(raw: bytes) -> None:
     for parse in (parse_completion, parse_chat):
         outcome(parse, raw)
 
 
 @settings(max_examples=300)
 @given(st.dictionaries(NAMES | st.text(max_size=12), ANYTHING, max_size=6))
-def test_any_object_is_parsed_or_refused(body):
+def test_any_object_is_parsed_or_refused(body: dict[str, Any]) -> None:
     for parse, right in ((parse_completion, PROMPT), (parse_chat, CHAT)):
         outcome(parse, json.dumps(body).encode())
         intake = outcome(parse, json.dumps(right | body).encode())
