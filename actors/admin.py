@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request
 
 from actors.gateway import Gateway
 from actors.health import health
-from actors.router import BOOK
+from actors.routing_book import BOOK
 from calmops.foundation.errors import CalmopsError, InputError, UnknownModel, UnknownRequest
 
 

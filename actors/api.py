@@ -93,9 +93,8 @@ def _add_models(api: FastAPI, gateway: Gateway) -> None:
 
 async def _generate(gateway: Gateway, request: Request, parse: Any) -> Response:
     request_id = _request_id(request)
-    if gateway.switchboard.find(request_id) is not None:  # one id, one live request
-        request_id = f"{request_id[: REQUEST_ID_CHARS - 9]}-{secrets.token_hex(4)}"
-    request.state.request_id = request_id
+    if gateway.switchboard.find(request_id) is not None:
+        raise InputError(f"x-request-id {request_id!r} is that of a live request; send another", param="x-request-id")
     raw = await _body(request, gateway.config.limits.max_body_bytes)
     context = Context(
         served=gateway.served, limits=gateway.intake_limits, draw_seed=gateway.draw_seed, request_id=request_id
@@ -125,11 +124,16 @@ async def _body(request: Request, limit_bytes: int) -> bytes:
 
 
 def _request_id(request: Request) -> str:
-    """The caller's x-request-id if it is printable ASCII of at most 128 characters, else a new one."""
-    given = request.headers.get("x-request-id", "")
-    if 0 < len(given) <= REQUEST_ID_CHARS and all(33 <= ord(char) < 127 and char not in "/,;" for char in given):
-        return given
-    return f"req-{secrets.token_hex(12)}"
+    """The caller's x-request-id. Serve makes one for callers that sent none, and returns it with every answer."""
+    given = request.headers.get("x-request-id")
+    if given is None:
+        return f"req-{secrets.token_hex(12)}"
+    if not 0 < len(given) <= REQUEST_ID_CHARS or not all("!" <= char <= "~" and char not in '/,;"' for char in given):
+        raise InputError(
+            f"x-request-id must be 1 to {REQUEST_ID_CHARS} printable ASCII characters without space / , ; and quotes; "
+            f"it has {len(given)}", param="x-request-id",
+        )  # fmt: skip
+    return given
 
 
 def _card(gateway: Gateway, name: str) -> dict[str, Any]:
@@ -142,8 +146,8 @@ def _card(gateway: Gateway, name: str) -> dict[str, Any]:
 
 def _add_errors(api: FastAPI) -> None:
     @api.exception_handler(CalmopsError)
-    async def known(request: Request, error: CalmopsError) -> JSONResponse:
-        return error_response(error, getattr(request.state, "request_id", None))
+    async def known(_request: Request, error: CalmopsError) -> JSONResponse:
+        return error_response(error)
 
     @api.exception_handler(HTTPException)
     async def routing(request: Request, error: HTTPException) -> JSONResponse:
@@ -151,9 +155,9 @@ def _add_errors(api: FastAPI) -> None:
         return JSONResponse(error_body(wrong), error.status_code, headers=error.headers)
 
 
-def error_response(error: CalmopsError, request_id: str | None) -> JSONResponse:
+def error_response(error: CalmopsError) -> JSONResponse:
     """An error as OpenAI's API answers it."""
-    headers = {"x-request-id": request_id} if request_id else {}
+    headers: dict[str, str] = {}
     retry_after_s = getattr(error, "retry_after_s", None)
     if retry_after_s is not None:
         headers["retry-after"] = str(retry_after_s)

@@ -72,6 +72,11 @@ def connect(address: str) -> None:
     ray.init(address=address, namespace="calmops", log_to_driver=False, logging_level="ERROR", configure_logging=False)
 
 
+def disconnect() -> None:
+    """Leave the cluster; a driver that stays while its cluster ends is ended by Ray."""
+    ray.shutdown()
+
+
 def stop() -> bool:
     """End the cluster that ``up`` started, with all its processes; False if none runs."""
     record = running()

@@ -91,6 +91,7 @@ def _up(config: Config, address: str | None, say: Say) -> dict[str, Any]:
         say("decoding a first token of each model")
         url = deploy.await_ready(config)
     except BaseException:
+        cluster.disconnect()
         if address is None:
             cluster.stop()
         raise

@@ -11,7 +11,7 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from actors.live import LiveRequest
-from actors.router import BOOK
+from actors.routing_book import BOOK
 from actors.switchboard import Switchboard
 from calmops.foundation.errors import CalmopsError, DeadlineError, InputError, UnavailableError
 from calmops.messages.placement import Placement, Summary

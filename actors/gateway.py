@@ -22,7 +22,7 @@ from actors.driver import Driver
 from actors.health import REPORT_S, health
 from actors.live import LiveRequest
 from actors.roster import GatewayEntry, Roster
-from actors.router import BOOK
+from actors.routing_book import BOOK
 from actors.switchboard import Switchboard
 from calmops.foundation import config as configuration
 from calmops.foundation.errors import CalmopsError, ReleaseError, UnavailableError

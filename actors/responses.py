@@ -74,7 +74,7 @@ class EventStream(Response):
         elif self._started:
             await self._write(send, error_event(error))
         else:
-            await _send_error(send, error, self._live)
+            await _send_error(send, error)
             return
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -110,7 +110,7 @@ class WholeAnswer(Response):
                 await _send_json(send, 200, body, _headers(live))
                 unsent = 0
             elif complete and live.error is not None:
-                await _send_error(send, live.error, live)
+                await _send_error(send, live.error)
         finally:
             gone.cancel()
             if not live.done:
@@ -140,10 +140,10 @@ async def _disconnected(receive: Receive) -> None:
             return
 
 
-async def _send_error(send: Send, error: CalmopsError, live: LiveRequest) -> None:
+async def _send_error(send: Send, error: CalmopsError) -> None:
     from actors.api import error_response
 
-    response = error_response(error, live.request_id)
+    response = error_response(error)
     await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
     await send({"type": "http.response.body", "body": response.body, "more_body": False})
 
@@ -156,4 +156,4 @@ async def _send_json(send: Send, status: int, body: bytes, headers: dict[str, st
 
 
 def _headers(live: LiveRequest) -> dict[str, str]:
-    return {"x-request-id": live.request_id, "x-calmops-seed": str(live.intake.request.params.seed)}
+    return {"x-calmops-seed": str(live.intake.request.params.seed)}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import msgspec
 
 from actors.live import LiveRequest
-from actors.router import BOOK
+from actors.routing_book import BOOK
 from calmops.foundation.sockets import FrameServer
 from calmops.messages.frame import Cancel, Frame, FromReplica, GatewayAlive
 from calmops.streams.journal import OutOfStep, Taken

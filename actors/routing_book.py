@@ -1,0 +1,50 @@
+"""Where each attempt went, before its first frame says so, and how many tokens each replica was given.
+
+Kept apart from the router: Serve ships the router's module by value, and this must be the gateway process's one copy.
+"""
+
+from collections import Counter, deque
+from threading import Lock
+
+from calmops.messages.placement import Placement
+
+
+class RoutingBook:
+    """Where each attempt went, and the tokens that each replica was given and has not ended."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._routes: dict[tuple[str, int], tuple[str, int]] = {}
+        self._tokens: Counter[str] = Counter()
+        self._ended_unrouted: deque[tuple[str, int]] = deque(maxlen=1000)  # cancelled while Serve was still routing
+
+    def routed(self, placement: Placement, replica_id: str) -> None:
+        """An attempt went to a replica."""
+        tokens = len(placement.prompt_ids) + placement.params.n * placement.params.max_tokens
+        with self._lock:
+            if (placement.request_id, placement.attempt) in self._ended_unrouted:
+                return
+            self._routes[placement.request_id, placement.attempt] = (replica_id, tokens)
+            self._tokens[replica_id] += tokens
+
+    def ended(self, request_id: str, attempt: int) -> None:
+        """The attempt is over, however it ended."""
+        with self._lock:
+            replica_id, tokens = self._routes.pop((request_id, attempt), (None, 0))
+            if replica_id is None:
+                self._ended_unrouted.append((request_id, attempt))
+                return
+            self._tokens[replica_id] -= tokens
+            if self._tokens[replica_id] <= 0:
+                del self._tokens[replica_id]
+
+    def replica_of(self, request_id: str, attempt: int) -> str | None:
+        """The replica that has the attempt; None while it waits to be routed."""
+        return self._routes.get((request_id, attempt), (None, 0))[0]
+
+    def tokens(self, replica_id: str) -> int:
+        """Tokens in flight."""
+        return self._tokens[replica_id]
+
+
+BOOK = RoutingBook()
