@@ -6,13 +6,23 @@ named in the refusal (``parameters.py``). Bounds that depend on the model or the
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 MAX_TOKENS = 2**31 - 1
 
 BiasKey = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
 BiasValue = Annotated[float, Field(ge=-100, le=100)]
+Biases = Annotated[
+    dict[BiasKey, BiasValue],
+    WithJsonSchema(
+        {
+            "type": "object",
+            "patternProperties": {"^[0-9]{1,9}$": {"type": "number", "minimum": -100, "maximum": 100}},
+            "additionalProperties": False,
+        }
+    ),
+]
 TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
 StopText = Annotated[str, Field(min_length=1)]
 
@@ -36,6 +46,16 @@ def _prompt_form(value: Any) -> str | None:
 def _closed(schema: dict[str, Any]) -> None:
     """Publish the schema without room for other names: they are refused, one by one, by name."""
     schema["additionalProperties"] = False
+
+
+def _inlined(part: Any, definitions: dict[str, Any]) -> Any:
+    if isinstance(part, list):
+        return [_inlined(item, definitions) for item in part]
+    if not isinstance(part, dict):
+        return part
+    if "$ref" in part:
+        return _inlined(definitions[part["$ref"].rsplit("/", 1)[-1]], definitions)
+    return {key: _inlined(value, definitions) for key, value in part.items()}
 
 
 class Shape(BaseModel):
@@ -76,7 +96,7 @@ class CommonBody(Shape):
     seed: int | None = Field(None, ge=INT64_MIN, le=INT64_MAX, description="Same seed, same answer. Drawn if left out.")
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
-    logit_bias: dict[BiasKey, BiasValue] | None = Field(None, description="Token id to a value added to its logit.")
+    logit_bias: Biases | None = Field(None, description="Token id to a value added to its logit.")
     user: str | None = Field(None, description="A label of the caller's; changes nothing.")
     top_k: int | None = Field(None, ge=-1, le=2**31 - 1, description="calmops: 0 or -1 is off.")
     min_p: float | None = Field(None, ge=0, le=1, description="calmops: least share of the best token's probability.")
@@ -89,6 +109,12 @@ class CommonBody(Shape):
     )
     timeout: float | None = Field(None, gt=0, le=86400, description="calmops: seconds until the request is given up.")
     loop_guard: bool | None = Field(None, description="calmops: end a runaway repetition. Default true.")
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **settings: Any) -> dict[str, Any]:
+        """The schema with every definition in its place, so that it can stand anywhere in an OpenAPI document."""
+        schema = super().model_json_schema(*args, **settings)
+        return _inlined(schema, schema.pop("$defs", {}))  # type: ignore[no-any-return]
 
 
 class CompletionBody(CommonBody):
