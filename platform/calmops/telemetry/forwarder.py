@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 _IDLE_S = 0.05
 _RETRY_S = 1.0
 _ACKNOWLEDGED_S = 0.5  # how long one look at the acknowledgements waits
-_SLOW_LOOKS = 10  # looks without success after which the log counts as away
+_SLOW_LOOKS = 4  # looks without success after which the log counts as away
 _LAST_ROUND_S = 5.0  # how long stop() lets the records that are left be forwarded
 _READ_RECORDS = 500  # from one spool at once
 
@@ -48,6 +48,8 @@ class Forwarder:
     def stop(self) -> None:
         """Forward what is left if the log is there, but for at most some seconds; the rest waits in the spool."""
         self._stopping.set()
+        if self._away:
+            self._give_up.set()
         if self._thread.is_alive():
             self._thread.join(2 * _LAST_ROUND_S)
 

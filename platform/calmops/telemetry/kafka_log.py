@@ -6,12 +6,13 @@ kafka-python's accumulator has no bound of its own: the forwarder bounds what it
 
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, TopicAlreadyExistsError
+from kafka.net.compat import KafkaNetClient
 
 from calmops.telemetry.log_errors import LogUnavailable
 from calmops.telemetry.meter_store import Positions
@@ -33,10 +34,9 @@ class KafkaWriter:
         self._outstanding: list[Any] = []
         self._too_large = 0
         with _outage(settings):
-            _probe(settings)
             ensure_topic(settings)
-            self._producer = KafkaProducer(
-                **_client(settings), acks="all", enable_idempotence=True, compression_type="lz4", linger_ms=5,
+            self._producer = _connected(
+                KafkaProducer, settings, acks="all", enable_idempotence=True, compression_type="lz4", linger_ms=5,
                 max_in_flight_requests_per_connection=1, batch_size=BATCH_BYTES, max_request_size=REQUEST_BYTES,
                 delivery_timeout_ms=DELIVERY_MS, max_block_ms=CONNECT_MS, allow_auto_create_topics=False,
                 metrics_enabled=False,
@@ -113,10 +113,9 @@ class KafkaSource:
             consumer.close()
 
     def _open(self, positions: Positions) -> KafkaConsumer:
-        _probe(self._settings)
         ensure_topic(self._settings)
-        consumer = KafkaConsumer(
-            **_client(self._settings), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest",
+        consumer = _connected(
+            KafkaConsumer, self._settings, group_id=None, enable_auto_commit=False, auto_offset_reset="earliest",
             max_partition_fetch_bytes=4 << 20, allow_auto_create_topics=False, metrics_enabled=False,
         )  # fmt: skip
         try:
@@ -136,7 +135,7 @@ class KafkaSource:
 
 def ensure_topic(settings: KafkaSettings) -> None:
     """Make the topic if it isn't there; an existing one is left as it is."""
-    admin = KafkaAdminClient(**_client(settings))
+    admin = _connected(KafkaAdminClient, settings)
     try:
         admin.create_topics(
             {
@@ -184,8 +183,28 @@ def _client(settings: KafkaSettings) -> dict[str, Any]:
     }
 
 
+def _connected(factory: Callable[..., Any], settings: KafkaSettings, **options: Any) -> Any:
+    """A client object whose first contact succeeded; one that fails is closed, which its own constructor omits."""
+    _probe(settings)
+    made: list[KafkaNetClient] = []
+
+    def network(**configuration: Any) -> KafkaNetClient:
+        made.append(KafkaNetClient(**configuration))
+        return made[-1]
+
+    try:
+        return factory(**_client(settings), **options, kafka_client=network)
+    except KafkaError as error:
+        for client in made:
+            client.close()
+        raise KafkaError(
+            f"a broker accepts connections but does not answer as {settings.security_protocol} "
+            f"(are protocol, certificates and password as it wants them?): {error}"
+        ) from error
+
+
 def _probe(settings: KafkaSettings) -> None:
-    """A plain connection first: a client whose first contact fails leaves threads and descriptors behind."""
+    """A plain connection to any of the servers: the usual outage is told apart at once, and cheaply."""
     failure: OSError | None = None
     for server in settings.servers():
         host, _, port = server.rpartition(":")
