@@ -59,7 +59,7 @@ class Gateway:
         self.admin_token = configuration.admin_token(self.config)
         failover = self.config.failover
         links = Links(int(failover.stall_s * 1e9))
-        self.switchboard = Switchboard(self.gateway_id, self.publisher, links, self._gang_lost, _frame_host())
+        self.switchboard = Switchboard(self.gateway_id, self.publisher, links, GangReports(), _frame_host())
         self.driver = Driver(
             self.switchboard,
             lambda: self.roster.draining,
@@ -195,9 +195,6 @@ class Gateway:
             self._handles[model] = serve.get_deployment_handle(REPLICA_DEPLOYMENT, model_app(model))
         return self._handles[model]
 
-    def _gang_lost(self, gang_id: str, why: str) -> None:
-        self._health.gang_lost.remote(gang_id, why)
-
     async def _tick_often(self) -> None:
         interval_s = self.config.failover.stall_s / 5
         while True:
@@ -221,6 +218,16 @@ class Gateway:
             except (ray.exceptions.RayActorError, TimeoutError):
                 self._health = health()
             await asyncio.sleep(REPORT_S)
+
+
+class GangReports:
+    """Tells the health actor."""
+
+    def suspect(self, gang_id: str) -> None:
+        health().gang_suspect.remote(gang_id)
+
+    def lost(self, gang_id: str, why: str) -> None:
+        health().gang_lost.remote(gang_id, why)
 
 
 def _frame_host() -> str | None:

@@ -13,7 +13,7 @@ import time
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.roster import Member, started_ticks
+from actors.roster import Member, is_stopped, started_ticks
 
 NAMESPACE = "calmops"
 POLL_MS = 50
@@ -56,6 +56,11 @@ class Reaper:
         killed = sum(_kill(one) for one in members)
         self._killed += killed
         return killed
+
+    def examine(self, gang_id: str) -> int:
+        """Kill the gang if one of its processes is stopped; how many were killed."""
+        stopped = any(is_stopped(one.pid) for one in self._gangs.get(gang_id, ()))
+        return self.kill(gang_id) if stopped else 0
 
     def gangs(self) -> dict[str, tuple[Member, ...]]:
         """Who is watched."""

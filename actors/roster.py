@@ -48,11 +48,13 @@ class Roster(Struct, frozen=True, kw_only=True):
 
 def started_ticks(pid: int) -> int | None:
     """Start time of a living process, in clock ticks since boot; None if it is gone (a zombie is gone)."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] in "ZX" else int(fields[19])
+    fields = _stat(pid)
+    return None if fields is None or fields[0] in "ZX" else int(fields[19])
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process is stopped by a signal or a tracer."""
+    return (_stat(pid) or ["-"])[0] in "Tt"
 
 
 def member(rank: int, pid: int) -> Member:
@@ -60,3 +62,11 @@ def member(rank: int, pid: int) -> Member:
     ticks = started_ticks(pid)
     assert ticks is not None, f"process {pid} of rank {rank} is not alive"
     return Member(rank=rank, pid=pid, started_ticks=ticks)
+
+
+def _stat(pid: int) -> list[str] | None:
+    """/proc/PID/stat from the state on; None if there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None

@@ -1,7 +1,7 @@
 """Frames in, cancels out: the gateway's end of every replica's link, and who is silent. Lives on the gateway's loop."""
 
 import time
-from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
@@ -19,16 +19,26 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(FromReplica).decode
 
 
+class Reports(Protocol):
+    """Whom the switchboard tells of gangs. Neither call waits."""
+
+    def suspect(self, gang_id: str) -> None:
+        """It fell silent: end it if one of its processes is stopped or gone."""
+        ...
+
+    def lost(self, gang_id: str, why: str) -> None:
+        """It is lost: end it."""
+        ...
+
+
 class Switchboard:
     """Sorts frames to their live requests, journals, projects them to the log, and watches for silence."""
 
-    def __init__(
-        self, gateway_id: str, publisher: Publisher, links: Links, on_lost: Callable[[str, str], None], host: str | None
-    ) -> None:
+    def __init__(self, gateway_id: str, publisher: Publisher, links: Links, reports: Reports, host: str | None) -> None:
         self._gateway_id = gateway_id
         self._publisher = publisher
         self.links = links
-        self._on_lost = on_lost
+        self._reports = reports
         self._server = FrameServer(self._on_message, host=host)
         self.channel = self._server.channel
         self._projection = Projection()
@@ -79,14 +89,20 @@ class Switchboard:
             for link in list(self._addresses.values()):
                 self._server.send(link, message)
         for gang_id in self.links.silent(now_ns):
-            self.lose(gang_id, "silent")
+            self._migrate(gang_id, "it fell silent")
+            self._reports.suspect(gang_id)
+        for gang_id in self.links.dead(now_ns):
+            self.lose(gang_id, "it stayed silent")
 
     def lose(self, gang_id: str, why: str) -> None:
-        """This gang is lost: its live requests migrate, the health actor ends it."""
-        replica_id = self.links.replica_of(gang_id)
+        """This gang is lost: its live requests migrate, and it is ended."""
+        self._migrate(gang_id, why)
         self.links.lost(gang_id)
         self._addresses.pop(gang_id, None)
-        self._on_lost(gang_id, why)
+        self._reports.lost(gang_id, why)
+
+    def _migrate(self, gang_id: str, why: str) -> None:
+        replica_id = self.links.replica_of(gang_id)
         for live in self._live.values():
             if replica_id is not None and BOOK.replica_of(live.request_id, live.journal.attempt) == replica_id:
                 live.lose(f"replica {replica_id} was lost: {why}")

@@ -119,7 +119,9 @@ class Journal:
         if choice is None or choice.finish_reason is not None:
             self.fenced += 1
             return None
-        if delta.index != len(choice.ids) or not choice.released <= delta.released <= delta.index + len(delta.token_ids):
+        if delta.index != len(choice.ids) or not choice.released <= delta.released <= delta.index + len(
+            delta.token_ids
+        ):
             raise OutOfStep(
                 f"request {delta.request_id} choice {delta.choice}: a delta begins at token {delta.index} and releases "
                 f"{delta.released}, but {len(choice.ids)} are journaled and {choice.released} released"

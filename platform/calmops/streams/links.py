@@ -1,6 +1,8 @@
 """The gateway's view of every gang: is it heard, are its frames gapless, has it fallen silent. Pure.
 
 Silence is the main detector of a lost gang: while idle it beats every stall_s / 5, while busy each step is heard.
+A silent gang's streams migrate at once, which costs little if it was only slow; it counts as dead, and is ended, when
+it stays silent DEAD_FACTOR times as long.
 """
 
 from collections import deque
@@ -10,6 +12,7 @@ from msgspec import Struct
 from calmops.messages.frame import Frame, StepFacts
 
 STEPS_RECENT = 128  # step durations that the stall bound looks at
+DEAD_FACTOR = 10
 LOST_REMEMBERED = 256  # gangs that are known to be lost, so that a stopped one that wakes stays fenced
 
 
@@ -36,13 +39,14 @@ class GangView(Struct, frozen=True, kw_only=True):
 
 
 class _Gang:
-    __slots__ = ("durations", "facts", "frame", "heard_ns", "link_seq")
+    __slots__ = ("durations", "facts", "frame", "heard_ns", "link_seq", "silent")
 
     def __init__(self) -> None:
         self.frame: Frame | None = None
         self.facts: StepFacts | None = None
         self.link_seq = 0
         self.heard_ns = 0
+        self.silent = False
         self.durations: deque[int] = deque(maxlen=STEPS_RECENT)
 
 
@@ -65,14 +69,14 @@ class Links:
             gang = self._gangs[frame.gang_id] = _Gang()
         gap = frame.link_seq != gang.link_seq + 1
         gang.link_seq = frame.link_seq
-        gang.frame, gang.heard_ns = frame, now_ns
+        gang.frame, gang.heard_ns, gang.silent = frame, now_ns, False
         if frame.facts is not None:
             gang.facts = frame.facts
             gang.durations.append(frame.facts.duration_ns)
         return Heard(gap=gap, ended=frame.last, new_gang=new_gang)
 
     def silent(self, now_ns: int) -> tuple[str, ...]:
-        """Gangs not heard for longer than their bound: max(stall, 5 x their longest recent step).
+        """Gangs that have just fallen silent: not heard for longer than max(stall, 5 x their longest recent step).
 
         If nobody looked for half the stall bound, this gateway itself was held up, and frames may lie unread:
         every gang's clock is then set on by that much.
@@ -82,7 +86,20 @@ class Links:
         if held_up_ns > self._stall_ns // 2:
             for gang in self._gangs.values():
                 gang.heard_ns = min(now_ns, gang.heard_ns + held_up_ns)
-        return tuple(gang_id for gang_id, gang in self._gangs.items() if now_ns - gang.heard_ns > self._bound_ns(gang))
+        silent = []
+        for gang_id, gang in self._gangs.items():
+            if not gang.silent and now_ns - gang.heard_ns > self._bound_ns(gang):
+                gang.silent = True
+                silent.append(gang_id)
+        return tuple(silent)
+
+    def dead(self, now_ns: int) -> tuple[str, ...]:
+        """Gangs that have been silent DEAD_FACTOR times as long."""
+        return tuple(
+            gang_id
+            for gang_id, gang in self._gangs.items()
+            if gang.silent and now_ns - gang.heard_ns > DEAD_FACTOR * self._bound_ns(gang)
+        )
 
     def lost(self, gang_id: str) -> None:
         """Count this gang as lost for good: nothing it may still say is believed."""
@@ -93,8 +110,9 @@ class Links:
                 del self._lost[next(iter(self._lost))]
 
     def lost_replicas(self) -> tuple[str, ...]:
-        """Replica ids of lost gangs. A restarted gang has another replica id."""
-        return tuple(self._lost.values())
+        """Replica ids of lost and of silent gangs. A restarted gang has another replica id."""
+        silent = [gang.frame.replica_id for gang in self._gangs.values() if gang.silent and gang.frame is not None]
+        return (*self._lost.values(), *silent)
 
     def replica_of(self, gang_id: str) -> str | None:
         """The replica whose gang this is or was."""

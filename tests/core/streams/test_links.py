@@ -1,7 +1,7 @@
 """Who is silent, whose frames have gaps."""
 
 from calmops.messages.frame import Frame, StepFacts
-from calmops.streams.links import Links
+from calmops.streams.links import DEAD_FACTOR, Links
 
 STALL_NS = 500_000_000
 TICK_NS = 100_000_000
@@ -21,10 +21,10 @@ def frame(link_seq: int, *, gang: str = "g1", duration_ns: int | None = None, la
 
 
 def ticks(links: Links, start_ns: int, end_ns: int) -> tuple[str, ...]:
-    """Look every tick; the gangs silent at the end."""
+    """Look every tick; the gangs that fell silent."""
     silent: tuple[str, ...] = ()
     for now_ns in range(start_ns, end_ns, TICK_NS):
-        silent = links.silent(now_ns)
+        silent += links.silent(now_ns)
     return silent
 
 
@@ -40,6 +40,18 @@ def test_a_gang_is_silent_after_the_stall_bound_and_not_before() -> None:
     links.heard(frame(1), 0)
     assert ticks(links, 0, STALL_NS + 1) == ()
     assert ticks(links, STALL_NS, STALL_NS + 2 * TICK_NS) == ("g1",)
+    assert links.lost_replicas() == ("replica-g1",)
+
+
+def test_a_silent_gang_that_speaks_again_is_used_again_and_one_that_does_not_is_dead() -> None:
+    links = Links(STALL_NS)
+    links.heard(frame(1), 0)
+    links.heard(frame(1, gang="g2"), 0)
+    ticks(links, 0, 2 * STALL_NS)
+    links.heard(frame(2), 2 * STALL_NS)
+    assert links.lost_replicas() == ("replica-g2",)
+    assert links.dead(DEAD_FACTOR * STALL_NS) == ()
+    assert links.dead(DEAD_FACTOR * STALL_NS + 1) == ("g2",)
 
 
 def test_a_gang_of_long_steps_has_five_of_them() -> None:
