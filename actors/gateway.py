@@ -16,6 +16,7 @@ from typing import Any
 import ray
 from fastapi import FastAPI
 from ray import serve
+from ray.actor import ActorHandle
 from ray.serve.handle import DeploymentHandle
 
 from actors.driver import Driver
@@ -58,8 +59,9 @@ class Gateway:
         )
         self.admin_token = configuration.admin_token(self.config)
         failover = self.config.failover
+        self._health = health()
         links = Links(int(failover.stall_s * 1e9))
-        self.switchboard = Switchboard(self.gateway_id, self.publisher, links, GangReports(), _frame_host())
+        self.switchboard = Switchboard(self.gateway_id, self.publisher, links, GangReports(self._health), _frame_host())
         self.driver = Driver(
             self.switchboard,
             lambda: self.roster.draining,
@@ -67,7 +69,6 @@ class Gateway:
             no_replica_s=failover.no_replica_s,
         )
         self.roster = Roster()
-        self._health = health()
         self._node_id = ray.get_runtime_context().get_node_id()
         self._handles: dict[str, DeploymentHandle] = {}
         self._background: set[asyncio.Task[None]] = set()
@@ -221,13 +222,16 @@ class Gateway:
 
 
 class GangReports:
-    """Tells the health actor."""
+    """Tells the health actor; its handle outlives its restarts."""
+
+    def __init__(self, actor: ActorHandle) -> None:
+        self._health = actor
 
     def suspect(self, gang_id: str) -> None:
-        health().gang_suspect.remote(gang_id)
+        self._health.gang_suspect.remote(gang_id)
 
     def lost(self, gang_id: str, why: str) -> None:
-        health().gang_lost.remote(gang_id, why)
+        self._health.gang_lost.remote(gang_id, why)
 
 
 def _frame_host() -> str | None:
