@@ -1,1 +1,1 @@
-"""Decoding: requests to steps. Which token rows run next, in which cache blocks, and when a sequence ends. Pure: no torch, no clock."""
+"""Decoding: requests to steps. Scheduler, cache budget, stopping, beams; no torch, no clock, no I/O."""

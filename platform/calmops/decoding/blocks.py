@@ -1,16 +1,25 @@
-"""Block numbers of the cache, counted by reference: the hard budget. The backend owns the memory behind them."""
+"""The cache budget: which of the cache's blocks are free, and who shares the others.
+
+Between the scheduler and the backend: block numbers are given out here, the memory behind them is
+the backend's. It knows nothing of sequences or tokens. A block with more than one holder is
+read-only; whoever writes must hold its block alone (``holders(block) == 1``).
+"""
+
+from collections.abc import Iterable
 
 from calmops.messages.plan import BLOCK_TOKENS
 
 
 class BlockPool:
-    """``total`` blocks of 16 tokens. A shared block is read-only."""
+    """``total`` blocks of ``messages.plan.BLOCK_TOKENS`` tokens each, counted by holders."""
+
+    __slots__ = ("_free", "_holders", "total")
 
     def __init__(self, total: int) -> None:
-        assert total >= 1, f"a pool of {total} blocks"
+        assert total > 0, f"a cache of {total} blocks holds nothing"
         self.total = total
-        self._free = list(range(total - 1, -1, -1))
-        self._references = [0] * total
+        self._free = list(range(total - 1, -1, -1))  # a stack: lowest numbers are given out first
+        self._holders = [0] * total
 
     @property
     def free(self) -> int:
@@ -19,29 +28,33 @@ class BlockPool:
 
     @property
     def used(self) -> int:
-        """Blocks that somebody holds."""
+        """Blocks with at least one holder; a shared block counts once."""
         return self.total - len(self._free)
 
+    def holders(self, block: int) -> int:
+        """How many hold this block."""
+        return self._holders[block]
+
     def allocate(self, count: int) -> list[int]:
-        """``count`` blocks, one reference each; the caller has seen that they are free."""
-        assert count <= len(self._free), f"{count} blocks wanted, {len(self._free)} free"
+        """Give out ``count`` free blocks, each with one holder. The caller has checked ``free``."""
+        assert 0 <= count <= len(self._free), f"{count} blocks asked, {len(self._free)} free"
         blocks = [self._free.pop() for _ in range(count)]
         for block in blocks:
-            self._references[block] = 1
+            self._holders[block] = 1
         return blocks
 
-    def share(self, blocks: list[int]) -> None:
-        """One more reference to each."""
+    def share(self, blocks: Iterable[int]) -> None:
+        """Count one more holder of each block; from now on they are read-only."""
         for block in blocks:
-            assert self._references[block] > 0, f"block {block} is free and can't be shared"
-            self._references[block] += 1
+            assert self._holders[block] > 0, f"block {block} is free and can't be shared"
+            self._holders[block] += 1
 
-    def release(self, blocks: list[int]) -> None:
-        """One reference less to each; without any left a block is free."""
+    def release(self, blocks: Iterable[int]) -> None:
+        """Count one holder less of each block; the last one's going frees it."""
         for block in blocks:
-            assert self._references[block] > 0, f"block {block} is freed twice"
-            self._references[block] -= 1
-            if self._references[block] == 0:
+            assert self._holders[block] > 0, f"block {block} freed twice"
+            self._holders[block] -= 1
+            if not self._holders[block]:
                 self._free.append(block)
 
 

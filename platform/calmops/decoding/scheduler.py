@@ -1,239 +1,274 @@
 """The scheduler: which token rows run in the next step. Pure: no torch, no clock, no I/O.
 
-Sequences run and wait in the order of their submission, always: the oldest are admitted first, and when the cache is
-full the newest is preempted (recomputed later). Decode rows come first, prefill chunks take the rest of a step's rows.
+One line. Sequences are in order of their submission, always: those that run are its front part,
+those that wait its rest. The front waiting one is admitted first; when the cache is full the last
+running one is preempted, which puts it back at the front of those that wait (to be recomputed).
+In a step, rows go first to every sequence with one token to feed (the decoders), then to longer
+ones in line order, in chunks of what is left, then to admissions. So no prompt stalls a decoder.
 
-How long a sequence waits. The oldest unfinished sequence is never preempted and moves in every step: by one token once
-it decodes, before that by at least R - S + 1 rows (R rows a step, S sequences). So a waiting sequence runs after at most
-K = 1 + the sum, over all older unfinished sequences a, of ceil(L(a) / (R - S + 1)) + M(a) steps, where M(a) is what a may
-still generate and L(a) its tokens so far plus M(a). ``waits_at_most`` computes K.
+How long a sequence waits. Let R = max_rows_per_step, S = max_sequences, c = R - S + 1 >= 1. The
+line's first sequence is never preempted and gets, in each step, a row if it decodes, else at least
+c rows or all it needs. So it ends within ceil(P/c) + M steps of becoming first, preempted before
+or not (P prompt tokens; M max_tokens, never more than the context leaves), and a waiting sequence
+gets its next rows after at most
+
+    K = sum over the unfinished sequences a ahead of it, of  w(a) * (ceil(P(a) / c) + M(a) * e(a))
+
+further steps, that is in step K + 1 at the latest. w(a) is a's beam width (1 without a search); e(a) is 1, and
+BLOCK_TOKENS for a beam search, whose forks re-feed up to a block each. ``waits_at_most`` computes
+K; tests/core/decoding and tests/proofs/scheduler-2-properties hold it.
+
+Beams: the sequences of one search are a unit (they share ``key``), adjacent in line, admitted in
+order and preempted together. A unit counts as w seats of S from its first member on.
 """
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence as Ordered
 
 from calmops.decoding.blocks import BlockPool, blocks_for
+from calmops.decoding.limits import Limits
 from calmops.decoding.sequence import Sequence
 from calmops.decoding.stopping import finish_reason
-from calmops.foundation.errors import InputError
-from calmops.messages.plan import BLOCK_TOKENS, StepPlan
+from calmops.decoding.work import Draft, Emission, Share, Work
+from calmops.foundation.errors import InputError, LoadError
+from calmops.messages.plan import BLOCK_TOKENS
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """The scheduler's hard bounds."""
-
-    kv_blocks: int
-    max_sequences: int  # running at once
-    max_rows_per_step: int  # tokens through one forward pass; at least max_sequences
-    max_model_len: int  # tokens of prompt and output
-
-    def __post_init__(self) -> None:
-        assert 1 <= self.max_sequences <= self.max_rows_per_step, f"{self.max_sequences=} {self.max_rows_per_step=}"
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """One sequence's rows in a step."""
-
-    sequence: Sequence
-    rows: int
-    prefilled: int  # prompt tokens among them that are computed for the first time
-    recomputed: int  # tokens among them that were computed before
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """One step's plan and what its rows mean."""
-
-    plan: StepPlan
-    wanted: tuple[Sequence, ...]  # one a wanted row, in order
-    shares: tuple[Share, ...]
-    decode_rows: int
-    prefill_rows: int
-    preempted: int
-
-
-@dataclass(frozen=True, slots=True)
-class Emission:
-    """One sampled token, journaled in its sequence."""
-
-    sequence: Sequence
-    index: int  # answer index
-    token_id: int
-    finish_reason: str | None
+__all__ = ["Emission", "Limits", "Scheduler", "Share", "Work"]
 
 
 class Scheduler:
-    """Owns every sequence between submit and its end, and every block number."""
+    """Owns every sequence from submit to its end, and every block number."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.pool = BlockPool(limits.kv_blocks)
-        self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []
+        self._waiting: deque[Sequence] = deque()
         self._step = 0
+        self._in_flight: Work | None = None
 
     @property
     def running(self) -> int:
-        """Sequences holding cache blocks."""
+        """Sequences that hold cache blocks."""
         return len(self._running)
 
     @property
     def waiting(self) -> int:
-        """Sequences not scheduled, preempted ones included."""
+        """Sequences that don't, preempted ones included."""
         return len(self._waiting)
 
-    def live(self) -> Iterable[Sequence]:
-        """Every sequence that hasn't ended, oldest first."""
-        yield from self._running
-        yield from self._waiting
+    @property
+    def kv_blocks_used(self) -> int:
+        """Blocks that are held; a shared one counts once."""
+        return self.pool.used
 
-    def submit(self, sequences: list[Sequence]) -> None:
-        """Queue sequences, all or none. InputError if one could never fit."""
+    @property
+    def kv_blocks_total(self) -> int:
+        """The budget, in blocks."""
+        return self.pool.total
+
+    def live(self) -> Iterable[Sequence]:
+        """Every sequence that hasn't ended, in line order (a copy: it may be finished meanwhile)."""
+        return [*self._running, *self._waiting]
+
+    def submit(self, sequences: Ordered[Sequence]) -> None:
+        """Put new sequences at the end of the line, all or none.
+
+        Raises InputError for one that could never run, LoadError when too many wait.
+        """
+        keys = {sequence.key for sequence in self.live()}
         for sequence in sequences:
-            self._check(sequence)
+            if sequence.key in keys:
+                raise InputError(f"request {sequence.request_id}, attempt {sequence.attempt} is already here")
+            self.limits.check(sequence)
+        if len(self._waiting) + len(sequences) > self.limits.max_waiting:
+            raise LoadError(
+                f"{len(self._waiting)} sequences wait; {len(sequences)} more would pass the limit of "
+                f"{self.limits.max_waiting}"
+            )
         self._waiting.extend(sequences)
 
     def cancel(self, request_id: str, attempt: int) -> list[Sequence]:
-        """End that attempt's sequences and older attempts', freeing their blocks now; those that were live."""
-        ended = [one for one in self.live() if one.request_id == request_id and one.attempt <= attempt]
+        """End that attempt's live sequences and older attempts', freeing their blocks now.
+
+        Returns those it ended (of a beam search every live beam, all with one key).
+        """
+        ended = [s for s in self.live() if s.request_id == request_id and s.attempt <= attempt]
         for sequence in ended:
             self.finish(sequence, "cancelled")
         return ended
 
-    def finish(self, sequence: Sequence, reason: str) -> None:
-        """End a live sequence and free its blocks."""
-        assert sequence.finish_reason is None, f"{sequence.key} ended before: {sequence.finish_reason}"
+    def finish(self, sequence: Sequence, reason: str) -> bool:
+        """End a sequence and free its blocks. False, and nothing done, if it had ended before."""
+        if sequence.finish_reason is not None:
+            return False
         sequence.finish_reason = reason
-        self._free(sequence)
         (self._running if sequence in self._running else self._waiting).remove(sequence)
-
-    def waits_at_most(self, sequence: Sequence) -> int:
-        """K of the module's docstring: steps until a waiting sequence's first rows run."""
-        chunk = self.limits.max_rows_per_step - self.limits.max_sequences + 1
-        steps = 1
-        for older in self.live():
-            if older is sequence:
-                break
-            left = min(older.params.max_tokens, self.limits.max_model_len) - len(older.output_ids)
-            steps += -(-(older.length + left) // chunk) + left
-        return steps
+        self._release(sequence)
+        return True
 
     def plan(self) -> Work | None:
-        """The next step; None if nothing is live."""
-        preempted = self._grow()
-        rows_left = self.limits.max_rows_per_step - sum(1 for one in self._running if one.length - one.computed == 1)
-        taken: list[tuple[Sequence, int]] = []
+        """The next step, or None when no sequence has a token to feed. ``commit`` it before the next."""
+        assert self._in_flight is None, "a step is in flight: commit it first"
+        preempted = self._secure_blocks()
+        draft = Draft(self.limits.max_rows_per_step)
+        longer = []
         for sequence in self._running:
-            pending = sequence.length - sequence.computed
-            rows = 1 if pending == 1 else min(pending, rows_left)
-            if rows:
-                taken.append((sequence, rows))
-                rows_left -= rows if pending > 1 else 0
-        while rows_left > 0 and self._waiting and self._admit(self._waiting[0]):
-            sequence = self._waiting.popleft()
-            self._running.append(sequence)
-            rows = min(sequence.length, rows_left)
-            taken.append((sequence, rows))
-            rows_left -= rows
-        if not taken:
-            assert not self._running, "running sequences without a row"
-            assert not self._waiting, "waiting sequences, an empty cache, and none admitted"
+            pending = sequence.pending
+            if pending == 1:
+                draft.add(sequence, 1)
+            elif pending:
+                longer.append((sequence, pending))
+        for sequence, pending in longer:
+            if draft.left:
+                draft.add(sequence, pending)
+        if self._waiting and not preempted:
+            self._admit(draft)
+        if not draft.tokens:
             return None
-        return self._work(taken, preempted)
+        self._step += 1
+        self._in_flight = draft.work(self._step, preempted)
+        return self._in_flight
 
-    def commit(self, work: Work, token_ids: "list[int]") -> tuple[Emission, ...]:
-        """Take the sampled tokens, one a wanted row. Tokens of sequences that ended meanwhile are ignored."""
+    def commit(self, work: Work, token_ids: Ordered[int]) -> tuple[Emission, ...]:
+        """Take the step's sampled tokens, ``token_ids[i]`` for ``work.wanted[i]``.
+
+        What belongs to a sequence that ended meanwhile is ignored. A beam's entry is ignored too:
+        its search tells the next token through ``extend`` and ``fork``.
+        """
+        assert work is self._in_flight, "only the step in flight can be committed"
         assert len(token_ids) == len(work.wanted), f"{len(token_ids)} tokens for {len(work.wanted)} wanted rows"
+        self._in_flight = None
         for share in work.shares:
             sequence = share.sequence
             if sequence.finish_reason is None:
+                sequence.cached = 0
                 sequence.computed += share.rows
                 sequence.ever_computed = max(sequence.ever_computed, sequence.computed)
         emissions = []
+        max_model_len = self.limits.max_model_len
         for sequence, token_id in zip(work.wanted, token_ids, strict=True):
-            if sequence.finish_reason is not None:
+            if sequence.finish_reason is not None or sequence.params.beam_width:
                 continue
-            sequence.output_ids.append(token_id)
-            reason = finish_reason(sequence, self.limits.max_model_len)
-            emissions.append(Emission(sequence, len(sequence.output_ids) - 1, token_id, reason))
+            output = sequence.output_ids
+            output.append(token_id)
+            reason = finish_reason(sequence, max_model_len)
+            emissions.append(
+                Emission(sequence=sequence, index=len(output) - 1, token_id=token_id, finish_reason=reason)
+            )
             if reason is not None:
                 self.finish(sequence, reason)
         return tuple(emissions)
 
-    def _check(self, sequence: Sequence) -> None:
-        longest = min(len(sequence.prompt_ids) + sequence.params.max_tokens, self.limits.max_model_len)
-        if sequence.length >= self.limits.max_model_len:
-            raise InputError(
-                f"prompt and answer so far have {sequence.length} tokens; the context holds "
-                f"{self.limits.max_model_len}, the next token included", param="max_tokens",
-            )  # fmt: skip
-        if blocks_for(longest) > self.pool.total:
-            raise InputError(
-                f"prompt + max_tokens needs {longest} tokens of cache; the replica has "
-                f"{self.pool.total * BLOCK_TOKENS}: ask for fewer tokens, or raise kv_blocks", param="max_tokens",
-            )  # fmt: skip
+    def extend(self, beam: Sequence, token_id: int) -> None:
+        """A beam goes on with this token (its search decided)."""
+        assert beam.finish_reason is None, f"{beam.key} has ended: {beam.finish_reason}"
+        assert beam.params.beam_width, "only a beam is extended from outside"
+        beam.output_ids.append(token_id)
 
-    def _grow(self) -> int:
-        """See that every running sequence that decodes has a block for its next token; how many were preempted."""
+    def fork(self, beam: Sequence, token_id: int) -> Sequence:
+        """A new beam: this one's tokens and one more. Full blocks are shared, the rest is fed again."""
+        assert self._in_flight is None, "no fork while a step is in flight"
+        assert sum(s.key == beam.key for s in self.live()) < beam.seats, "more beams than the search is wide"
+        child = beam.forked(token_id)
+        line = self._running if beam in self._running else self._waiting
+        full = beam.computed // BLOCK_TOKENS
+        child.blocks = beam.blocks[:full]
+        child.computed = full * BLOCK_TOKENS
+        self.pool.share(child.blocks)
+        line.insert(line.index(beam) + 1, child)
+        return child
+
+    def waits_at_most(self, sequence: Sequence) -> int:
+        """K of this module's docstring, in steps."""
+        chunk = self.limits.max_rows_per_step - self.limits.max_sequences + 1
+        steps = 0
+        told = set()
+        for ahead in self.live():
+            if ahead is sequence:
+                break
+            if ahead.key not in told:
+                told.add(ahead.key)
+                prompt = len(ahead.prompt_ids)
+                answer = min(ahead.params.max_tokens, self.limits.max_model_len - prompt)
+                refeed = BLOCK_TOKENS if ahead.params.beam_width else 1
+                steps += ahead.seats * (-(-prompt // chunk) + answer * refeed)
+        return steps
+
+    def _secure_blocks(self) -> int:
+        """Give every running sequence room for all its tokens; how many were preempted for that."""
         preempted = 0
-        position = 0
-        while position < len(self._running):
-            sequence = self._running[position]
+        at = 0
+        while at < len(self._running):
+            sequence = self._running[at]
             missing = blocks_for(sequence.length) - len(sequence.blocks)
-            while missing > self.pool.free:
-                preempted += 1
-                if self._preempt() is sequence:
-                    return preempted
-            if missing > 0:
+            while missing > self.pool.free and at < len(self._running):
+                preempted += self._preempt_last()
+            if at < len(self._running) and missing > 0:
                 sequence.blocks += self.pool.allocate(missing)
-            position += 1
+            at += 1
+        assert not preempted or self._running, "the first in line was preempted: it should have fit"
         return preempted
 
-    def _preempt(self) -> Sequence:
-        victim = self._running.pop()
-        self._free(victim)
-        self._waiting.appendleft(victim)
-        return victim
+    def _preempt_last(self) -> int:
+        """Send the last running unit back to the front of those that wait; its number of sequences."""
+        key = self._running[-1].key
+        count = 0
+        while self._running and self._running[-1].key == key:
+            sequence = self._running.pop()
+            self._release(sequence)
+            self._waiting.appendleft(sequence)
+            count += 1
+        return count
 
-    def _admit(self, sequence: Sequence) -> bool:
-        """Give the sequence blocks for all its tokens, if they can be had and leave one to grow for each running one."""
-        needed = blocks_for(sequence.length)
-        if len(self._running) >= self.limits.max_sequences or self.pool.free < needed + len(self._running):
-            return False
-        sequence.blocks = self.pool.allocate(needed)
-        return True
+    def _admit(self, draft: Draft) -> None:
+        """Admit from the front of those that wait while rows, seats and blocks last; never out of order."""
+        seats = {sequence.key: sequence.seats for sequence in self._running}
+        while self._waiting and draft.left:
+            sequence = self._waiting[0]
+            seats[sequence.key] = sequence.seats
+            if sum(seats.values()) > self.limits.max_sequences:
+                return
+            sibling = self._sibling(sequence)
+            shared = _shareable(sequence)
+            if sibling is None or not shared:
+                shared = 0
+            elif sibling.computed < shared * BLOCK_TOKENS:
+                return  # a step or so later its prompt needn't be computed again
+            if not self._has_room(sequence, blocks_for(sequence.length) - shared):
+                return
+            self._start(sequence, sibling.blocks[:shared] if sibling else [])
+            draft.add(sequence, sequence.pending)
 
-    def _free(self, sequence: Sequence) -> None:
+    def _sibling(self, sequence: Sequence) -> Sequence | None:
+        """Another choice of the same placement that runs: the two have one prompt."""
+        last = self._running[-1] if self._running else None
+        if last is None or last.key[:2] != sequence.key[:2] or last.key == sequence.key:
+            return None
+        return last
+
+    def _has_room(self, sequence: Sequence, needed: int) -> bool:
+        """Whether it may take ``needed`` blocks, leaving one to grow for each running sequence ahead of its unit.
+
+        The unit that is first in line leaves none: its members always fit together.
+        """
+        first = not self._running or self._running[0].key == sequence.key
+        return self.pool.free >= needed + (0 if first else len(self._running))
+
+    def _start(self, sequence: Sequence, shared: list[int]) -> None:
+        self._waiting.popleft()
+        self.pool.share(shared)
+        sequence.blocks = shared + self.pool.allocate(blocks_for(sequence.length) - len(shared))
+        sequence.computed = sequence.cached = len(shared) * BLOCK_TOKENS
+        self._running.append(sequence)
+
+    def _release(self, sequence: Sequence) -> None:
         self.pool.release(sequence.blocks)
         sequence.blocks = []
-        sequence.computed = 0
+        sequence.computed = sequence.cached = 0
 
-    def _work(self, taken: list[tuple[Sequence, int]], preempted: int) -> Work:
-        tokens: list[int] = []
-        positions: list[int] = []
-        owners: list[int] = []
-        wanted_rows: list[int] = []
-        wanted: list[Sequence] = []
-        shares: list[Share] = []
-        decode_rows = 0
-        for number, (sequence, rows) in enumerate(taken):
-            start, end = sequence.computed, sequence.computed + rows
-            tokens += sequence.ids(start, end)
-            positions += range(start, end)
-            owners += [number] * rows
-            if end == sequence.length:
-                wanted_rows.append(len(tokens) - 1)
-                wanted.append(sequence)
-            decode_rows += rows == 1 and end == sequence.length and bool(sequence.output_ids)
-            recomputed = max(0, min(end, sequence.ever_computed) - start)
-            prefilled = max(0, min(end, len(sequence.prompt_ids)) - max(start, sequence.ever_computed))
-            shares.append(Share(sequence, rows, prefilled, recomputed))
-        self._step += 1
-        plan = StepPlan(
-            step=self._step, tokens=tuple(tokens), positions=tuple(positions), rows_to_sequence=tuple(owners),
-            block_tables=tuple(tuple(sequence.blocks) for sequence, _ in taken), wanted_rows=tuple(wanted_rows),
-        )  # fmt: skip
-        return Work(plan, tuple(wanted), tuple(shares), decode_rows, len(tokens) - decode_rows, preempted)
+
+def _shareable(sequence: Sequence) -> int:
+    """Full blocks of the prompt, short of the token whose logits start or continue the answer."""
+    return min(len(sequence.prompt_ids), sequence.length - 1) // BLOCK_TOKENS

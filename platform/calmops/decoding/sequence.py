@@ -1,62 +1,125 @@
-"""A sequence: one choice's decoding state in a replica. Mutable; owned by the scheduler that it was submitted to."""
+"""A sequence: one choice's decoding state in a replica, from its placement to its finish reason.
 
+The scheduler owns it while it lives; the engine's runner reads it. It knows nothing of text.
+"""
+
+from dataclasses import dataclass, field
+
+from calmops.foundation.errors import InputError
 from calmops.messages.placement import Placement
 from calmops.messages.request import SamplingParams
 
 
+@dataclass(slots=True, eq=False, kw_only=True)
 class Sequence:
-    """One choice of one attempt."""
+    """Mutable, compared by identity. Token counts; ``deadline_ns`` is wall clock, in nanoseconds."""
 
-    __slots__ = (
-        "attempt", "blocks", "choice", "computed", "deadline_ns", "ever_computed", "finish_reason", "gateway_id",
-        "output_ids", "params", "probe", "prompt_ids", "request_id", "resumed", "stream_token",
-    )  # fmt: skip
+    key: tuple[str, int, int]  # (request_id, attempt, choice); the beams of one search share it
+    gateway_id: str
+    stream_token: int
+    prompt_ids: tuple[int, ...]
+    params: SamplingParams
+    deadline_ns: int
+    output_ids: list[int] = field(default_factory=list)  # answer, from index 0, resumed ids first
+    resumed: int = 0  # how many of output_ids an earlier attempt emitted
+    computed: int = 0  # tokens of prompt + output whose K/V is in the cache
+    ever_computed: int = 0  # the most that ever were, on this replica or an earlier one
+    cached: int = 0  # prompt tokens taken over from shared blocks, not yet told in a Share
+    blocks: list[int] = field(default_factory=list)  # its block table; empty while it waits
+    finish_reason: str | None = None
+    probe: bool = False
+    stop_ids: frozenset[int] = field(init=False)
 
-    def __init__(self, placement: Placement, choice: int, resumed: tuple[int, ...]) -> None:
-        self.request_id = placement.request_id
-        self.attempt = placement.attempt
-        self.choice = choice
-        self.gateway_id = placement.gateway_id
-        self.stream_token = placement.stream_token
-        self.prompt_ids: tuple[int, ...] = placement.prompt_ids
-        self.params: SamplingParams = placement.params
-        self.deadline_ns = placement.deadline_ns
-        self.probe = placement.probe
-        self.output_ids = list(resumed)
-        self.resumed = len(resumed)  # of output_ids, those that an earlier attempt decoded
-        self.computed = 0  # tokens of prompt and output, from the left, whose keys and values are in the cache
-        self.ever_computed = self.resumed and len(self.prompt_ids) + self.resumed - 1  # high-water mark, earlier attempts too
-        self.blocks: list[int] = []
-        self.finish_reason: str | None = None
+    def __post_init__(self) -> None:
+        self.stop_ids = frozenset(self.params.stop_ids)
 
     @property
-    def key(self) -> tuple[str, int, int]:
-        """(request id, attempt, choice)."""
-        return (self.request_id, self.attempt, self.choice)
+    def request_id(self) -> str:
+        """The request that it belongs to."""
+        return self.key[0]
+
+    @property
+    def attempt(self) -> int:
+        """The placement that it belongs to."""
+        return self.key[1]
+
+    @property
+    def choice(self) -> int:
+        """Which of the request's n answers it is."""
+        return self.key[2]
 
     @property
     def length(self) -> int:
-        """Tokens of prompt and output."""
+        """Tokens known so far, prompt and output."""
         return len(self.prompt_ids) + len(self.output_ids)
 
+    @property
+    def pending(self) -> int:
+        """Tokens known but not yet in the cache. 0: a beam that waits for its search to go on."""
+        return len(self.prompt_ids) + len(self.output_ids) - self.computed
+
+    @property
+    def seats(self) -> int:
+        """Sequences that its unit may grow to: the beam width, or 1."""
+        return self.params.beam_width or 1
+
     def ids(self, start: int, end: int) -> tuple[int, ...]:
-        """Tokens [start, end) of prompt followed by output."""
+        """Token ids at positions [start, end) of prompt + output."""
         prompt = len(self.prompt_ids)
-        if start >= prompt:
-            return tuple(self.output_ids[start - prompt : end - prompt])
         if end <= prompt:
             return self.prompt_ids[start:end]
-        return (*self.prompt_ids[start:], *self.output_ids[: end - prompt])
+        return (*self.prompt_ids[start:], *self.output_ids[max(0, start - prompt) : end - prompt])
+
+    def forked(self, token_id: int) -> "Sequence":
+        """The same beam, one token longer and with nothing in the cache: the scheduler shares the blocks."""
+        return Sequence(
+            key=self.key,
+            gateway_id=self.gateway_id,
+            stream_token=self.stream_token,
+            prompt_ids=self.prompt_ids,
+            params=self.params,
+            deadline_ns=self.deadline_ns,
+            output_ids=[*self.output_ids, token_id],
+            ever_computed=self.computed,
+            probe=self.probe,
+        )
 
 
 def from_placement(placement: Placement) -> list[Sequence]:
-    """One sequence for each choice that isn't finished."""
-    resumed = {one.choice: one for one in placement.resumed}
-    sequences = []
-    for choice in range(placement.params.n):
-        before = resumed.get(choice)
-        if before is None:
-            sequences.append(Sequence(placement, choice, ()))
-        elif not before.finished:
-            sequences.append(Sequence(placement, choice, before.token_ids))
-    return sequences
+    """One sequence for each unfinished choice, in choice order.
+
+    A beam search is one sequence, choice 0, and begins anew whatever was resumed: its search forks
+    the others and names the n best at the end. Raises InputError for a choice that has nothing left
+    to say (``max_tokens`` ids already resumed).
+    """
+    if placement.params.beam_width:
+        return [_sequence(placement, 0, ())]
+    resumed = {r.choice: r for r in placement.resumed}
+    return [
+        _sequence(placement, choice, resumed[choice].token_ids if choice in resumed else ())
+        for choice in range(placement.params.n)
+        if choice not in resumed or not resumed[choice].finished
+    ]
+
+
+def _sequence(placement: Placement, choice: int, resumed_ids: tuple[int, ...]) -> Sequence:
+    if len(resumed_ids) >= placement.params.max_tokens:
+        raise InputError(
+            f"choice {choice} resumes after {len(resumed_ids)} tokens, but max_tokens is "
+            f"{placement.params.max_tokens}: nothing is left to generate",
+            param="max_tokens",
+        )
+    # The last resumed token was sampled but never fed: everything before it was computed once.
+    known = len(placement.prompt_ids) + len(resumed_ids) - 1 if resumed_ids else 0
+    return Sequence(
+        key=(placement.request_id, placement.attempt, choice),
+        gateway_id=placement.gateway_id,
+        stream_token=placement.stream_token,
+        prompt_ids=placement.prompt_ids,
+        params=placement.params,
+        deadline_ns=placement.deadline_ns,
+        output_ids=list(resumed_ids),
+        resumed=len(resumed_ids),
+        ever_computed=known,
+        probe=placement.probe,
+    )

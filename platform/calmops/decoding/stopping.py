@@ -1,37 +1,52 @@
-"""When a sequence ends: a stop id, its max_tokens, the context, or a runaway repetition (failure mode F7). Pure."""
+"""Why a sequence ends by its token ids alone: stop ids, length, full context, runaway repetition.
+
+Called once for each new token, by the scheduler's commit. A pure function of the ids, so a
+preempted or migrated sequence ends at the same token as an undisturbed one. Stop strings are the
+detokenizer's (``decoding.stop_text``), deadlines the runner's.
+"""
 
 from calmops.decoding.sequence import Sequence
 
-LOOP_PERIOD_TOKENS = 64  # longest cycle that is looked for
-LOOP_REPEATS = 8  # a cycle must have come this often in a row ...
-LOOP_TOKENS = 192  # ... and over at least this many tokens
-LOOP_LOOK_EVERY = 16  # tokens between two looks
+# The repetition-loop guard (failure mode F7). The answer's tail counts as a runaway when it is one
+# cycle of at most LOOP_PERIOD_TOKENS tokens, repeated exactly at least LOOP_CYCLES times over at
+# least LOOP_TAIL_TOKENS tokens. A list of 100 equal entries, a table or a ruler line stays below.
+# It looks once in LOOP_CHECK_TOKENS tokens: about LOOP_PERIOD_TOKENS comparisons of two integers
+# then, and one more tail comparison for each period that agrees in its last two tokens.
+LOOP_PERIOD_TOKENS = 64
+LOOP_CYCLES = 8
+LOOP_TAIL_TOKENS = 256
+LOOP_CHECK_TOKENS = 16
 
 
 def finish_reason(sequence: Sequence, max_model_len: int) -> str | None:
-    """Why the sequence ends with its newest token; None if it goes on."""
-    params = sequence.params
+    """Why the sequence ends with its newest output token, or None: it goes on.
+
+    ``stop`` goes before ``length``, and that before ``loop_guard``. ``max_model_len`` is in tokens,
+    prompt and output together.
+    """
     output = sequence.output_ids
-    if output[-1] in params.stop_ids:
+    params = sequence.params
+    count = len(output)
+    if output[-1] in sequence.stop_ids:
         return "stop"
-    if len(output) >= params.max_tokens or sequence.length >= max_model_len:
+    if count >= params.max_tokens or len(sequence.prompt_ids) + count >= max_model_len:
         return "length"
-    if params.loop_guard and len(output) % LOOP_LOOK_EVERY == 0 and loops(output):
+    if count % LOOP_CHECK_TOKENS == 0 and params.loop_guard and loops(output):
         return "loop_guard"
     return None
 
 
-def loops(output: list[int]) -> bool:
-    """True if the output ends in one cycle, repeated LOOP_REPEATS times over at least LOOP_TOKENS tokens."""
-    if len(output) < LOOP_TOKENS:
+def loops(ids: list[int]) -> bool:
+    """True if the tail of ``ids`` is one short cycle repeated over and over (parameters above)."""
+    count = len(ids)
+    if count < LOOP_TAIL_TOKENS:
         return False
-    newest = output[-1]
+    last = ids[-1]
+    before = ids[-2]
     for period in range(1, LOOP_PERIOD_TOKENS + 1):
-        if output[-1 - period] != newest:
+        if ids[-1 - period] != last or ids[-2 - period] != before:
             continue
-        window = max(LOOP_TOKENS, LOOP_REPEATS * period)
-        if len(output) >= window:
-            tail = output[-window:]
-            if tail[period:] == tail[:-period]:
-                return True
+        tail = max(LOOP_TAIL_TOKENS, LOOP_CYCLES * period)
+        if tail <= count and ids[count - tail : count - period] == ids[count - tail + period :]:
+            return True
     return False
