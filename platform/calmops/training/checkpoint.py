@@ -43,8 +43,8 @@ def publish(work: Path, tag: str) -> None:
         shutil.rmtree(old)
 
 
-def load_weights(model: PreTrainedModel, work: Path) -> int:
-    """Put the newest checkpoint's weights into ``model``; returns the number of steps it was trained for."""
+def load_weights(model: PreTrainedModel, work: Path) -> list[float]:
+    """Put the newest checkpoint's weights into ``model``; returns the loss of every step that made them."""
     tag = newest(work)
     if tag is None:
         raise InputError(f"{checkpoints_of(work)} holds no checkpoint yet")
@@ -52,4 +52,4 @@ def load_weights(model: PreTrainedModel, work: Path) -> int:
     state = torch.load(path, map_location="cpu", weights_only=True)
     model.load_state_dict(state["module"], strict=False)
     model.tie_weights()
-    return len(state["losses"])
+    return list(state["losses"])
