@@ -4,19 +4,24 @@ Serve's own router would send a migrated stream back to a stopped replica. The r
 process, and notes there where each call went. Serve ships this module by value: state lives in ``routing_book``.
 """
 
-from ray.serve.request_router import FIFOMixin, PendingRequest, ReplicaID, RequestRouter, RunningReplica
+from ray.serve.request_router import PendingRequest, ReplicaID, RequestRouter, RunningReplica
 
 from actors import routing_book
 from calmops.messages.placement import Placement
 
 
-class LeastTokensRouter(FIFOMixin, RequestRouter):
-    """One rank a replica, best first; empty when all are lost, and then Serve asks again."""
+class LeastTokensRouter(RequestRouter):
+    """One rank a replica, best first; empty when all are lost, and then Serve asks again after a pause.
+
+    Without Serve's FIFOMixin, which gives the replica chosen for one request to the oldest that waits, lost or not.
+    """
 
     async def choose_replicas(
         self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
     ) -> list[list[RunningReplica]]:
         placement = _placement(pending_request)
+        if pending_request is not None:
+            pending_request.routing_context.should_backoff = True  # else Serve asks again without ever awaiting
         lost = placement.lost if placement else ()
         kept = [replica for replica in candidate_replicas if replica.replica_id.unique_id not in lost]
         kept.sort(key=lambda replica: routing_book.BOOK.tokens(replica.replica_id.unique_id))
