@@ -28,10 +28,10 @@ class CachedAttention:
         """Every call until the next ``begin`` belongs to this step."""
         self._layout = layout
 
-    def __call__(  # noqa: PLR0913 - the signature is transformers'
+    def __call__(
         self, module: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: object = None, **options: Any
     ) -> tuple[torch.Tensor, None]:
-        """q [1, H, T, D], k and v [1, Hkv, T, D] to [1, T, H, Dv]. The mask comes from the layout, never from outside.
+        """Q [1, H, T, D], k and v [1, Hkv, T, D] to [1, T, H, Dv]. The mask comes from the layout, never from outside.
 
         Options used: scaling, sliding_window, softcap.
         """

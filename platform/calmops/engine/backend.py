@@ -45,7 +45,7 @@ class TransformersBackend:
         self._attention = CachedAttention(self.cache, exact=settings.exact)
         name = _ATTENTION + str(id(self))
         ALL_ATTENTION_FUNCTIONS.register(name, self._attention)
-        self.config._attn_implementation = name  # noqa: SLF001 - FACTS: set after sharding, no mask is built then
+        self.config._attn_implementation = name
         self._warm_up()
 
     @property

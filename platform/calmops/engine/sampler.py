@@ -52,7 +52,7 @@ def sample(logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
 
 
 def log_probabilities(row: torch.Tensor) -> torch.Tensor:
-    """log softmax of one row [V] float32."""
+    """Log softmax of one row [V] float32."""
     return row - torch.logsumexp(row, dim=-1)
 
 

@@ -19,7 +19,7 @@ from calmops.foundation.errors import GangError, SetupError
 from calmops.foundation.paths import folder
 
 JOIN_TIMEOUT_S = 120.0
-_SHARED_MEMORY = Path("/dev/shm")
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  where DeepSpeed maps its buffers
 
 
 def prebuild() -> None:
