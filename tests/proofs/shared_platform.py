@@ -13,9 +13,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import yaml
+
 from calmops.foundation import paths
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+CONFIG = Path(__file__).with_name("platform.yaml")
 CALMOPS = [sys.executable, "-m", "calmops.cli.main"]
 UP_TIMEOUT_S = 600
 DOWN_TIMEOUT_S = 120
@@ -55,7 +58,9 @@ class SharedPlatform:
         for name in SHARED:
             (self._home / name).symlink_to(paths.folder(name))
         config = self._home / "calmops.yaml"
-        config.write_text(f"http:\n  port: {free_port()}\n", encoding="utf-8")
+        settings = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
+        settings.setdefault("http", {})["port"] = free_port()
+        config.write_text(yaml.safe_dump(settings), encoding="utf-8")
         try:
             done = self._command("up", "--config", str(config), "--json", timeout_s=UP_TIMEOUT_S)
         except subprocess.TimeoutExpired:

@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
 
 def _engine() -> str | None:
     """Compile DeepSpeed's shared-memory op and whatever the engine needs, under a lock, into the state folder."""
-    return _said(_function("calmops.engine.prebuild", "prebuild")())
+    return _said(_function("calmops.engine.tensor_parallel", "prebuild")())
 
 
 def _kafka() -> str | None:
