@@ -62,6 +62,10 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaSettings]:
         patch.setattr(local_kafka, "_deploy_file", lambda name: folder / name)
         broker = LocalKafka(folder / "broker", port)
         broker.start()
+    end = time.monotonic() + 30
+    while not local_kafka._answers(secure_port):  # listeners open one after the other
+        assert time.monotonic() < end, "the secure listener did not open within 30 s"
+        time.sleep(0.05)
     yield KafkaSettings(
         bootstrap_servers=f"127.0.0.1:{secure_port}", topic="secure", security_protocol="SASL_SSL",
         sasl_mechanism="PLAIN", sasl_username="calmops", sasl_password=PASSWORD, ssl_cafile=str(certificate),
