@@ -95,7 +95,7 @@ def _inventory(gateway: Gateway) -> dict[str, Any]:
             "node_id": entry.node_id, "fingerprint": entry.fingerprint, "tp": entry.tp,
             "ranks": [{"rank": one.rank, "pid": one.pid} for one in entry.members],
             "draining": entry.replica_id in roster.draining, "tokens_in_flight": BOOK.tokens(entry.replica_id),
-            "linked": view is not None, "step": view.step if view else None,
+            "routable": entry.replica_id in BOOK.routable, "linked": view is not None, "step": view.step if view else None,
             "heard_ms_ago": (now_ns - view.heard_ns) // 1_000_000 if view else None,
             "running": facts.running if facts else 0, "waiting": facts.waiting if facts else 0,
             "kv_blocks_used": facts.kv_blocks_used if facts else 0,

@@ -1,6 +1,7 @@
 """Carries one request from acceptance to its end: place, wait, and place again when a replica is lost."""
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from calmops.streams.migration import Migration, Verdict
 
 FRAMES_LAG_S = 1.0  # how long a finished call's last frames may take
 ROUTE_POLL_S = 0.05
+_log = logging.getLogger("ray.serve")
 
 
 class Driver:
@@ -74,6 +76,10 @@ class Driver:
                     f"gave the request up after {placement.attempt} attempts (limit {self._max_attempts}); last: {why}"
                 )
             self.migrations += 1
+            _log.info(
+                "request %s leaves replica %s after %d tokens, attempt %d of %d: %s",
+                live.request_id, replica_id, live.journal.journaled, placement.attempt, self._max_attempts, why,
+            )  # fmt: skip
         live.end()
 
     async def _attempt(self, live: LiveRequest, handle: DeploymentHandle, placement: Placement) -> str | None:

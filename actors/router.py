@@ -27,6 +27,10 @@ class LeastTokensRouter(RequestRouter):
         kept.sort(key=lambda replica: routing_book.BOOK.tokens(replica.replica_id.unique_id))
         return [[replica] for replica in kept]
 
+    def update_replicas(self, replicas: list[RunningReplica]) -> None:
+        super().update_replicas(replicas)
+        routing_book.BOOK.routable = frozenset(replica.replica_id.unique_id for replica in replicas)
+
     def on_request_routed(self, pending_request: PendingRequest, replica_id: ReplicaID, _result: object) -> None:
         placement = _placement(pending_request)
         if placement is not None:

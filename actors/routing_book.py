@@ -13,6 +13,7 @@ class RoutingBook:
     """Where each attempt went, and the tokens that each replica was given and has not ended."""
 
     def __init__(self) -> None:
+        self.routable: frozenset[str] = frozenset()  # replicas that Serve's router may choose from
         self._lock = Lock()
         self._routes: dict[tuple[str, int], tuple[str, int]] = {}
         self._tokens: Counter[str] = Counter()

@@ -89,8 +89,9 @@ class Switchboard:
             for link in list(self._addresses.values()):
                 self._server.send(link, message)
         for gang_id in self.links.silent(now_ns):
-            self._migrate(gang_id, "it fell silent")
             self._reports.suspect(gang_id)
+        for gang_id in self.links.forsaken():
+            self._migrate(gang_id, "it fell silent")
         for gang_id in self.links.dead(now_ns):
             self.lose(gang_id, "it stayed silent")
 

@@ -1,8 +1,8 @@
 """The gateway's view of every gang: is it heard, are its frames gapless, has it fallen silent. Pure.
 
 Silence is the main detector of a lost gang: while idle it beats every stall_s / 5, while busy each step is heard.
-A silent gang's streams migrate at once, which costs little if it was only slow; it counts as dead, and is ended, when
-it stays silent DEAD_FACTOR times as long.
+A silent gang's streams migrate at once if another gang of the model is heard, which costs little if it was only slow;
+if none is, they wait for it. It counts as dead, and is ended, when it stays silent DEAD_FACTOR times as long.
 """
 
 from collections import deque
@@ -109,10 +109,19 @@ class Links:
             while len(self._lost) > LOST_REMEMBERED:
                 del self._lost[next(iter(self._lost))]
 
+    def forsaken(self) -> tuple[str, ...]:
+        """Silent gangs whose model another gang serves that is heard: their streams should go there."""
+        heard = {gang.frame.model for gang in self._gangs.values() if gang.frame is not None and not gang.silent}
+        return tuple(
+            gang_id
+            for gang_id, gang in self._gangs.items()
+            if gang.silent and gang.frame is not None and gang.frame.model in heard
+        )
+
     def lost_replicas(self) -> tuple[str, ...]:
-        """Replica ids of lost and of silent gangs. A restarted gang has another replica id."""
-        silent = [gang.frame.replica_id for gang in self._gangs.values() if gang.silent and gang.frame is not None]
-        return (*self._lost.values(), *silent)
+        """Replica ids of lost gangs and of forsaken ones. A restarted gang has another replica id."""
+        forsaken = [self.replica_of(gang_id) for gang_id in self.forsaken()]
+        return (*self._lost.values(), *(one for one in forsaken if one is not None))
 
     def replica_of(self, gang_id: str) -> str | None:
         """The replica whose gang this is or was."""

@@ -40,6 +40,8 @@ def test_a_gang_is_silent_after_the_stall_bound_and_not_before() -> None:
     links.heard(frame(1), 0)
     assert ticks(links, 0, STALL_NS + 1) == ()
     assert ticks(links, STALL_NS, STALL_NS + 2 * TICK_NS) == ("g1",)
+    assert links.lost_replicas() == (), "the only gang of its model is waited for"
+    links.heard(frame(1, gang="g2"), STALL_NS)
     assert links.lost_replicas() == ("replica-g1",)
 
 
