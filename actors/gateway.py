@@ -96,10 +96,9 @@ class Gateway:
             raise UnavailableError(f"model {request.model!r} was taken out of service by an operator")
         self.admission.enter(request)
         journal = Journal(request, self.gateway_id, time.monotonic_ns())
-        held = True
         if not request.probe:
-            held = await self.publisher.open(self._opened(request))
-        live = LiveRequest(intake, journal, ledger_held=held)
+            journal.ledger_held = await self.publisher.open(self._opened(request))
+        live = LiveRequest(intake, journal)
         self.switchboard.add(live)
         live.driver = asyncio.create_task(self.driver.drive(live, self._handle(request.model)))
         return live
@@ -113,8 +112,7 @@ class Gateway:
         if live.intake.request.probe:
             return
         closed = live.journal.close(
-            live.outcome(), time.monotonic_ns(), time.time_ns(), detail=detail or (str(live.error) if live.error else None),
-            ledger_held=live.ledger_held, undelivered=unsent,
+            live.outcome(), time.monotonic_ns(), time.time_ns(), detail=detail or (str(live.error) if live.error else None),  undelivered=unsent,
         )  # fmt: skip
         self.publisher.publish(closed)
 

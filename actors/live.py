@@ -12,10 +12,9 @@ from calmops.streams.journal import Journal, Taken
 class LiveRequest:
     """One accepted call. The switchboard fills ``outbox``, the response empties it, the driver ends it."""
 
-    def __init__(self, intake: Intake, journal: Journal, *, ledger_held: bool) -> None:
+    def __init__(self, intake: Intake, journal: Journal) -> None:
         self.intake = intake
         self.journal = journal
-        self.ledger_held = ledger_held
         self.outbox: deque[Taken] = deque()
         self.wake = asyncio.Event()  # the outbox has something, or the request ended
         self.lost = asyncio.Event()  # this attempt's replica is lost

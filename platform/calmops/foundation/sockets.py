@@ -86,6 +86,7 @@ class FrameServer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self.unsent = 0
         self.channel = self._bind(host)
+        self._descriptor = int(self._socket.getsockopt(zmq.FD))
 
     def _bind(self, host: str | None) -> Channel:
         if host is None:
@@ -101,7 +102,7 @@ class FrameServer:
     def start(self) -> None:
         """Begin to receive on the running loop."""
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._socket.getsockopt(zmq.FD), self._drain)
+        self._loop.add_reader(self._descriptor, self._drain)
         self._loop.call_soon(self._drain)  # the descriptor is edge-triggered
 
     def send(self, link: bytes, body: bytes) -> bool:
@@ -118,7 +119,7 @@ class FrameServer:
     def close(self) -> None:
         """Stop receiving and close."""
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.remove_reader(self._socket.getsockopt(zmq.FD))
+            self._loop.remove_reader(self._descriptor)
         self._socket.close()
         self._context.term()
 
@@ -140,7 +141,7 @@ class FrameLink:
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
-        self._context = zmq.Context.instance()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.set_hwm(FRAMES_QUEUED)
         self._socket.setsockopt(zmq.LINGER, CLOSE_LINGER_MS)

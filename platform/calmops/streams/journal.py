@@ -63,6 +63,7 @@ class Journal:
         self.first_token_ns: int | None = None
         self.fingerprint: str | None = None  # of the replica that decoded so far
         self.exact_lost = False
+        self.ledger_held = True  # False once something makes the token ledger unprovable
         self._stream_token = 0
         self._choices = [_Choice(number) for number in range(request.params.n)]
         self._closed = False
@@ -135,9 +136,8 @@ class Journal:
         self.fingerprint = fingerprint
 
     def close(
-        self, outcome: str, now_ns: int, wall_ns: int, *, detail: str | None = None, ledger_held: bool = True,
-        undelivered: int = 0,
-    ) -> Closed:  # fmt: skip
+        self, outcome: str, now_ns: int, wall_ns: int, *, detail: str | None = None, undelivered: int = 0
+    ) -> Closed:
         """The request's one closing record. ``undelivered``: released tokens that never reached the HTTP server."""
         assert not self._closed, f"request {self.request.request_id} was closed before"
         self._closed = True
@@ -148,7 +148,7 @@ class Journal:
             request_id=self.request.request_id, model=self.request.model, gateway_id=self.gateway_id, at_ns=wall_ns,
             outcome=outcome, attempts=self.attempt, prompt_tokens=self.prompt_tokens, journaled=journaled,
             delivered=delivered, discarded=journaled - delivered, ttft_ns=ttft_ns, duration_ns=now_ns - self.accepted_ns,
-            ledger="held" if ledger_held else "unknown", exact_lost=self.exact_lost, detail=detail,
+            ledger="held" if self.ledger_held else "unknown", exact_lost=self.exact_lost, detail=detail,
         )  # fmt: skip
 
     def _append(self, choice: _Choice, delta: Delta, engine_ns: int, now_ns: int) -> Taken:

@@ -1,6 +1,7 @@
 """The journal under thousands of simulated lives: frames, deaths, stale frames, duplicates, gaps."""
 
 import random
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ def request(n: int = 1, max_tokens: int = 20, beam_width: int = 0) -> Generation
     )  # fmt: skip
 
 
-def delta(placement: Placement, index: int, ids: tuple[int, ...], **changes) -> Delta:
+def delta(placement: Placement, index: int, ids: tuple[int, ...], **changes: Any) -> Delta:
     fields = {
         "request_id": "r", "stream_token": placement.stream_token, "attempt": placement.attempt, "choice": 0,
         "index": index, "token_ids": ids, "text": "x" * len(ids), "released": index + len(ids),
@@ -72,7 +73,7 @@ def test_a_stream_stays_gapless_and_its_books_balance_through_deaths_and_stale_f
     seen: list[list[int]] = [[] for _ in range(n)]
     stale: list[Delta] = []
     delivered, now_ns = 0, 0
-    replica = None
+    replica: Replica | None = None
     while not journal.finished:
         if replica is None or rng.random() < 0.1:
             late = replica.step() if replica else None
