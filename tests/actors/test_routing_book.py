@@ -1,0 +1,35 @@
+"""Tokens in flight, and where each attempt went."""
+
+from actors.routing_book import RoutingBook
+from calmops.messages.placement import Placement
+from calmops.messages.request import SamplingParams
+
+
+def placement(attempt: int = 1, n: int = 1) -> Placement:
+    return Placement(
+        request_id="r", model="m", attempt=attempt, gateway_id="g", stream_token=1, prompt_ids=(1, 2, 3),
+        params=SamplingParams(max_tokens=10, n=n), deadline_ns=0,
+    )  # fmt: skip
+
+
+def test_tokens_are_in_flight_from_routing_to_the_attempts_end() -> None:
+    book = RoutingBook()
+    book.routed(placement(n=2), "a")
+    assert (book.replica_of("r", 1), book.tokens("a")) == ("a", 23)
+    book.ended("r", 1)
+    assert (book.replica_of("r", 1), book.tokens("a")) == (None, 0)
+
+
+def test_each_attempt_is_booked_where_it_went() -> None:
+    book = RoutingBook()
+    book.routed(placement(1), "a")
+    book.routed(placement(2), "b")
+    book.ended("r", 1)
+    assert (book.replica_of("r", 2), book.tokens("a"), book.tokens("b")) == ("b", 0, 13)
+
+
+def test_an_attempt_that_ended_while_it_was_being_routed_leaves_nothing() -> None:
+    book = RoutingBook()
+    book.ended("r", 1)
+    book.routed(placement(1), "a")
+    assert book.tokens("a") == 0
