@@ -12,7 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from actors.gateway import Gateway
 from actors.live import LiveRequest
-from calmops.foundation.errors import CalmopsError
+from calmops.foundation.errors import CalmopsError, DeadlineError
 from calmops.intake.answers import Answer, StreamAnswer
 from calmops.intake.sse import KEEPALIVE, error_event
 
@@ -71,7 +71,7 @@ class EventStream(Response):
         error = self._live.error
         if error is None:
             await self._write(send, self._answer.end(self._live.journal.prompt_tokens, self._live.journal.journaled))
-        elif self._started:
+        elif self._started or isinstance(error, DeadlineError):
             await self._write(send, error_event(error))
         else:
             await _send_error(send, error)

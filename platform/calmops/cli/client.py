@@ -1,5 +1,6 @@
 """The platform's HTTP API as the command line sees it: one address, one optional operator's token, typed failures."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,12 +8,14 @@ from typing import Any, NamedTuple
 import httpx
 import typer
 
-from calmops.foundation import config
+from calmops.foundation import config, paths
 from calmops.foundation.errors import CalmopsError, ConfigError, UnavailableError
 
 TIMEOUT_S = 30.0
 STREAM_SILENCE_S = 60.0  # longest silence of a stream; the server sends a comment every 10 s
-URL = typer.Option(None, "--url", help="Where the platform answers; default: http.host and http.port of calmops.yaml.")
+URL = typer.Option(
+    None, "--url", help="Where the platform answers; default: what `calmops up` started, else http of calmops.yaml."
+)
 TOKEN_FILE = typer.Option(None, "--token-file", help="File with the operator's token, where the platform asks for one.")
 
 
@@ -83,7 +86,16 @@ def connect(target: Target) -> Server:
     host = f"[{loaded.http.host}]" if ":" in loaded.http.host else loaded.http.host
     if host in ("0.0.0.0", "[::]"):  # noqa: S104  compared, not bound
         host = "127.0.0.1"
-    return Server(target.url or f"http://{host}:{loaded.http.port}", _token(target, loaded))
+    return Server(target.url or _running() or f"http://{host}:{loaded.http.port}", _token(target, loaded))
+
+
+def _running() -> str | None:
+    """Where the platform answers that `calmops up` left running here; None if there is no record of one."""
+    try:
+        record = json.loads((paths.home() / "run" / "cluster.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return str(record["url"])
 
 
 def unreachable(url: str, error: Exception) -> UnavailableError:
