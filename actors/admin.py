@@ -1,5 +1,6 @@
 """The operator API: what runs where, cancel, drain, disable. Each answers for all gateways, not only the one asked."""
 
+import os
 import time
 from typing import Any
 
@@ -104,6 +105,7 @@ def _inventory(gateway: Gateway) -> dict[str, Any]:
     models = [{"name": name, "disabled": name in roster.disabled} for name in gateway.served]
     return {
         "gateway_id": gateway.gateway_id,
+        "pid": os.getpid(),
         "gateways": [entry.gateway_id for entry in roster.gateways],
         "models": models,
         "gangs": gangs,

@@ -20,6 +20,7 @@ from calmops.streams.migration import Migration, Verdict
 
 FRAMES_LAG_S = 1.0  # how long a finished call's last frames may take
 ROUTE_POLL_S = 0.05
+ROUTE_LIMIT_S = 30.0  # the longest that Serve may take to route to a replica that is heard
 _log = logging.getLogger("ray.serve")
 
 
@@ -121,12 +122,19 @@ class Driver:
         return None
 
     async def _routed(self, placement: Placement) -> bool:
-        """True as soon as a replica has the attempt; False if none took it in time."""
-        until_s = time.monotonic() + self._no_replica_s
-        while time.monotonic() < until_s:
+        """True as soon as a replica has the attempt; False once none that could take it was heard for no_replica_s.
+
+        Under load Serve's routing may take longer than that although replicas are there: then it is waited for.
+        """
+        now_s = time.monotonic()
+        until_s, last_s = now_s + self._no_replica_s, now_s + ROUTE_LIMIT_S
+        while now_s < until_s:
             if BOOK.replica_of(placement.request_id, placement.attempt) is not None:
                 return True
             await asyncio.sleep(ROUTE_POLL_S)
+            now_s = time.monotonic()
+            if now_s < last_s and self._switchboard.links.serves(placement.model, placement.lost):
+                until_s = now_s + self._no_replica_s
         return False
 
 

@@ -161,13 +161,14 @@ class EngineThread(threading.Thread):
 
     def _send_step(self, result: StepResult) -> None:
         self._step, self._last_facts = result.step, result.facts
-        for gateway_id, deltas in result.deltas.items():
+        owners = {self._futures[_key(one)][1] for one in result.summaries if _key(one) in self._futures}
+        for gateway_id in owners.union(result.deltas):  # who only lost a sequence hears of the step too
             if gateway_id in self._links:
-                self._send(gateway_id, result.facts, deltas)
+                self._send(gateway_id, result.facts, result.deltas.get(gateway_id, ()))
 
     def _settle(self, summaries: tuple[Summary, ...]) -> None:
         for summary in summaries:
-            future, _ = self._futures.pop((summary.request_id, summary.attempt), (None, ""))
+            future, _ = self._futures.pop(_key(summary), (None, ""))
             if future is not None:
                 future.set_result(summary)
 
@@ -175,7 +176,7 @@ class EngineThread(threading.Thread):
         due_ns = time.monotonic_ns() - self._beat_ns
         for gateway_id, link in self._links.items():
             if link.sent_ns <= due_ns:
-                self._send(gateway_id, self._last_facts, ())
+                self._send(gateway_id, None, ())
 
     def _send(self, gateway_id: str, facts: StepFacts | None, deltas: tuple[Delta, ...], last: bool = False) -> None:
         link = self._links[gateway_id]
@@ -185,7 +186,7 @@ class EngineThread(threading.Thread):
         frame = Frame(
             replica_id=me.replica_id, gang_id=me.gang_id, shard=self.shard, model=me.model, fingerprint=me.fingerprint,
             step=self._step, link_seq=link.link_seq, engine_ns=time.time_ns(),
-            facts=facts if deltas else None, deltas=deltas, last=last,
+            facts=facts, deltas=deltas, last=last,
         )  # fmt: skip
         if not link.link.send(_encode(frame)):
             self._cancel_all(gateway_id, "gateway_slow")  # the gap in link_seq tells the gateway
@@ -197,3 +198,7 @@ class EngineThread(threading.Thread):
     def _end(self) -> None:
         self._goodbye()
         self._stopping = True
+
+
+def _key(summary: Summary) -> tuple[str, int]:
+    return (summary.request_id, summary.attempt)

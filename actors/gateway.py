@@ -116,7 +116,7 @@ class Gateway:
         )  # fmt: skip
         self.publisher.publish(closed)
 
-    def refused(self, outcome: str, request_id: str, model: str = "") -> None:
+    def refused(self, outcome: str, request_id: str, model: str = "unknown") -> None:
         """Count a request that was never accepted: "refused_input" or "refused_load"."""
         self.publisher.publish(
             Closed(

@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -163,3 +164,10 @@ async def until(what: str, condition: Any, limit_s: float) -> float:
             return time.monotonic() - started_s
         await asyncio.sleep(0.05)
     raise AssertionError(f"{what}: not within {limit_s:g} s")
+
+
+def bootstrap_median(values: list[float], rounds: int = 2000) -> tuple[float, float]:
+    """A 95 % bootstrap interval of the median."""
+    rng = random.Random(0)
+    medians = sorted(quantile(rng.choices(values, k=len(values)), 0.5) for _ in range(rounds))
+    return medians[int(0.025 * rounds)], medians[int(0.975 * rounds)]

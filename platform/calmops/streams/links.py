@@ -109,6 +109,16 @@ class Links:
             while len(self._lost) > LOST_REMEMBERED:
                 del self._lost[next(iter(self._lost))]
 
+    def serves(self, model: str, lost: tuple[str, ...]) -> bool:
+        """Whether some gang of this model is heard, other than those of the replicas named as lost."""
+        return any(
+            gang.frame is not None
+            and not gang.silent
+            and gang.frame.model == model
+            and gang.frame.replica_id not in lost
+            for gang in self._gangs.values()
+        )
+
     def forsaken(self) -> tuple[str, ...]:
         """Silent gangs whose model another gang serves that is heard: their streams should go there."""
         heard = {gang.frame.model for gang in self._gangs.values() if gang.frame is not None and not gang.silent}
