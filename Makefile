@@ -28,7 +28,8 @@ $(STAMP):
 
 install: $(STAMP) ## a virtual environment in VENV, every version pinned, tied to this checkout
 	@test "$$(cat $(LINK) 2>/dev/null)" = "$(HERE)" || { \
-	  $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e . && echo "$(HERE)" > $(LINK); }
+	  $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e . 2>/dev/null >/dev/null \
+	    || $(BIN)/python -m pip install --no-deps -e . || exit 1; echo "$(HERE)" > $(LINK); }
 
 up: install ## serve the shipped model on this machine (http://127.0.0.1:8000)
 	$(BIN)/calmops up
