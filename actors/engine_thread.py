@@ -4,6 +4,7 @@ It runs off the main thread, since an all-reduce releases the GIL but keeps its 
 append to ``_commands`` and wake it. It never waits for a gateway.
 """
 
+import logging
 import threading
 import time
 from collections import deque
@@ -20,6 +21,7 @@ from calmops.foundation.sockets import FrameLink, LinkWaiter
 from calmops.messages.frame import Cancel, Delta, Frame, FromGateway, Hello, StepFacts
 from calmops.messages.placement import Placement, Summary
 
+_log = logging.getLogger("ray.serve")
 GATEWAY_SILENT_NS = 2_000_000_000  # a gateway silent this long loses its sequences
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(FromGateway).decode
@@ -63,6 +65,7 @@ class EngineThread(threading.Thread):
     def submit(self, placement: Placement) -> Future[Summary]:
         """Begin or go on with a request; the future ends with the attempt. Callable from any thread."""
         future: Future[Summary] = Future()
+        future.set_running_or_notify_cancel()  # a caller that goes away doesn't take the result's place with it
         self._call(lambda: self._submit(placement, future))
         return future
 
@@ -91,6 +94,7 @@ class EngineThread(threading.Thread):
             while not self._stopping:
                 self._turn()
         except Exception as error:
+            _log.exception("the engine of gang %s ended", self._identity.gang_id)  # before the reaper comes
             self._goodbye()
             self._on_fatal(f"{type(error).__name__}: {error}")
             raise
