@@ -53,19 +53,25 @@ def _what_it_is(f: Figures) -> str:
 
 def _training(f: Figures, curve: str) -> str:
     short = f.steps - f.long_window_steps
+    steps = (
+        f"{f.steps:,}: {short:,} with windows of {f.first_window} tokens, then {f.long_window_steps:,} with windows "
+        f"of {f.context}"
+    )
+    optimizer = (
+        f"AdamW under DeepSpeed, {f.dtype} with float32 master weights, peak rate {f.peak_rate:g}, warm-up, level, "
+        "cosine decay"
+    )
     rows = [
         ("corpus", f.corpus),
         ("digest of the corpus manifest (SHA-256)", f"`{f.corpus_digest}`"),
         ("training split", f"{f.training_files} files, {f.training_bytes:,} bytes, {f.training_tokens:,} tokens"),
         ("chat samples made from it", f"{f.chat_samples:,}, {f.chat_tokens:,} tokens"),
         ("held-out split", f"{f.held_out_files} files, {f.held_out_bytes:,} bytes, {f.held_out_tokens:,} tokens"),
-        ("steps", f"{f.steps:,}: {short:,} with windows of {f.first_window} tokens, then "
-                  f"{f.long_window_steps:,} with windows of {f.context}"),  # fmt: skip
+        ("steps", steps),
         ("tokens seen", f"{f.tokens_seen:,} ({_epochs(f):.1f} times the training text and chat samples)"),
-        ("optimizer", f"AdamW under DeepSpeed, {f.dtype} with float32 master weights, peak rate {f.peak_rate:g}, "
-                      "warm-up, level, cosine decay"),  # fmt: skip
+        ("optimizer", optimizer),
         ("training loss, mean of the last 50 steps", f"{f.last_losses_mean:.3f} nats a token"),
-    ]  # fmt: skip
+    ]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     return (
         "## Training\n\n| | |\n|---|---|\n" + table + f"\n\n![loss curve]({curve})\n\n"

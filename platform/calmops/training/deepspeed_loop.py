@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import deepspeed
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import HashStore
 from transformers import LlamaForCausalLM
 
 from calmops.foundation.errors import InputError
@@ -64,7 +65,7 @@ def _single_process_world() -> Iterator[None]:
         raise RuntimeError("this process already belongs to a process group; train in a process of its own")
     # DeepSpeed reads these; LOCAL_SIZE unset is a segmentation fault in its shared-memory op.
     os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", LOCAL_SIZE="1")
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
     try:
         yield
     finally:

@@ -25,8 +25,9 @@ class Prediction(Protocol):
 
 
 def model_bits(model: CausalModel, ids: Sequence[int], *, window: int) -> float:
-    """Bits that ``model`` needs for ids[1:], given ids[0]. Windows overlap by half: after the first window every
-    token is predicted from at least ``window`` / 2 others.
+    """Bits that ``model`` needs for ids[1:], given ids[0].
+
+    Windows overlap by half: after the first window every token is predicted from at least ``window`` / 2 others.
     """
     stride = window // 2
     bits = 0.0

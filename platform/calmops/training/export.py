@@ -20,11 +20,11 @@ def export_release(model: PreTrainedModel, tokenizer: Tokenizer, folder: Path, *
     folder.mkdir(parents=True, exist_ok=True)
     before = model.dtype
     context = int(getattr(model.config, "max_position_embeddings", ALIBI_CONTEXT))
-    model.to(dtype)
+    torch.nn.Module.to(model, dtype)
     model.config.use_cache = True
     model.generation_config = GenerationConfig(bos_token_id=0, eos_token_id=1, pad_token_id=1)
     model.save_pretrained(folder, safe_serialization=True)
     model.config.use_cache = False
-    model.to(before)
+    torch.nn.Module.to(model, before)
     save_tokenizer(tokenizer, folder, context=context)
     write_release(folder)

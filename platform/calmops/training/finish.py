@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from calmops.training.figures import Figures, Sample, measure, write_figures
 from calmops.training.model import new_model, parameter_count
 from calmops.training.options import TrainingOptions
 from calmops.training.prepared import Prepared, shape_of
-from calmops.training.tokenizer import Turn, encode_chat, encode_file, plain_ids
+from calmops.training.tokenizer import ASSISTANT, BEGIN, Turn, encode_chat, encode_file, plain_ids, special_id
 
 CURVE_FILE = "loss.png"
 MANIFEST_FILE = "corpus.json"
@@ -41,16 +42,15 @@ def release_checkpoint(options: TrainingOptions, prepared: Prepared) -> Figures:
     export_release(model, prepared.tokenizer, folder, dtype=torch.bfloat16)
     (folder / MANIFEST_FILE).write_text(json.dumps(manifest(prepared.corpus), indent=1) + "\n")
     write_curve(losses, folder / CURVE_FILE, batch_tokens=options.batch_tokens)
-    model.to(torch.bfloat16).to(torch.float32).eval()
+    torch.nn.Module.to(model, torch.bfloat16)
+    torch.nn.Module.to(model, torch.float32).eval()
     figures = _figures(options, prepared, model, losses)
     write_figures(figures, folder)
     write_card(figures, folder, curve=Path(CURVE_FILE))
     return figures
 
 
-def _figures(
-    options: TrainingOptions, prepared: Prepared, model: LlamaForCausalLM, losses: Sequence[float]
-) -> Figures:
+def _figures(options: TrainingOptions, prepared: Prepared, model: LlamaForCausalLM, losses: Sequence[float]) -> Figures:
     corpus = prepared.corpus
     bits = measure(options.release, corpus)
     return Figures(
@@ -96,8 +96,8 @@ def _held_out_tokens(corpus: Corpus, tokenizer: Tokenizer) -> int:
 
 
 def _samples(model: LlamaForCausalLM, tokenizer: Tokenizer) -> list[Sample]:
-    begin = tokenizer.token_to_id("<|begin|>")
-    answer = [tokenizer.token_to_id("<|assistant|>"), *plain_ids(tokenizer, "\n")]
+    begin = special_id(tokenizer, BEGIN)
+    answer = [special_id(tokenizer, ASSISTANT), *plain_ids(tokenizer, "\n")]
     given = [(prompt, [begin, *plain_ids(tokenizer, prompt)]) for prompt in PROMPTS]
     given += [(chat, [*encode_chat(tokenizer, [Turn("user", chat)]), *answer]) for chat in CHATS]
     samples = []
@@ -110,7 +110,8 @@ def _samples(model: LlamaForCausalLM, tokenizer: Tokenizer) -> list[Sample]:
 
 def _complete(model: LlamaForCausalLM, tokenizer: Tokenizer, ids: list[int], temperature: float) -> str:
     torch.manual_seed(SAMPLE_SEED)
+    generator: Any = model
     how = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
     with torch.inference_mode():
-        out = model.generate(torch.tensor([ids]), max_new_tokens=SAMPLE_TOKENS, use_cache=True, **how)
+        out = generator.generate(torch.tensor([ids]), max_new_tokens=SAMPLE_TOKENS, use_cache=True, **how)
     return str(tokenizer.decode(out[0, len(ids) :].tolist(), skip_special_tokens=True))

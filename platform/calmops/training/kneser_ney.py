@@ -35,9 +35,7 @@ class KneserNey:
         assert order * self._bits <= MAX_KEY_BITS, f"{order} tokens of {self._bits} bits exceed {MAX_KEY_BITS} bits"
         self._order = order
         self._vocabulary = vocabulary
-        keys, counts = np.unique(
-            np.concatenate([self._packed(document) for document in documents]), return_counts=True
-        )
+        keys, counts = np.unique(np.concatenate([self._packed(document) for document in documents]), return_counts=True)
         orders = [self._one_order(keys, counts)]
         for length in range(order - 1, 0, -1):
             # A shorter n-gram counts the distinct tokens seen before it, not its occurrences.
@@ -74,8 +72,8 @@ class KneserNey:
         discounts = _discounts(counts)
         contexts, inverse = np.unique(keys >> self._bits, return_inverse=True)
         totals = np.bincount(inverse, weights=counts)
-        kept_back = np.bincount(inverse, weights=discounts[np.minimum(counts, 3)])
-        return _Order(keys, counts, discounts, contexts, totals, kept_back / totals)
+        kept_back = np.bincount(inverse, weights=discounts[np.minimum(counts, 3)]).astype(np.float64)
+        return _Order(keys, counts, discounts, contexts, totals.astype(np.float64), kept_back / totals)
 
 
 def _discounts(counts: Keys) -> Floats:

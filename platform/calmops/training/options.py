@@ -15,8 +15,10 @@ from calmops.training.batches import Phase
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingOptions:
-    """A run. ``corpus`` is a folder, a .tar.xz archive or None for Python's standard library; ``work`` holds
-    checkpoints and the loss curve; ``release`` gets the finished model. Sizes in tokens and channels.
+    """One run. Sizes are in tokens and channels.
+
+    ``corpus`` is a folder, a .tar.xz archive or None for Python's standard library; ``work`` holds checkpoints
+    and losses; ``release`` gets the finished model.
     """
 
     work: Path

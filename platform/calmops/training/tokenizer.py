@@ -61,7 +61,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
     )
     tokenizer.train_from_iterator(texts, trainer=trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{BEGIN} $A", pair=f"{BEGIN} $A $B", special_tokens=[(BEGIN, tokenizer.token_to_id(BEGIN))]
+        single=f"{BEGIN} $A", pair=f"{BEGIN} $A $B", special_tokens=[(BEGIN, special_id(tokenizer, BEGIN))]
     )
     return tokenizer
 
@@ -85,7 +85,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, *, context: int) -> None:
 
 def encode_file(tokenizer: Tokenizer, text: str) -> list[int]:
     """A whole file as the model sees it: begin, the text's tokens, end. Special strings inside the text stay text."""
-    return [tokenizer.token_to_id(BEGIN), *plain_ids(tokenizer, text), tokenizer.token_to_id(END)]
+    return [special_id(tokenizer, BEGIN), *plain_ids(tokenizer, text), special_id(tokenizer, END)]
 
 
 def encode_chat(tokenizer: Tokenizer, turns: Sequence[Turn]) -> list[int]:
@@ -101,11 +101,18 @@ def plain_ids(tokenizer: Tokenizer, text: str) -> list[int]:
     return ids
 
 
+def special_id(tokenizer: Tokenizer, token: str) -> int:
+    """The id of one of SPECIAL_TOKENS."""
+    found = tokenizer.token_to_id(token)
+    assert found is not None, f"the tokenizer has no {token}; it isn't one of ours"
+    return found
+
+
 def _chat_ids(tokenizer: Tokenizer, turns: Sequence[Turn]) -> Iterator[int]:
-    yield tokenizer.token_to_id(BEGIN)
+    yield special_id(tokenizer, BEGIN)
     newline = plain_ids(tokenizer, "\n")
     for turn in turns:
-        yield tokenizer.token_to_id(f"<|{turn.role}|>")
+        yield special_id(tokenizer, f"<|{turn.role}|>")
         yield from plain_ids(tokenizer, "\n" + turn.content)
-        yield tokenizer.token_to_id(END)
+        yield special_id(tokenizer, END)
         yield from newline

@@ -1,10 +1,13 @@
 """`calmops train`: a folder of text in, a release out. The one place where training's parts meet."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from calmops.foundation.errors import CalmopsError
 from calmops.training import deepspeed_loop
+from calmops.training.arguments import parse
 from calmops.training.batches import Batches
 from calmops.training.figures import Figures
 from calmops.training.finish import release_checkpoint
@@ -13,6 +16,21 @@ from calmops.training.options import TrainingOptions
 from calmops.training.prepared import Prepared, prepare, shape_of
 
 Report = Callable[[deepspeed_loop.Progress], None]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`calmops train`: parse, run, print the figures. Returns the exit code."""
+    options, only_release = parse(arguments)
+    try:
+        figures = release_now(options) if only_release else train(options)
+    except CalmopsError as error:
+        Console(stderr=True).print(f"calmops train: {error}", markup=False)
+        return error.exit_code
+    Console().print(
+        f"{options.release}: {figures.bits_per_byte:.4f} bits a byte held out, Kneser-Ney 5-gram "
+        f"{figures.ngram_bits_per_byte:.4f}, {figures.tokens_seen:,} tokens seen"
+    )
+    return 0
 
 
 def train(options: TrainingOptions) -> Figures:
