@@ -19,7 +19,6 @@ from calmops.messages.placement import Placement, Summary
 from calmops.streams.migration import Migration, Verdict
 
 FRAMES_LAG_S = 1.0  # how long a finished call's last frames may take
-ROUTE_POLL_S = 0.05
 ROUTE_LIMIT_S = 30.0  # the longest that Serve may take to route to a replica that is heard
 _log = logging.getLogger("ray.serve")
 
@@ -85,10 +84,11 @@ class Driver:
 
     async def _attempt(self, live: LiveRequest, handle: DeploymentHandle, placement: Placement) -> str | None:
         """One placement; None when every choice ended, else why the attempt failed."""
+        expected = BOOK.expect(placement.request_id, placement.attempt)
         response = handle.generate.remote(placement)
         call = asyncio.ensure_future(_settled(response))
         lost = asyncio.ensure_future(live.lost.wait())
-        routed = asyncio.ensure_future(self._routed(placement))
+        routed = asyncio.ensure_future(self._routed(placement, expected))
         try:
             waiting = {call, lost, routed}
             while True:
@@ -121,7 +121,7 @@ class Driver:
             waited_s += 0.01
         return None
 
-    async def _routed(self, placement: Placement) -> bool:
+    async def _routed(self, placement: Placement, expected: "asyncio.Future[None]") -> bool:
         """True as soon as a replica has the attempt; False once none that could take it was heard for no_replica_s.
 
         Under load Serve's routing may take longer than that although replicas are there: then it is waited for.
@@ -129,9 +129,9 @@ class Driver:
         now_s = time.monotonic()
         until_s, last_s = now_s + self._no_replica_s, now_s + ROUTE_LIMIT_S
         while now_s < until_s:
-            if BOOK.replica_of(placement.request_id, placement.attempt) is not None:
+            done, _ = await asyncio.wait((expected,), timeout=self._no_replica_s / 4)
+            if done:
                 return True
-            await asyncio.sleep(ROUTE_POLL_S)
             now_s = time.monotonic()
             if now_s < last_s and self._switchboard.links.serves(placement.model, placement.lost):
                 until_s = now_s + self._no_replica_s

@@ -3,6 +3,7 @@
 Kept apart from the router: Serve ships the router's module by value, and this must be the gateway process's one copy.
 """
 
+import asyncio
 from collections import Counter, deque
 from threading import Lock
 
@@ -17,7 +18,14 @@ class RoutingBook:
         self._lock = Lock()
         self._routes: dict[tuple[str, int], tuple[str, int]] = {}
         self._tokens: Counter[str] = Counter()
+        self._awaited: dict[tuple[str, int], asyncio.Future[None]] = {}
         self._ended_unrouted: deque[tuple[str, int]] = deque(maxlen=1000)  # cancelled while Serve was still routing
+
+    def expect(self, request_id: str, attempt: int) -> "asyncio.Future[None]":
+        """Done as soon as the attempt is routed. Call it on the gateway's loop, before the attempt is sent."""
+        future = asyncio.get_running_loop().create_future()
+        self._awaited[request_id, attempt] = future
+        return future
 
     def routed(self, placement: Placement, replica_id: str) -> None:
         """An attempt went to a replica."""
@@ -27,10 +35,14 @@ class RoutingBook:
                 return
             self._routes[placement.request_id, placement.attempt] = (replica_id, tokens)
             self._tokens[replica_id] += tokens
+            awaited = self._awaited.pop((placement.request_id, placement.attempt), None)
+        if awaited is not None:
+            awaited.get_loop().call_soon_threadsafe(_settle, awaited)
 
     def ended(self, request_id: str, attempt: int) -> None:
         """The attempt is over, however it ended."""
         with self._lock:
+            self._awaited.pop((request_id, attempt), None)
             replica_id, tokens = self._routes.pop((request_id, attempt), (None, 0))
             if replica_id is None:
                 self._ended_unrouted.append((request_id, attempt))
@@ -46,6 +58,11 @@ class RoutingBook:
     def tokens(self, replica_id: str) -> int:
         """Tokens in flight."""
         return self._tokens[replica_id]
+
+
+def _settle(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 BOOK = RoutingBook()
