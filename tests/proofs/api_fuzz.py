@@ -1,0 +1,98 @@
+"""Schemathesis over the app's own OpenAPI document: whatever it sends, no 5xx but a documented 503."""
+
+from collections import Counter
+from typing import Any, cast
+
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
+
+MAX_TOKENS = 8
+SERVER_BOUND = frozenset((
+    "best_of", "beam_width", "logit_bias", "logprobs", "n", "stop_token_ids", "stream_options", "timeout", "top_logprobs",
+    "echo", "stop", "max_completion_tokens",
+))  # fmt: skip  # right by the schema, yet wrong together, or by this server's or model's own limits
+OPERATOR_WRITES = r"^/admin/.+/(cancel|drain|disable|enable)$"
+GENERATION = ("/v1/completions", "/v1/chat/completions")
+
+
+class Tally:
+    """What came back, and what must not have."""
+
+    def __init__(self) -> None:
+        self.statuses: Counter[tuple[str, int]] = Counter()
+        self.wrong: list[str] = []
+
+    @property
+    def cases(self) -> int:
+        """Requests sent."""
+        return sum(self.statuses.values())
+
+    @property
+    def success_share(self) -> float:
+        """2xx among the requests to the generation endpoints, a ratio."""
+        sent = sum(count for (path, _), count in self.statuses.items() if path in GENERATION)
+        good = sum(
+            count for (path, status), count in self.statuses.items() if path in GENERATION and status // 100 == 2
+        )
+        return good / sent if sent else 0.0
+
+    def note(self, case: Any, response: Any) -> None:
+        """Count one answer."""
+        self.statuses[case.operation.path, response.status_code] += 1
+        documented = "503" in case.operation.definition.raw.get("responses", {}) and response.status_code == 503
+        if response.status_code >= 500 and not documented:
+            self.wrong.append(
+                f"{case.operation.label} {response.status_code} {str(case.body)[:300]}: {response.text[:200]}"
+            )
+
+
+def fuzz(url: str, model: str, cases: int) -> Tally:
+    """About ``cases`` requests, nine in ten of them to the generation endpoints, both right and wrong ones."""
+    schema = schemathesis.openapi.from_url(f"{url}/openapi.json").exclude(path_regex=OPERATOR_WRITES)
+    operations: list[Any] = [cast("Any", result).ok() for result in schema.get_all_operations()]
+    others = [operation for operation in operations if operation.path not in GENERATION]
+    tally = Tally()
+    for operation in operations:
+        share = 0.9 / len(GENERATION) if operation.path in GENERATION else 0.1 / len(others)
+        _fuzz_one(operation, max(2, round(cases * share)), (url, model), tally)
+    return tally
+
+
+def _fuzz_one(operation: Any, cases: int, where: tuple[str, str], tally: Tally) -> None:
+    url, model = where
+    kinds = [(GenerationMode.POSITIVE, True), (GenerationMode.POSITIVE, False), (GenerationMode.NEGATIVE, False)]
+    for number, (mode, tame) in enumerate(kinds):
+        if mode is GenerationMode.NEGATIVE and operation.path not in GENERATION:
+            continue
+        examples = cases // 2 if number == 0 else max(1, cases // 4)
+
+        @settings(
+            max_examples=examples, deadline=None, database=None, phases=[Phase.generate], derandomize=True,
+            suppress_health_check=list(HealthCheck),
+        )  # fmt: skip
+        @given(case=operation.as_strategy(generation_mode=mode))
+        def send(case: Any, tame: bool = tame) -> None:
+            if case.operation.path in GENERATION:
+                case.body = _bounded(case.body, model, tame)
+            tally.note(case, case.call(base_url=url, timeout=120))
+
+        send()
+
+
+def _bounded(body: Any, model: str, tame: bool) -> Any:
+    """At most MAX_TOKENS tokens, and a model that is served; ``tame`` leaves out what only this server would refuse."""
+    if not isinstance(body, dict):
+        return body
+    if isinstance(body.get("model"), str):
+        body["model"] = model
+    for name in ("max_tokens", "max_completion_tokens"):
+        if isinstance(body.get(name), int) and body[name] > MAX_TOKENS:
+            body[name] = MAX_TOKENS
+    body.setdefault("max_tokens", MAX_TOKENS)
+    if tame:
+        body = {name: value for name, value in body.items() if name not in SERVER_BOUND}
+        body["max_tokens"] = body["max_tokens"] or MAX_TOKENS
+        if isinstance(body.get("prompt"), list):
+            body["prompt"] = [1, 2, 3]
+    return body
