@@ -23,6 +23,7 @@ from calmops.messages.placement import Placement, Summary
 
 _log = logging.getLogger("ray.serve")
 GATEWAY_SILENT_NS = 2_000_000_000  # a gateway silent this long loses its sequences
+GATEWAY_GONE_NS = 10_000_000_000  # and this long, while the roster doesn't list it, its link
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(FromGateway).decode
 
@@ -41,6 +42,7 @@ class _Link:
         self.link = link
         self.link_seq = 0
         self.heard_ns = now_ns
+        self.forsaken_ns = 0  # when its sequences were last cancelled for its silence
         self.sent_ns = now_ns
 
 
@@ -128,7 +130,8 @@ class EngineThread(threading.Thread):
 
     def _connect(self, gateways: tuple[GatewayEntry, ...]) -> None:
         wanted = {entry.gateway_id: entry for entry in gateways}
-        for gateway_id in [known for known in self._links if known not in wanted]:
+        oldest_ns = time.monotonic_ns() - GATEWAY_GONE_NS
+        for gateway_id in [one for one, link in self._links.items() if one not in wanted and link.heard_ns < oldest_ns]:
             self._drop(gateway_id)
         for gateway_id, entry in wanted.items():
             if gateway_id not in self._links:
@@ -159,8 +162,8 @@ class EngineThread(threading.Thread):
                 message = _decode(body)
                 if isinstance(message, Cancel):
                     self._engine.cancel(message.request_id, message.attempt, message.reason)
-            if now_ns - link.heard_ns > GATEWAY_SILENT_NS:
-                link.heard_ns = now_ns
+            if now_ns - max(link.heard_ns, link.forsaken_ns) > GATEWAY_SILENT_NS:
+                link.forsaken_ns = now_ns
                 self._cancel_all(gateway_id, "cancelled")
 
     def _send_step(self, result: StepResult) -> None:

@@ -3,6 +3,7 @@
 It keeps leases, not truths: everybody reports again each second, so it may be restarted with nothing saved.
 """
 
+import logging
 import time
 
 import msgspec
@@ -12,6 +13,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from actors.reaper import NAMESPACE, reaper_of
 from actors.roster import GangEntry, GatewayEntry, Roster
 
+_log = logging.getLogger("calmops.health")
 LEASE_S = 5.0
 REPORT_S = 0.5
 
@@ -48,6 +50,7 @@ class Health:
         known = self._gangs.pop(gang_id, None)
         if gang_id in self._ended:
             return False
+        _log.warning("gang %s is ended: %s", gang_id, why)
         self._end(gang_id, why)
         if known is not None:
             reaper_of(known[0].node_id).kill.remote(gang_id)

@@ -123,8 +123,10 @@ class Switchboard:
         record = self._projection.project(message, takings, now_ns)
         if record is not None:
             self._publisher.publish(record)
-        if heard.gap or heard.ended:
-            self.lose(message.gang_id, "its frames left a gap" if heard.gap else "it ended")
+        if heard.gap:
+            self._migrate(message.gang_id, "its frames left a gap")
+        if heard.ended:
+            self.lose(message.gang_id, "it ended")
 
     def _deal(self, frame: Frame, now_ns: int) -> list[tuple[str, int, Taken]]:
         takings = []
