@@ -107,7 +107,7 @@ def _sample(sample: Sample) -> str:
 def _limits(f: Figures) -> str:
     text = (
         "## Limits and licence\n\nIt repeats itself, invents names and may recite its training text. "
-        "No safety work of any kind was done. English comments and Python only.\n\n"
+        "No safety work of any kind was done.\n\n"
     )
     if _is_stdlib(f):
         text += (

@@ -61,7 +61,9 @@ def test_the_manifest_digest_follows_the_text() -> None:
     one = corpus.build_corpus([("a.py", long_text("alpha").encode())])
     other = corpus.build_corpus([("a.py", long_text("gamma").encode())])
     assert corpus.manifest_digest(one) != corpus.manifest_digest(other)
-    assert corpus.manifest_digest(one) == corpus.manifest_digest(corpus.build_corpus([("a.py", long_text("alpha").encode())]))
+    assert corpus.manifest_digest(one) == corpus.manifest_digest(
+        corpus.build_corpus([("a.py", long_text("alpha").encode())])
+    )
 
 
 def test_an_archive_gives_back_the_files_and_keeps_the_licence(tmp_path: Path) -> None:
@@ -81,7 +83,9 @@ def test_the_same_files_give_the_same_archive_byte_for_byte(tmp_path: Path) -> N
     assert (tmp_path / "one.tar.xz").read_bytes() == (tmp_path / "two.tar.xz").read_bytes()
 
 
-@pytest.mark.parametrize("path", ["test/x.py", "json/tests/x.py", "_sysconfigdata__linux.py", "config-3.11-x/a.py", "encodings/cp1.py"])
+@pytest.mark.parametrize(
+    "path", ["test/x.py", "json/tests/x.py", "_sysconfigdata__linux.py", "config-3.11-x/a.py", "encodings/cp1.py"]
+)
 def test_tests_tables_and_machine_settings_are_no_corpus(path: str) -> None:
     assert corpus.STDLIB_LEFT_OUT.search(path)
 

@@ -36,7 +36,10 @@ def test_a_word_that_follows_only_one_other_is_unlikely_elsewhere() -> None:
 
 def test_longer_contexts_predict_a_pattern_better() -> None:
     pattern = [[0, *[1, 1, 2, 1, 3] * 20]]
-    bits = [-KneserNey(pattern, order=order, vocabulary=VOCABULARY).log2_probabilities(pattern[0]).sum() for order in (1, 2, 3, 4)]
+    bits = [
+        -KneserNey(pattern, order=order, vocabulary=VOCABULARY).log2_probabilities(pattern[0]).sum()
+        for order in (1, 2, 3, 4)
+    ]
     assert bits == sorted(bits, reverse=True)
 
 

@@ -49,6 +49,14 @@ def test_a_wrong_option_is_refused_with_limit_and_value(given: dict[str, Any], n
 
 
 def test_the_command_line_describes_a_run() -> None:
-    run, release_now = parse(["--corpus", "books", "--work", "w", "--steps", "50", "--batch-tokens", "4096", "--name", "mine"])
-    assert (run.corpus, run.steps, run.batch_tokens, run.release.name, release_now) == (Path("books"), 50, 4096, "mine", False)
+    run, release_now = parse(
+        ["--corpus", "books", "--work", "w", "--steps", "50", "--batch-tokens", "4096", "--name", "mine"]
+    )
+    assert (run.corpus, run.steps, run.batch_tokens, run.release.name, release_now) == (
+        Path("books"),
+        50,
+        4096,
+        "mine",
+        False,
+    )
     assert parse(["--release-now"])[1]
