@@ -1,6 +1,8 @@
 """Schemathesis over the app's own OpenAPI document: whatever it sends, no 5xx but a documented 503."""
 
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import schemathesis
@@ -60,24 +62,32 @@ def fuzz(url: str, model: str, cases: int) -> Tally:
 
 
 def _fuzz_one(operation: Any, cases: int, where: tuple[str, str], tally: Tally) -> None:
-    url, model = where
     kinds = [(GenerationMode.POSITIVE, True), (GenerationMode.POSITIVE, False), (GenerationMode.NEGATIVE, False)]
     for number, (mode, tame) in enumerate(kinds):
-        if mode is GenerationMode.NEGATIVE and operation.path not in GENERATION:
-            continue
-        examples = cases // 2 if number == 0 else max(1, cases // 4)
+        if mode is GenerationMode.POSITIVE or operation.path in GENERATION:
+            examples = cases // 2 if number == 0 else max(1, cases // 4)
+            _sender(operation, mode, examples, partial(_send, where, tame, tally))()
 
-        @settings(
-            max_examples=examples, deadline=None, database=None, phases=[Phase.generate], derandomize=True,
-            suppress_health_check=list(HealthCheck),
-        )  # fmt: skip
-        @given(case=operation.as_strategy(generation_mode=mode))
-        def send(case: Any, tame: bool = tame) -> None:
-            if case.operation.path in GENERATION:
-                case.body = _bounded(case.body, model, tame)
-            tally.note(case, case.call(base_url=url, timeout=120))
 
-        send()
+def _sender(
+    operation: Any, mode: GenerationMode, examples: int, send_case: Callable[[Any], None]
+) -> Callable[[], None]:
+    @settings(
+        max_examples=examples, deadline=None, database=None, phases=[Phase.generate], derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def send(case: Any) -> None:
+        send_case(case)
+
+    return send
+
+
+def _send(where: tuple[str, str], tame: bool, tally: Tally, case: Any) -> None:
+    url, model = where
+    if case.operation.path in GENERATION:
+        case.body = _bounded(case.body, model, tame)
+    tally.note(case, case.call(base_url=url, timeout=120))
 
 
 def _bounded(body: Any, model: str, tame: bool) -> Any:

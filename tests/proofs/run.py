@@ -198,7 +198,15 @@ def append(result: Result) -> None:
         LOG.write_text(HEAD, encoding="utf-8")
     now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M")
     commit = git("rev-parse", "--short=12", "HEAD").stdout.strip()
-    cells = [now, result.proof.name, "yes" if result.holds else "NO", machine(), commit, f"{result.seconds:.0f}", result.figure]
+    cells = [
+        now,
+        result.proof.name,
+        "yes" if result.holds else "NO",
+        machine(),
+        commit,
+        f"{result.seconds:.0f}",
+        result.figure,
+    ]
     with LOG.open("a", encoding="utf-8") as log:
         log.write("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n")
 
@@ -230,7 +238,10 @@ def verdict(result: Result) -> str:
 def table(results: list[Result]) -> str:
     """What a person reads at the end."""
     width = max(len(result.proof.name) for result in results)
-    lines = [f"{result.proof.name:<{width}}  {verdict(result):<13}  {result.seconds:6.0f} s  {result.figure}" for result in results]
+    lines = [
+        f"{result.proof.name:<{width}}  {verdict(result):<13}  {result.seconds:6.0f} s  {result.figure}"
+        for result in results
+    ]
     held = sum(result.holds for result in results)
     return "\n".join(["", *lines, f"{held} of {len(results)} proofs hold"])
 

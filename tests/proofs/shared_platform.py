@@ -37,7 +37,9 @@ class SharedPlatform:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._tried:
             self._command("down", timeout_s=DOWN_TIMEOUT_S)
 
@@ -74,7 +76,13 @@ class SharedPlatform:
     def _command(self, *arguments: str, timeout_s: float) -> subprocess.CompletedProcess[str]:
         environment = checkout_environment() | {"CALMOPS_HOME": str(self._home)}
         return subprocess.run(
-            [*CALMOPS, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=timeout_s
+            [*CALMOPS, *arguments],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_s,
         )
 
 

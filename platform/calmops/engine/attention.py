@@ -29,7 +29,7 @@ class CachedAttention:
         self._layout = layout
 
     def __call__(
-        self, module: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: object = None, **options: Any
+        self, module: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, _mask: object = None, **options: Any
     ) -> tuple[torch.Tensor, None]:
         """Q [1, H, T, D], k and v [1, Hkv, T, D] to [1, T, H, Dv]. The mask comes from the layout, never from outside.
 

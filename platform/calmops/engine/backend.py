@@ -38,9 +38,10 @@ class TransformersBackend:
         torch.set_num_threads(settings.threads)
         self._settings = settings
         self._rank = rank
+        model: Any
         model, self.release = load_checkpoint(settings)
-        self._model: Any = model
-        self.config: Any = self._model.config
+        self._model = model
+        self.config: Any = model.config
         self.cache = KvCache(settings.kv_blocks)
         self._attention = CachedAttention(self.cache, exact=settings.exact)
         name = _ATTENTION + str(id(self))

@@ -27,7 +27,7 @@ def load_checkpoint(settings: EngineSettings) -> tuple[torch.nn.Module, Release]
     release = verify(settings.folder)
     config = load_config(settings)
     dtype = TORCH_DTYPES[settings.dtype]
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()
     loader: Any = AutoModelForCausalLM
     model: torch.nn.Module = loader.from_pretrained(
         settings.folder, config=config, dtype=dtype, local_files_only=True, use_safetensors=True,

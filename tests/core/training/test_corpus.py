@@ -97,7 +97,7 @@ def test_the_library_itself_is_corpus(path: str) -> None:
 
 def test_a_corpus_with_an_empty_split_is_refused_with_both_numbers(tmp_path: Path) -> None:
     (tmp_path / "only.py").write_text(long_text("alpha"))
-    with pytest.raises(InputError, match="training and .* held-out files; both are needed"):
+    with pytest.raises(InputError, match=r"training and .* held-out files; both are needed"):
         read_corpus(tmp_path)
 
 
