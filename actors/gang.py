@@ -50,7 +50,7 @@ def start_gang(settings: EngineSettings, *, load_s: float, bundle: dict[str, flo
         ray.get(reaper.hold.remote(gang_id, members), timeout=load_s)  # before anything can spin on a dead peer
         port = _free_port()
         loading = [rank.load.remote(settings, port) for rank in ranks]
-        join(0, settings.tp, port)
+        join(0, settings.tp, port, settings.device)
         engine = Engine.load(settings, lambda plan: _send(sender, plan))
         ray.get(loading, timeout=load_s)
     except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as error:

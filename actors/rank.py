@@ -26,7 +26,7 @@ class Rank:
 
     def load(self, settings: EngineSettings, port: int) -> None:
         """Join the world, load and shard together with the other ranks, then follow on a thread of its own."""
-        join(self._rank, settings.tp, port)
+        join(self._rank, settings.tp, port, settings.device)
         follower = Follower.load(settings, self._rank)
         receiver = PlanReceiver(rank_address(self._gang_id, self._rank))
         threading.Thread(target=self._follow, args=(follower, receiver), name="rank", daemon=True).start()

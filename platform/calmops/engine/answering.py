@@ -78,8 +78,14 @@ class Answering:
                 logprobs = tuple(TokenLogprobs(i, value, self._vocabulary.bytes_of(i)) for i, value in pairs)
             deltas.append(
                 self._delta(
-                    choice=choice, index=0, token_ids=hypothesis.token_ids, text="".join(pieces), released=text.released,
-                    logprobs=logprobs, finish_reason=reason, stop_match=match,
+                    choice=choice,
+                    index=0,
+                    token_ids=hypothesis.token_ids,
+                    text="".join(pieces),
+                    released=text.released,
+                    logprobs=logprobs,
+                    finish_reason=reason,
+                    stop_match=match,
                 )  # fmt: skip
             )
         return deltas

@@ -1,17 +1,18 @@
 """Attention over our own cache, called by every layer of a transformers model in place of its own.
 
 One function for both recipes. The query heads that share a KV head are folded into its query rows, so a
-group is n x KV heads plain matrix products. ``exact`` pads query rows to a multiple of 8 (keys come
-padded to 64) and takes the softmax in float32: bits then don't depend on the batch. Knows no model.
+group is n x KV heads plain matrix products. ``exact`` pads query rows to a multiple of 8, goes over tiles of 64
+keys in order and takes the softmax in float32: bits then don't depend on the batch. Knows no model.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.nn import functional
 
 from calmops.engine.cache import KvCache
-from calmops.engine.step_layout import Group, StepLayout
+from calmops.engine.step_layout import EXACT_KEYS, Group, StepLayout
 
 _EXACT_QUERY_ROWS = 8
 
@@ -76,11 +77,37 @@ class CachedAttention:
         if padding:
             q = functional.pad(q, (0, 0, 0, padding))
             allowed = functional.pad(allowed, (0, 0, 0, padding), value=True)
-        scores = torch.matmul(q, k.transpose(2, 3)).float() * scaling
-        if softcap:
-            scores = torch.tanh(scores / softcap) * softcap
-        weights = torch.softmax(scores.masked_fill(~allowed, -torch.inf), dim=-1)
-        return torch.matmul(weights.to(v.dtype), v)[:, :, :rows]
+        tile = EXACT_KEYS if self._exact else k.shape[2]
+        return _tiled((q, k, v), allowed, tile, lambda scores: _capped(scores * scaling, softcap))[:, :, :rows]
+
+
+def _tiled(
+    qkv: tuple[torch.Tensor, ...], allowed: torch.Tensor, tile: int, score: Callable[[torch.Tensor], torch.Tensor]
+) -> torch.Tensor:
+    """Attention over tiles of ``tile`` keys, [n, Hkv, R, D] to [n, Hkv, R, Dv], sums in the order of the keys.
+
+    Every product and every sum has one tile's shape, and a tile that a row may not see adds zeros: so a row's bits
+    don't depend on how many keys its neighbours have. The maximum is exact in any order.
+    """
+    q, k, v = qkv
+    n, heads, rows, _ = q.shape
+    tiles = k.shape[2] // tile
+    k_tiles = k.reshape(n, heads, tiles, tile, k.shape[3])
+    v_tiles = v.reshape(n, heads, tiles, tile, v.shape[3])
+    seen = allowed.expand(n, heads, rows, -1).reshape(n, heads, rows, tiles, tile).transpose(2, 3)
+    scores = score(torch.matmul(q[:, :, None], k_tiles.transpose(3, 4)).float()).masked_fill(~seen, -torch.inf)
+    weights = torch.exp(scores - scores.amax(dim=(2, 4), keepdim=True))
+    sums = weights.sum(dim=-1, keepdim=True)
+    mixed = torch.matmul(weights.to(v.dtype), v_tiles).float()
+    total, out = sums[:, :, 0], mixed[:, :, 0]
+    for number in range(1, tiles):
+        total = total + sums[:, :, number]
+        out = out + mixed[:, :, number]
+    return (out / total).to(v.dtype)
+
+
+def _capped(scores: torch.Tensor, softcap: float | None) -> torch.Tensor:
+    return torch.tanh(scores / softcap) * softcap if softcap else scores
 
 
 def _fast_attend(

@@ -83,5 +83,3 @@ class TransformersBackend:
                 f"the model family {self.config.model_type!r} doesn't attend through transformers' attention "
                 f"interface ({self.cache.layers} of {self.config.num_hidden_layers} layers did): it can't be served"
             )
-
-

@@ -43,8 +43,10 @@ class Engine:
         self._vocabulary = Vocabulary(settings.folder)
         self._scheduler = Scheduler(
             Limits(
-                kv_blocks=settings.kv_blocks, max_sequences=settings.max_sequences,
-                max_rows_per_step=settings.max_rows_per_step, max_model_len=self._backend.context_tokens,
+                kv_blocks=settings.kv_blocks,
+                max_sequences=settings.max_sequences,
+                max_rows_per_step=settings.max_rows_per_step,
+                max_model_len=self._backend.context_tokens,
             )  # fmt: skip
         )
         self.fingerprint = _fingerprint(settings, self._backend.release.digest)
