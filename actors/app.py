@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 from ray import serve
 from ray.serve.config import RequestRouterConfig
 
@@ -95,7 +96,9 @@ def gateway(args: Mapping[str, Any]) -> serve.Application:
         ray_actor_options=_actor(environment),
     )
     folders = {one.name: str(release_folder(one)) for one in config.models}
-    return deployment.bind(configuration.to_json(config), folders, telemetry_settings(config))
+    named = tuple(ModelConfig(name=one.name, path=one.path) for one in config.models)
+    its_own = configuration.to_json(msgspec.structs.replace(config, models=named))  # a rollout must not restart it
+    return deployment.bind(its_own, folders, telemetry_settings(config))
 
 
 def release_folder(chosen: ModelConfig) -> Path:

@@ -4,6 +4,7 @@ It runs as one child session whose head process is remembered in ``run/cluster.j
 end every cluster on the machine.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -87,8 +88,7 @@ def stop() -> bool:
     until_s = time.monotonic() + STOP_S
     while time.monotonic() < until_s and _session(record["pid"]):
         time.sleep(0.1)
-    for pid in _session(record["pid"]):
-        os.kill(pid, signal.SIGKILL)
+    end_session(record["pid"])
     record_path().unlink(missing_ok=True)
     return True
 
@@ -110,6 +110,13 @@ def _await_up(address: str, head: "subprocess.Popen[bytes]", log: Path) -> None:
                 return
         time.sleep(0.1)
     raise UnavailableError(f"Ray's head node wasn't up after {START_S:g} s; its log is {log}")
+
+
+def end_session(leader: int) -> None:
+    """SIGKILL what is left of a session that we started."""
+    for pid in _session(leader):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _session(leader: int) -> list[int]:
