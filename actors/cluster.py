@@ -46,7 +46,7 @@ def start(config: Config) -> dict[str, Any]:
     port = _free_port()
     log = paths.folder("logs") / "ray.log"
     command = [
-        str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--disable-usage-stats",
+        sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats",
         "--node-ip-address=127.0.0.1", f"--port={port}", "--dashboard-host=127.0.0.1", f"--dashboard-port={_free_port()}",
         f"--dashboard-agent-listen-port={_free_port()}", f"--ray-client-server-port={_free_port()}",
         f"--num-cpus={_logical_cpus(config)}", f"--resources={json.dumps(_resources(config))}",
