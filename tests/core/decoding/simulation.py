@@ -205,8 +205,8 @@ class Simulation:
         for sequence in held:
             if not sequence.blocks and sequence not in self.waiting:  # preempted by this plan
                 self.waiting[sequence] = (self.scheduler.waits_at_most(sequence), 0)
-        for sequence, (bound, steps) in list(self.waiting.items()):
-            steps += 1
+        for sequence, (bound, before) in list(self.waiting.items()):
+            steps = before + 1
             assert steps <= bound + 1, f"{sequence.key} waited {steps} steps, K is {bound}"
             self.waiting[sequence] = (bound, steps)
             if sequence in served:
