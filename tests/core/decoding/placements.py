@@ -1,11 +1,18 @@
 """Placements for the decoding tests, in one line each."""
 
+from typing import Any
+
+from calmops.decoding.scheduler import Emission, Scheduler
 from calmops.decoding.sequence import Sequence, from_placement
 from calmops.messages.placement import Placement, ResumedChoice
 from calmops.messages.request import SamplingParams
 
+Resumed = tuple[tuple[int, tuple[int, ...]], ...]  # (choice, its ids)
 
-def placement(request_id, prompt_tokens=4, *, attempt=1, resumed=(), **params):
+
+def placement(
+    request_id: str, prompt_tokens: int = 4, *, attempt: int = 1, resumed: Resumed = (), **params: Any
+) -> Placement:
     params.setdefault("max_tokens", 8)
     return Placement(
         request_id=request_id,
@@ -20,13 +27,13 @@ def placement(request_id, prompt_tokens=4, *, attempt=1, resumed=(), **params):
     )
 
 
-def sequences(request_id, prompt_tokens=4, **more) -> list[Sequence]:
+def sequences(request_id: str, prompt_tokens: int = 4, **more: Any) -> list[Sequence]:
     return from_placement(placement(request_id, prompt_tokens, **more))
 
 
-def drain(scheduler, token=7, steps=10_000):
+def drain(scheduler: Scheduler, token: int = 7, steps: int = 10_000) -> list[Emission]:
     """Run until nothing is live; every emission, in order."""
-    emissions = []
+    emissions: list[Emission] = []
     for _ in range(steps):
         work = scheduler.plan()
         if work is None:

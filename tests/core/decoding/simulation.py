@@ -7,7 +7,9 @@ So a wrong block table, a stale block, a shared block written twice or a skipped
 
 import random
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from calmops.decoding.beam import BeamSearch
 from calmops.decoding.blocks import blocks_for
@@ -15,14 +17,14 @@ from calmops.decoding.scheduler import Limits, Scheduler, Work
 from calmops.decoding.sequence import Sequence
 from calmops.foundation.errors import InputError
 from calmops.messages.plan import BLOCK_TOKENS
-from tests.core.decoding.placements import sequences
+from tests.core.decoding.placements import Resumed, sequences
 
 VOCABULARY = 50
 STOP_ID = 0
 MODULUS = (1 << 61) - 1
 
 
-def digests(ids) -> list[int]:
+def digests(ids: Iterable[int]) -> list[int]:
     """The rolling digest after each token."""
     out, digest = [], 17
     for token_id in ids:
@@ -94,14 +96,15 @@ class Simulation:
 
     def arrive(self, number: int) -> None:
         roll = self.random
-        params = {"max_tokens": roll.randint(1, 60), "stop_ids": (STOP_ID,)}
+        max_tokens = roll.randint(1, 60)
+        params: dict[str, Any] = {"max_tokens": max_tokens, "stop_ids": (STOP_ID,)}
         if roll.random() < 0.15:
             params["beam_width"] = roll.randint(1, 4)
         else:
             params["n"] = roll.choice((1, 1, 1, 3))
-        resumed = ()
-        if roll.random() < 0.2 and params["max_tokens"] > 1:
-            resumed = ((0, tuple(roll.randrange(1, VOCABULARY) for _ in range(roll.randint(1, params["max_tokens"] - 1)))),)
+        resumed: Resumed = ()
+        if roll.random() < 0.2 and max_tokens > 1:
+            resumed = ((0, tuple(roll.randrange(1, VOCABULARY) for _ in range(roll.randint(1, max_tokens - 1)))),)
         prompt = roll.choice((1, 3, 16, 17, 40, 90))
         new = sequences(f"r{number}", prompt, attempt=roll.randint(1, 3), resumed=resumed, **params)
         self.figures.submitted += len(new)

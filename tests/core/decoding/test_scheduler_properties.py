@@ -8,11 +8,11 @@ from tests.core.decoding.simulation import Figures, Simulation
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**63))
-def test_any_seeded_run_keeps_every_promise(seed):
+def test_any_seeded_run_keeps_every_promise(seed: int) -> None:
     Simulation(seed).run()
 
 
-def test_the_simulation_meets_what_it_is_meant_to_meet():
+def test_the_simulation_meets_what_it_is_meant_to_meet() -> None:
     figures = Figures()
     for seed in range(150):
         figures.add(Simulation(seed).run())
