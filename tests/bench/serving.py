@@ -1,0 +1,140 @@
+"""What HTTP costs: tokens per second through the whole platform, telemetry on, over those of the engine alone.
+
+Both run the same waves on the same machine in turns (ABBA), so that what else the machine does weighs on both.
+"""
+
+import asyncio
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.bench import cores
+from tests.bench.contenders import Calmops, Prompts, Wave, prompts
+from tests.proofs import kit
+
+CONFIG = """models:
+  - name: {name}
+    path: {folder}
+    tp: 1
+    replicas: 1
+    kv_blocks: 1024
+http:
+  port: 18310
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is sent: which streams, how often, how long."""
+
+    name: str
+    vocabulary: int
+    streams: tuple[int, ...]
+    rounds: int  # of ABBA: each gives two waves of either kind
+    prompt_tokens: int = 64
+    answer_tokens: int = 64
+
+
+@dataclass(slots=True)
+class Compared:
+    """The waves of one number of streams, in pairs that ran one after the other."""
+
+    http: list[Wave] = field(default_factory=list)
+    engine: list[Wave] = field(default_factory=list)
+
+    @property
+    def ratios(self) -> list[float]:
+        """Tokens per second over HTTP over the engine's, pair by pair."""
+        return [h.tokens_per_s / e.tokens_per_s for h, e in zip(self.http, self.engine, strict=True)]
+
+    @property
+    def ttft_added_ms(self) -> float:
+        """Median time to first token over HTTP minus the engine's, ms."""
+        over_http, alone = ([t for wave in waves for t in wave.ttft_s] for waves in (self.http, self.engine))
+        return 1000 * (kit.quantile(over_http, 0.5) - kit.quantile(alone, 0.5))
+
+    def summary(self) -> str:
+        """One sentence with the figures."""
+        low, high = kit.bootstrap_median(self.ratios)
+        over_http, alone = (
+            kit.quantile([w.tokens_per_s for w in waves], 0.5) for waves in (self.http, self.engine)
+        )
+        return (
+            f"HTTP/engine {kit.quantile(self.ratios, 0.5):.3f} [{low:.3f}, {high:.3f}] ({over_http:.0f} over {alone:.0f} tok/s, "
+            f"{len(self.ratios)} pairs), first token {self.ttft_added_ms:+.1f} ms"
+        )
+
+
+def compare(plan: Plan, release: Path, workspace: Path, pinnings: tuple[bool, ...]) -> dict[tuple[bool, int], Compared]:
+    """Start a platform of its own for that release and compare; by (pinned, streams)."""
+    config = workspace / f"{plan.name}.yaml"
+    config.write_text(CONFIG.format(name=plan.name, folder=release), encoding="utf-8")
+    engine = Calmops(release, temperature=1.0)
+    found = {}
+    with kit.own_platform(config) as url:
+        served = Served(url, plan)
+        served.wave("warm-up", 2)
+        engine.wave(prompts("warm-up", 2, plan.prompt_tokens, plan.vocabulary), plan.answer_tokens)
+        for pinned in pinnings:
+            served.arrange(pinned=pinned)
+            for streams in plan.streams:
+                found[pinned, streams] = _in_turns(plan, served, engine, (pinned, streams))
+                where = "pinned" if pinned else "unpinned"
+                print(f"{plan.name}, {streams} streams, {where}: {found[pinned, streams].summary()}", flush=True)
+    cores.pin_self(cores.ALL)
+    return found
+
+
+def _in_turns(plan: Plan, served: "Served", engine: Calmops, cell: tuple[bool, int]) -> Compared:
+    pinned, streams = cell
+    compared = Compared()
+    for number, turn in enumerate("heeh" * plan.rounds):
+        seed = f"{pinned}/{streams}/{number}"
+        if turn == "h":
+            cores.pin_self(cores.REST if pinned else cores.ALL)
+            compared.http.append(served.wave(seed, streams))
+        else:
+            cores.pin_self(cores.ENGINE if pinned else cores.ALL)
+            given = prompts(seed, streams, plan.prompt_tokens, plan.vocabulary)
+            compared.engine.append(engine.wave(given, plan.answer_tokens))
+    return compared
+
+
+class Served:
+    """The platform as its clients see it."""
+
+    def __init__(self, url: str, plan: Plan) -> None:
+        self._url = url
+        self._plan = plan
+
+    def arrange(self, *, pinned: bool) -> None:
+        """Put the replica on the engine's core and all else on the other, or let all run anywhere."""
+        replicas = {rank["pid"] for gang in kit.inventory(self._url)["gangs"] for rank in gang["ranks"]}
+        everything = cores.platform_pids(os.environ["CALMOPS_HOME"])
+        assert replicas <= everything, f"replica {replicas} isn't among the platform's processes"
+        cores.pin(everything - replicas, cores.REST if pinned else cores.ALL)
+        cores.pin(replicas, cores.ENGINE if pinned else cores.ALL)
+
+    def wave(self, seed: str, streams: int) -> Wave:
+        """That many streams at once, to their ends."""
+        return asyncio.run(self._wave(prompts(seed, streams, self._plan.prompt_tokens, self._plan.vocabulary)))
+
+    async def _wave(self, given: Prompts) -> Wave:
+        tokens = self._plan.answer_tokens
+        common = {
+            "model": self._plan.name, "max_tokens": tokens, "temperature": 1.0, "ignore_eos": True, "loop_guard": False
+        }  # fmt: skip
+        async with kit.client() as client:
+            await client.get(f"{self._url}/healthz")
+            seen = await asyncio.gather(
+                *(
+                    kit.complete_stream(client, self._url, {**common, "prompt": ids, "seed": number})
+                    for number, ids in enumerate(given)
+                )
+            )
+        for stream in seen:
+            assert stream.complete and stream.tokens == tokens, f"a stream failed: {stream.status} {stream.error} {stream.tokens}"
+        began_s = min(stream.started_s for stream in seen)
+        ttft_s = tuple(stream.times_s[0] - stream.started_s for stream in seen)
+        first_s = max(stream.times_s[0] for stream in seen) - began_s
+        return Wave(len(given), tokens, first_s, max(stream.times_s[-1] for stream in seen) - began_s, ttft_s)

@@ -1,0 +1,56 @@
+"""The models that are timed: the 88 M Llama shape with random weights, written as a release, and the one that ships."""
+
+from pathlib import Path
+
+import torch
+import transformers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+import calmops
+from calmops.foundation.release import write_release
+
+NAME = "llama-88m"
+VOCABULARY = 8192
+SPECIAL = ("<|begin|>", "<|end|>")
+SHIPPED = "stdlib-5m"
+
+
+def shipped() -> Path:
+    """The folder of the release in the wheel."""
+    return Path(calmops.__file__).parent / "models" / SHIPPED
+
+
+def write_llama_88m(folder: Path) -> Path:
+    """Random bfloat16 weights: hidden 768, 12 layers, 12 heads, 4 KV heads, vocabulary 8192, embeddings not tied."""
+    transformers.utils.logging.disable_progress_bar()
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=VOCABULARY, hidden_size=768, intermediate_size=2048, num_hidden_layers=12, num_attention_heads=12,
+        num_key_value_heads=4, max_position_embeddings=2048, bos_token_id=0, eos_token_id=1, pad_token_id=1,
+        tie_word_embeddings=False,
+    )  # fmt: skip
+    model = transformers.LlamaForCausalLM(config).to(torch.bfloat16)
+    model.save_pretrained(folder)
+    _write_tokenizer(folder)
+    write_release(folder, name=NAME)
+    return folder
+
+
+def _write_tokenizer(folder: Path) -> None:
+    """Two special tokens, the 256 bytes, and pairs of printable characters up to the vocabulary's size.
+
+    So nearly every token is text on its own, as a trained vocabulary's are, and what HTTP carries has the usual length.
+    """
+    printable = [chr(code) for code in range(0x21, 0x7F)]
+    spellings = [*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    pairs = [(a, b) for a in printable for b in printable][: VOCABULARY - len(spellings)]
+    spellings += [a + b for a, b in pairs]
+    vocabulary = {spelling: token_id for token_id, spelling in enumerate(spellings)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(list(SPECIAL))
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(
+        '{"eos_token": "<|end|>", "tokenizer_class": "PreTrainedTokenizerFast"}', encoding="utf-8"
+    )
