@@ -48,7 +48,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _rank_main(work: Callable[..., Any], place: tuple[int, int, int], args: tuple[Any, ...], sender: Connection) -> None:
+def _rank_main(
+    work: Callable[..., Any], place: tuple[int, int, int], args: tuple[Any, ...], sender: Connection
+) -> None:
     from calmops.engine.tensor_parallel import join
 
     rank, tp, port = place

@@ -41,7 +41,10 @@ def ragged_logits(
 
 
 def _random_step(
-    sequences: Sequence[Sequence[int]], tables: list[tuple[int, ...]], done: list[int], chance: tuple[random.Random, int]
+    sequences: Sequence[Sequence[int]],
+    tables: list[tuple[int, ...]],
+    done: list[int],
+    chance: tuple[random.Random, int],
 ) -> tuple[StepPlan, list[tuple[int, int]]]:
     rng, step = chance
     rows: list[tuple[int, int, int]] = []

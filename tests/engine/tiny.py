@@ -16,7 +16,11 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}<|start|>{{ message['role'] }}\n{{ message['content'] }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
 )
-_TEXTS = ("def load(path):\n    return open(path).read()\n", "the quick brown fox jumps over the lazy dog", "naïve café")
+_TEXTS = (
+    "def load(path):\n    return open(path).read()\n",
+    "the quick brown fox jumps over the lazy dog",
+    "naïve café",
+)
 _COMMON = {
     "vocab_size": VOCABULARY, "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4,
     "max_position_embeddings": CONTEXT_TOKENS, "bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 0,
@@ -69,5 +73,7 @@ def make_tokenizer(folder: Path) -> Tokenizer:
     tokenizer.train_from_iterator(_TEXTS * 2, trainer)
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE)
-    (folder / "tokenizer_config.json").write_text('{"eos_token": "<|end|>", "tokenizer_class": "PreTrainedTokenizerFast"}')
+    (folder / "tokenizer_config.json").write_text(
+        '{"eos_token": "<|end|>", "tokenizer_class": "PreTrainedTokenizerFast"}'
+    )
     return tokenizer
