@@ -5,15 +5,16 @@ llama.cpp rotates neighbouring pairs where the checkpoint rotates halves of a he
 nothing else about the weights changes. Norms go as float32, which is what llama.cpp takes.
 """
 
+import importlib
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
-import gguf
 import torch
 from safetensors.torch import load_file
 
+gguf: Any = importlib.import_module("gguf")  # comes with the extra `bench`, which `make check` does without
 LAYER = {
     "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",

@@ -13,7 +13,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -41,6 +41,7 @@ STREAMS = (8, 32)
 LENGTH = 64
 SHIPPED_VOCABULARY = 4096
 AIM = 0.85
+PARTS = ("engines", "http")
 
 # Written before anything ran: tokens per second of the whole wave at 1, 8, 16, 32 sequences on one thread, from FACTS'
 # figures for two threads; and the share of the engine's tokens per second that comes out of HTTP at 8 and 32 streams.
@@ -53,26 +54,27 @@ def main() -> int:
     """Run it all; 0 if it ran."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=2, help="of ABBA; each times everything twice")
-    for line in bench(parser.parse_args().rounds):
+    parser.add_argument("--only", choices=PARTS, help="one part of it")
+    arguments = parser.parse_args()
+    for line in bench(arguments.rounds, [arguments.only] if arguments.only else PARTS):
         print(line, flush=True)
     return 0
 
 
-def bench(rounds: int) -> Iterator[str]:
-    """Each section's figures, logged as soon as they are known."""
+def bench(rounds: int, parts: Sequence[str] = PARTS) -> Iterator[str]:
+    """Each figure, logged as soon as it is known."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="calmops-bench-") as temporary:
         workspace = Path(temporary)
         release = write_llama_88m(workspace / NAME)
-        field, absent = contenders(release, workspace)
-        for pinned in (True, False):
-            yield from log(f"{NAME}, engines, {where(pinned)}{absent}", engines(field, rounds, pinned=pinned))
-        field.clear()
-        for plan, folder in (
-            (Plan(NAME, VOCABULARY, STREAMS, rounds), release),
-            (Plan(SHIPPED, SHIPPED_VOCABULARY, STREAMS, 2 * rounds), shipped()),
-        ):
-            yield from serving(plan, folder, workspace)
+        if "engines" in parts:
+            field, absent = contenders(release, workspace)
+            for pinned in (True, False):
+                yield from log(f"{NAME}, engines, {where(pinned)}{absent}", engines(field, rounds, pinned=pinned))
+            field.clear()
+        if "http" in parts:
+            yield from serving(Plan(SHIPPED, SHIPPED_VOCABULARY, STREAMS, 2 * rounds), shipped(), workspace)
+            yield from serving(Plan(NAME, VOCABULARY, STREAMS, rounds), release, workspace)
 
 
 def contenders(release: Path, workspace: Path) -> tuple[dict[str, Contender], str]:
@@ -110,7 +112,7 @@ def engines(field: dict[str, Contender], rounds: int, *, pinned: bool) -> tuple[
 
 def serving(plan: Plan, folder: Path, workspace: Path) -> Iterator[str]:
     """HTTP over engine, pinned and not, of one model."""
-    for (pinned, streams), compared in compare(plan, folder, workspace, (True, False)).items():
+    for pinned, streams, compared in compare(plan, folder, workspace, (True, False)):
         met = "met" if kit.quantile(compared.ratios, 0.5) >= AIM else "missed"
         predicted = PREDICTED_RATIO[plan.name, pinned][plan.streams.index(streams)]
         what = f"{plan.name}, HTTP over engine, {streams} streams, {where(pinned)}"

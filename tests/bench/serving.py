@@ -5,6 +5,7 @@ Both run the same waves on the same machine in turns (ABBA), so that what else t
 
 import asyncio
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,12 +66,13 @@ class Compared:
         )
 
 
-def compare(plan: Plan, release: Path, workspace: Path, pinnings: tuple[bool, ...]) -> dict[tuple[bool, int], Compared]:
-    """Start a platform of its own for that release and compare; by (pinned, streams)."""
+def compare(
+    plan: Plan, release: Path, workspace: Path, pinnings: tuple[bool, ...]
+) -> Iterator[tuple[bool, int, Compared]]:
+    """Start a platform of its own for that release and compare: (pinned, streams, waves), each as it is known."""
     config = workspace / f"{plan.name}.yaml"
     config.write_text(CONFIG.format(name=plan.name, folder=release), encoding="utf-8")
     engine = Calmops(release, temperature=1.0)
-    found = {}
     with kit.own_platform(config) as url:
         served = Served(url, plan)
         served.wave("warm-up", 2)
@@ -78,11 +80,9 @@ def compare(plan: Plan, release: Path, workspace: Path, pinnings: tuple[bool, ..
         for pinned in pinnings:
             served.arrange(pinned=pinned)
             for streams in plan.streams:
-                found[pinned, streams] = _in_turns(plan, served, engine, (pinned, streams))
-                where = "pinned" if pinned else "unpinned"
-                print(f"{plan.name}, {streams} streams, {where}: {found[pinned, streams].summary()}", flush=True)
-    cores.pin_self(cores.ALL)
-    return found
+                compared = _in_turns(plan, served, engine, (pinned, streams))
+                cores.pin_self(cores.ALL)
+                yield pinned, streams, compared
 
 
 def _in_turns(plan: Plan, served: "Served", engine: Calmops, cell: tuple[bool, int]) -> Compared:
