@@ -1,6 +1,6 @@
 """An engine on a tiny checkpoint, and placements run to their end: what the engine's tests and proofs share."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from calmops.engine.runner import Engine
 from calmops.engine.settings import EngineSettings
 from calmops.messages.frame import Delta, TokenLogprobs
 from calmops.messages.placement import Placement, ResumedChoice, Summary
+from calmops.messages.plan import StepPlan
 from calmops.messages.request import SamplingParams
 
 
@@ -26,11 +27,23 @@ class Answer:
     first_index: int | None = None
 
 
+SendPlan = Callable[[StepPlan], None]
+
+
 class Run:
     """An engine and all that it has said."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
-        self.engine = Engine.load(EngineSettings(folder=folder, **settings), lambda _plan: None)
+    def __init__(self, folder: Path, *, send_plan: SendPlan = lambda _plan: None, **settings: Any) -> None:
+        self._begin(Engine.load(EngineSettings(folder=folder, **settings), send_plan))
+
+    def renewed(self, **bounds: Any) -> "Run":
+        """A run of its own, with other bounds, over the weights that this one has loaded."""
+        fresh = object.__new__(Run)
+        fresh._begin(self.engine.renewed(**bounds))
+        return fresh
+
+    def _begin(self, engine: Engine) -> None:
+        self.engine = engine
         self.answers: dict[tuple[str, int], Answer] = {}
         self.summaries: dict[str, Summary] = {}
         self.kv_blocks_used = 0

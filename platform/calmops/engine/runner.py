@@ -3,6 +3,7 @@
 Single-threaded: whoever owns an engine calls it from one thread. Knows no Ray, no socket and no clock but the step's.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable
 
@@ -38,7 +39,21 @@ class Engine:
 
     def __init__(self, settings: EngineSettings, send_plan: Callable[[StepPlan], None]) -> None:
         """Load this rank's shard. ``send_plan`` hands a plan to the other ranks before rank 0 runs it."""
-        self._backend = TransformersBackend(settings, rank=0)
+        self._begin(settings, TransformersBackend(settings, rank=0), send_plan)
+
+    def renewed(self, *, kv_blocks: int, max_sequences: int, max_rows_per_step: int) -> "Engine":
+        """An idle engine over the same loaded ranks with tighter bounds; this one must not be stepped any more."""
+        fresh = object.__new__(Engine)
+        bounds = {"kv_blocks": kv_blocks, "max_sequences": max_sequences, "max_rows_per_step": max_rows_per_step}
+        assert kv_blocks <= self._settings.kv_blocks, f"{kv_blocks} blocks of a cache of {self._settings.kv_blocks}"
+        fresh._begin(dataclasses.replace(self._settings, **bounds), self._backend, self._send_plan)
+        return fresh
+
+    def _begin(
+        self, settings: EngineSettings, backend: TransformersBackend, send_plan: Callable[[StepPlan], None]
+    ) -> None:
+        self._settings = settings
+        self._backend = backend
         self._send_plan = send_plan
         self._vocabulary = Vocabulary(settings.folder)
         self._scheduler = Scheduler(
@@ -67,6 +82,7 @@ class Engine:
         if placement.params.beam_width:
             answering.search = BeamSearch(sequences[0], self._scheduler.limits.max_model_len)
         self._answering[placement.request_id, placement.attempt] = answering
+        self._settle(answering)  # a resumed placement may have no choice left to go on with
 
     def cancel(self, request_id: str, attempt: int, reason: str) -> None:
         """End that attempt and older ones of the request, freeing their blocks now. Harmless if there are none."""
