@@ -44,7 +44,7 @@ SHIPPED_VOCABULARY = 4096
 AIM = 0.85
 PARTS = ("engines", "http")
 
-# Written before anything ran: tokens per second of the whole wave at 1, 8, 16, 32 sequences on one thread, from
+# Each written before its cell first ran: tokens per second of the whole wave at 1, 8, 16, 32 sequences on one thread, from
 # figures seen with two threads; the share of the engine's tokens per second that comes out of HTTP at 1, 8 and 32 streams.
 PREDICTED_TOK_S = {"calmops": (45, 180, 260, 330), "transformers": (40, 130, 190, 250), "llama.cpp": (90, 250, 330, 380)}
 PREDICTED_RATIO = {NAME: (0.97, 0.93, 0.90), SHIPPED: (0.90, 0.80, 0.60)}
