@@ -1,5 +1,6 @@
 """The operator API: what runs where, cancel, drain, disable. Each answers for all gateways, not only the one asked."""
 
+import hmac
 import os
 import time
 from typing import Any
@@ -26,7 +27,8 @@ def build_admin(gateway: Gateway) -> APIRouter:
 
     def allowed(request: Request) -> None:
         token = gateway.admin_token
-        if token is not None and request.headers.get("authorization") != f"Bearer {token}":
+        given = request.headers.get("authorization", "").encode()
+        if token is not None and not hmac.compare_digest(given, f"Bearer {token}".encode()):
             raise Forbidden("/admin needs `Authorization: Bearer TOKEN`, the token being in http.admin_token_file")
 
     router = APIRouter(prefix="/admin", tags=["operator"], dependencies=[Depends(allowed)])

@@ -21,6 +21,7 @@ from ray.serve.handle import DeploymentHandle
 
 from actors.driver import Driver
 from actors.health import REPORT_S, health
+from actors.ingress import refuse_open_ingress
 from actors.live import LiveRequest
 from actors.roster import GatewayEntry, Roster
 from actors.routing_book import BOOK
@@ -47,6 +48,7 @@ class Gateway:
 
     def __init__(self, config: dict[str, Any], folders: Mapping[str, str], telemetry: TelemetrySettings) -> None:
         self.config = configuration.from_json(config)
+        refuse_open_ingress(self.config)
         self.gateway_id = f"gw-{os.urandom(4).hex()}"
         self.publisher = Publisher(self.gateway_id, telemetry)
         self.publisher.start()

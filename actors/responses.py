@@ -40,6 +40,8 @@ class EventStream(Response):
                 live.end(outcome="client_cancelled")
                 live.response.cancel()
             await asyncio.gather(live.response, return_exceptions=True)
+            if not live.response.cancelled() and live.response.exception() is not None:
+                live.end(CalmopsError(f"the gateway failed: {type(live.response.exception()).__name__}"))
         finally:
             gone.cancel()
             live.response.cancel()

@@ -44,9 +44,14 @@ class Engine:
     def renewed(self, *, kv_blocks: int, max_sequences: int, max_rows_per_step: int) -> "Engine":
         """An idle engine over the same loaded ranks with tighter bounds; this one must not be stepped any more."""
         fresh = object.__new__(Engine)
-        bounds = {"kv_blocks": kv_blocks, "max_sequences": max_sequences, "max_rows_per_step": max_rows_per_step}
         assert kv_blocks <= self._settings.kv_blocks, f"{kv_blocks} blocks of a cache of {self._settings.kv_blocks}"
-        fresh._begin(dataclasses.replace(self._settings, **bounds), self._backend, self._send_plan)
+        fresh._begin(
+            dataclasses.replace(
+                self._settings, kv_blocks=kv_blocks, max_sequences=max_sequences, max_rows_per_step=max_rows_per_step
+            ),
+            self._backend,
+            self._send_plan,
+        )
         return fresh
 
     def _begin(
