@@ -101,8 +101,9 @@ def private_folder(home: Path) -> Path:
 
 
 def own_ports(folder: Path) -> tuple[int, int]:
-    """Two loopback ports for HAProxy's statistics and metrics, the same at every start: a changed environment would
-    restart every deployment, and Serve's fixed ones would let only one platform run on a node.
+    """Two loopback ports for HAProxy's statistics and metrics, the same at every start.
+
+    Serve's fixed ones would let only one platform run on a node; changed ones would restart every deployment.
     """
     record = folder / "ports.json"
     if not record.is_file():
