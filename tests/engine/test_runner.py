@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from tests.engine.runs import Run, placement
 from tests.engine.tiny import make_checkpoint
 
 PROMPTS = [tuple((7 * n + 3 * i) % 300 + 5 for i in range(length)) for n, length in enumerate((3, 40, 70, 1, 130, 17))]
-EXACT = {"exact": True, "dtype": "bfloat16", "kv_blocks": 200}
+EXACT: dict[str, Any] = {"exact": True, "dtype": "bfloat16", "kv_blocks": 200}
 
 
 def requests(temperature: float = 0.8, max_tokens: int = 24) -> list:
