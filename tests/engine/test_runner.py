@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from calmops.foundation.errors import InputError, ReleaseError, UnsupportedModel
+from calmops.messages.placement import Placement
 from tests.engine.gang import run_gang
 from tests.engine.runs import Run, placement
 from tests.engine.tiny import make_checkpoint
@@ -15,7 +16,7 @@ PROMPTS = [tuple((7 * n + 3 * i) % 300 + 5 for i in range(length)) for n, length
 EXACT: dict[str, Any] = {"exact": True, "dtype": "bfloat16", "kv_blocks": 200}
 
 
-def requests(temperature: float = 0.8, max_tokens: int = 24) -> list:
+def requests(temperature: float = 0.8, max_tokens: int = 24) -> list[Placement]:
     return [
         placement(f"r{n}", ids, temperature=temperature, seed=n, max_tokens=max_tokens) for n, ids in enumerate(PROMPTS)
     ]
