@@ -6,6 +6,11 @@ import time
 from typing import Any, NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes is the machine's matter (a busy one is slow); what it shows is the test's.
+settings.register_profile("calmops", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("calmops")
 
 
 def _refused(*given: Any, **named: Any) -> NoReturn:
