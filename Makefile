@@ -57,7 +57,8 @@ prove-long: install ## the proofs' long forms; appends to tests/proofs/LOG.md; c
 	$(BIN)/python tests/proofs/run.py --long
 
 bench: install ## speed beside other engines; appends to tests/bench/LOG.md
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[bench]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[bench]" \
+	  || echo "llama-cpp-python could not be built here: the run goes on and says that its rows are left out"
 	$(BIN)/python tests/bench/run.py
 
 gen: install ## write what is generated: platform/deploy/calmops.schema.json

@@ -1,8 +1,6 @@
 """The operator API: what runs where, cancel, drain, disable. Each answers for all gateways, not only the one asked."""
 
 import hmac
-import os
-import time
 from typing import Any
 
 import ray
@@ -10,8 +8,12 @@ from fastapi import APIRouter, Depends, Request
 
 from actors.gateway import Gateway
 from actors.health import health
-from actors.routing_book import BOOK
-from calmops.foundation.errors import CalmopsError, InputError, UnknownModel, UnknownRequest
+from actors.peers import Peers, merged
+from calmops.foundation.errors import CalmopsError, InputError, UnavailableError, UnknownModel, UnknownRequest
+
+_CANCEL: dict[int | str, dict[str, Any]] = {
+    404: {"description": "No such live request."}, 503: {"description": "A gateway didn't answer in time."}
+}  # fmt: skip
 
 
 class Forbidden(CalmopsError):
@@ -31,22 +33,30 @@ def build_admin(gateway: Gateway) -> APIRouter:
         if token is not None and not hmac.compare_digest(given, f"Bearer {token}".encode()):
             raise Forbidden("/admin needs `Authorization: Bearer TOKEN`, the token being in http.admin_token_file")
 
+    peers = Peers(gateway)
     router = APIRouter(prefix="/admin", tags=["operator"], dependencies=[Depends(allowed)])
 
     @router.get("/inventory")
     async def inventory() -> dict[str, Any]:
         """Gateways, models, gangs, ranks with their pids, and each gang's latest step."""
-        return _inventory(gateway)
+        return await _inventory(gateway, peers)
 
     @router.get("/requests")
     async def requests() -> dict[str, Any]:
-        """Live requests of every gateway."""
-        return {"requests": [one for answer in await _ask_all(gateway, "requests") for one in answer]}
+        """Live requests of every gateway, and the gateways that didn't answer in time."""
+        answers = await peers.everywhere("requests")
+        return {"requests": [one for given in answers.given for one in given], "unanswered": answers.unanswered}
 
-    @router.post("/requests/{request_id}/cancel", responses={404: {"description": "No such live request."}})
+    @router.post("/requests/{request_id}/cancel", responses=_CANCEL)
     async def cancel(request_id: str) -> dict[str, Any]:
         """End one live request; its client gets an error event."""
-        if not any(await _ask_all(gateway, "cancel", request_id)):
+        answers = await peers.everywhere("cancel", request_id)
+        if not any(answers.given) and answers.unanswered:
+            raise UnavailableError(
+                f"no live request {request_id!r} in the gateways that answered; {', '.join(answers.unanswered)} didn't: "
+                "ask again"
+            )
+        if not any(answers.given):
             raise UnknownRequest(f"no live request {request_id!r}; GET /admin/requests lists them", param="request_id")
         return {"request_id": request_id, "cancelled": True}
 
@@ -80,39 +90,29 @@ async def _set_disabled(gateway: Gateway, name: str, disabled: bool) -> dict[str
     return {"model": name, "disabled": disabled}
 
 
-async def _ask_all(gateway: Gateway, question: str, *args: str) -> list[Any]:
-    """The answers of all gateways. One runs in this release, so it is this one's."""
-    return [getattr(gateway, f"{question}_here")(*args)]
-
-
-def _inventory(gateway: Gateway) -> dict[str, Any]:
+async def _inventory(gateway: Gateway, peers: Peers) -> dict[str, Any]:
+    """What the asked gateway and all others see, put together."""
+    answers = await peers.everywhere("view")
     roster = gateway.roster
-    views = {gang.gang_id: gang for gang in gateway.switchboard.links.gangs()}
-    now_ns = time.monotonic_ns()
+    own = answers.given[0]
     gangs = []
     for entry in roster.gangs:
-        view = views.get(entry.gang_id)
-        facts = view.facts if view else None
+        views = [view["gangs"][entry.gang_id] for view in answers.given if entry.gang_id in view["gangs"]]
         gangs.append({
             "model": entry.model, "replica_id": entry.replica_id, "gang_id": entry.gang_id, "shard": entry.shard,
             "node_id": entry.node_id, "fingerprint": entry.fingerprint, "tp": entry.tp,
             "ranks": [{"rank": one.rank, "pid": one.pid} for one in entry.members],
-            "draining": entry.replica_id in roster.draining, "tokens_in_flight": BOOK.tokens(entry.replica_id),
-            "routable": entry.replica_id in BOOK.routable, "linked": view is not None, "step": view.step if view else None,
-            "heard_ms_ago": (now_ns - view.heard_ns) // 1_000_000 if view else None,
-            "running": facts.running if facts else 0, "waiting": facts.waiting if facts else 0,
-            "kv_blocks_used": facts.kv_blocks_used if facts else 0,
-            "kv_blocks_total": facts.kv_blocks_total if facts else None,
+            "draining": entry.replica_id in roster.draining, **merged(views),
         })  # fmt: skip
-    models = [{"name": name, "disabled": name in roster.disabled} for name in gateway.served]
     return {
-        "gateway_id": gateway.gateway_id,
-        "pid": os.getpid(),
-        "gateways": [entry.gateway_id for entry in roster.gateways],
-        "models": models,
+        "gateway_id": own["gateway_id"],
+        "pid": own["pid"],
+        "gateways": [{key: value for key, value in view.items() if key != "gangs"} for view in answers.given],
+        "unanswered": answers.unanswered,
+        "models": [{"name": name, "disabled": name in roster.disabled} for name in gateway.served],
         "gangs": gangs,
-        "fenced_frames": gateway.switchboard.fenced,
-        "migrations": gateway.driver.migrations,
-        "telemetry": gateway.publisher.stats(),
+        "fenced_frames": sum(view["fenced_frames"] for view in answers.given),
+        "migrations": sum(view["migrations"] for view in answers.given),
+        "telemetry": own["telemetry"],
         "cluster": {key: amount for key, amount in ray.cluster_resources().items() if ":" not in key},
     }

@@ -67,7 +67,7 @@ def model(args: Mapping[str, Any]) -> serve.Application:
         name=REPLICA,
         num_replicas=chosen.replicas,
         max_ongoing_requests=2 * (config.limits.max_waiting + chosen.max_sequences),
-        graceful_shutdown_timeout_s=config.limits.timeout_s,
+        graceful_shutdown_timeout_s=config.failover.drain_s,  # then it is killed, and what it still had migrates
         graceful_shutdown_wait_loop_s=0.5,
         health_check_period_s=1.0,
         health_check_timeout_s=5.0,
@@ -89,7 +89,7 @@ def gateway(args: Mapping[str, Any]) -> serve.Application:
     config, _, environment = _arguments(args)
     deployment = serve.deployment(Gateway).options(
         name="Gateway",
-        num_replicas=1,
+        num_replicas=config.http.gateways,
         max_ongoing_requests=10_000,  # the gateway's own admission refuses long before, with a 429 that says why
         graceful_shutdown_timeout_s=config.limits.timeout_s,
         health_check_period_s=1.0,
@@ -120,7 +120,7 @@ def engine_settings(chosen: ModelConfig) -> EngineSettings:
     return EngineSettings(
         folder=release_folder(chosen), tp=chosen.tp, dtype=chosen.dtype, exact=chosen.exact, device=_device(chosen),
         kv_blocks=chosen.kv_blocks, max_sequences=chosen.max_sequences,
-        max_rows_per_step=chosen.max_rows_per_step, threads=chosen.threads_per_rank,
+        max_rows_per_step=chosen.max_rows_per_step, max_waiting=chosen.max_waiting, threads=chosen.threads_per_rank,
     )  # fmt: skip
 
 

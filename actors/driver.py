@@ -14,7 +14,7 @@ from ray.serve.handle import DeploymentHandle
 from actors.live import LiveRequest
 from actors.routing_book import BOOK
 from actors.switchboard import Switchboard
-from calmops.foundation.errors import CalmopsError, DeadlineError, InputError, UnavailableError
+from calmops.foundation.errors import CalmopsError, DeadlineError, InputError, LoadError, UnavailableError
 from calmops.messages.placement import Placement, Summary
 from calmops.streams.migration import Migration, Verdict
 
@@ -54,7 +54,7 @@ class Driver:
             live.end(error)
         finally:
             if not live.journal.finished:
-                self._switchboard.cancel(live.request_id, live.journal.attempt, "cancelled")
+                self._switchboard.cancel(live, "cancelled")
             BOOK.ended(live.request_id, live.journal.attempt)
 
     async def _attempts(
@@ -68,7 +68,7 @@ class Driver:
             if why is None:
                 break
             replica_id = BOOK.replica_of(live.request_id, placement.attempt)
-            self._switchboard.cancel(live.request_id, placement.attempt, "fenced")
+            self._switchboard.cancel(live, "fenced")
             BOOK.ended(live.request_id, placement.attempt)
             verdict = migration.failed(replica_id, why)
             if verdict is Verdict.GIVE_UP:
@@ -86,7 +86,7 @@ class Driver:
         """One placement; None when every choice ended, else why the attempt failed."""
         expected = BOOK.expect(placement.request_id, placement.attempt)
         response = handle.generate.remote(placement)
-        call = asyncio.ensure_future(_settled(response))
+        call = asyncio.ensure_future(_settled(response, fresh=live.journal.journaled == 0))
         lost = asyncio.ensure_future(live.lost.wait())
         routed = asyncio.ensure_future(self._routed(placement, expected))
         try:
@@ -138,12 +138,19 @@ class Driver:
         return False
 
 
-async def _settled(response: Any) -> Summary | str:
-    """The call's summary, or why there is none. Serve's errors become a reason to migrate."""
+async def _settled(response: Any, *, fresh: bool) -> Summary | str:
+    """The call's summary, or why there is none. Serve's errors become a reason to migrate.
+
+    A replica that has too much waiting refuses a ``fresh`` request, one without a token, for good: it was the least loaded.
+    """
     try:
         return await response
     except InputError:
         raise
+    except LoadError as error:
+        if fresh:
+            raise
+        return f"the replica is full: {error}"
     except (ray.exceptions.RayError, RayServeException, BackPressureError, CalmopsError) as error:
         return f"the call failed: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
 

@@ -7,7 +7,7 @@ append to ``_commands`` and wake it. It never waits for a gateway.
 import logging
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import Future
 
@@ -23,6 +23,7 @@ from calmops.messages.placement import Placement, Summary
 
 _log = logging.getLogger("ray.serve")
 GATEWAY_SILENT_NS = 2_000_000_000  # a gateway silent this long loses its sequences
+EARLY_CANCELS = 1000  # remembered, each until its placement comes
 GATEWAY_GONE_NS = 10_000_000_000  # and this long, while the roster doesn't list it, its link
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(FromGateway).decode
@@ -59,6 +60,7 @@ class EngineThread(threading.Thread):
         self._commands: deque[Callable[[], None]] = deque()
         self._links: dict[str, _Link] = {}
         self._futures: dict[tuple[str, int], tuple[Future[Summary], str]] = {}
+        self._early: OrderedDict[int, None] = OrderedDict()  # stream tokens cancelled before their placements came
         self._stopping = False
         self._step = 0
         self._last_facts: StepFacts | None = None
@@ -121,6 +123,10 @@ class EngineThread(threading.Thread):
         if placement.gateway_id not in self._links:
             future.set_exception(CalmopsError(f"no link to gateway {placement.gateway_id}"))
             return
+        if placement.stream_token in self._early:
+            del self._early[placement.stream_token]
+            future.set_exception(CalmopsError("the gateway cancelled this attempt before it came"))
+            return
         self._futures[placement.request_id, placement.attempt] = (future, placement.gateway_id)
         try:
             self._engine.submit(placement)
@@ -161,10 +167,17 @@ class EngineThread(threading.Thread):
                 link.heard_ns = now_ns
                 message = _decode(body)
                 if isinstance(message, Cancel):
-                    self._engine.cancel(message.request_id, message.attempt, message.reason)
+                    self._cancel(message)
             if now_ns - max(link.heard_ns, link.forsaken_ns) > GATEWAY_SILENT_NS:
                 link.forsaken_ns = now_ns
                 self._cancel_all(gateway_id, "cancelled")
+
+    def _cancel(self, cancel: Cancel) -> None:
+        if (cancel.request_id, cancel.attempt) not in self._futures:
+            self._early[cancel.stream_token] = None
+            while len(self._early) > EARLY_CANCELS:
+                self._early.popitem(last=False)
+        self._engine.cancel(cancel.request_id, cancel.attempt, cancel.reason)
 
     def _send_step(self, result: StepResult) -> None:
         self._step, self._last_facts = result.step, result.facts

@@ -24,10 +24,9 @@ from actors.health import REPORT_S, health
 from actors.ingress import refuse_open_ingress
 from actors.live import LiveRequest
 from actors.roster import GatewayEntry, Roster
-from actors.routing_book import BOOK
 from actors.switchboard import Switchboard
 from calmops.foundation import config as configuration
-from calmops.foundation.errors import CalmopsError, ReleaseError, UnavailableError
+from calmops.foundation.errors import ReleaseError, UnavailableError
 from calmops.intake.admission import Admission
 from calmops.intake.limits import IntakeLimits
 from calmops.intake.served import ServedModel, load_served
@@ -71,7 +70,7 @@ class Gateway:
             no_replica_s=failover.no_replica_s,
         )
         self.roster = Roster()
-        self._node_id = ray.get_runtime_context().get_node_id()
+        self.node_id = ray.get_runtime_context().get_node_id()
         self._handles: dict[str, DeploymentHandle] = {}
         self._background: set[asyncio.Task[None]] = set()
 
@@ -117,6 +116,10 @@ class Gateway:
             live.outcome(), time.monotonic_ns(), time.time_ns(), detail=detail or (str(live.error) if live.error else None),  undelivered=unsent,
         )  # fmt: skip
         self.publisher.publish(closed)
+        for _ in range(closed.attempts - 1):
+            self.count(closed.model, "migrations", "replica_lost")
+        if closed.exact_lost:
+            self.count(closed.model, "exact_lost", "other_fingerprint")
 
     def refused(self, outcome: str, request_id: str, model: str = "unknown") -> None:
         """Count a request that was never accepted: "refused_input" or "refused_load"."""
@@ -136,30 +139,6 @@ class Gateway:
                 duration_ns=0,
             )  # fmt: skip
         )
-
-    def cancel_here(self, request_id: str) -> bool:
-        """End one of this gateway's live requests on an operator's word; False if it has none of that id."""
-        live = self.switchboard.find(request_id)
-        if live is None:
-            return False
-        live.end(CalmopsError("an operator cancelled this request"))
-        if live.driver is not None:
-            live.driver.cancel()
-        return True
-
-    def requests_here(self) -> list[dict[str, Any]]:
-        """This gateway's live requests."""
-        now_ns = time.monotonic_ns()
-        return [
-            {
-                "request_id": live.request_id, "model": live.intake.request.model, "gateway_id": self.gateway_id,
-                "kind": live.intake.kind, "stream": live.intake.stream, "attempt": live.journal.attempt,
-                "prompt_tokens": live.journal.prompt_tokens, "tokens": live.journal.journaled,
-                "age_s": round((now_ns - live.journal.accepted_ns) / 1e9, 3),
-                "replica_id": BOOK.replica_of(live.request_id, live.journal.attempt),
-            }
-            for live in self.switchboard.live() if not live.intake.request.probe
-        ]  # fmt: skip
 
     def count(self, model: str, name: str, reason: str) -> None:
         """One of foundation.metric_names.EVENTS happened."""
@@ -212,7 +191,7 @@ class Gateway:
                 live.response.cancel()
 
     async def _report_often(self) -> None:
-        entry = GatewayEntry(gateway_id=self.gateway_id, channel=self.switchboard.channel, node_id=self._node_id)
+        entry = GatewayEntry(gateway_id=self.gateway_id, channel=self.switchboard.channel, node_id=self.node_id)
         while True:
             try:
                 self.roster = await asyncio.wait_for(self._health.gateway_here.remote(entry), REPORT_S * 20)

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 
-from calmops.foundation.errors import CalmopsError
+from calmops.foundation.errors import CalmopsError, LoadError
 from calmops.intake.validate import Intake
 from calmops.messages.frame import Delta, Frame
 from calmops.streams.journal import Journal, Taken
@@ -57,6 +57,8 @@ class LiveRequest:
         """One of messages.record.OUTCOMES."""
         if self.cancelled_as is not None:
             return self.cancelled_as
+        if isinstance(self.error, LoadError):
+            return "refused_load"
         if self.error is not None:
             return "timeout" if self.error.status == 408 else "failed"
         reasons = set(self.journal.finish_reasons())

@@ -1,14 +1,17 @@
 """Frames in, cancels out: the gateway's end of every replica's link, and who is silent. Lives on the gateway's loop."""
 
 import time
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import msgspec
 
 from actors.live import LiveRequest
 from actors.routing_book import BOOK
 from calmops.foundation.sockets import FrameServer
+from calmops.messages.asking import Ask
 from calmops.messages.frame import Cancel, Frame, FromReplica, GatewayAlive
+from calmops.messages.record import Counted
 from calmops.streams.journal import OutOfStep, Taken
 from calmops.streams.links import Links
 from calmops.streams.projection import Projection
@@ -16,7 +19,7 @@ from calmops.telemetry.publisher import Publisher
 
 ALIVE_NS = 500_000_000
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(FromReplica).decode
+_decode = msgspec.msgpack.Decoder(FromReplica | Ask).decode
 
 
 class Reports(Protocol):
@@ -45,6 +48,7 @@ class Switchboard:
         self._live: dict[str, LiveRequest] = {}
         self._addresses: dict[str, bytes] = {}  # gang id -> link
         self._alive_ns = 0
+        self.asked: Callable[[Ask], Any] = lambda _: None  # what other gateways' questions are answered with
         self.fenced = 0
         self.last_token_ns: dict[str, int] = {}  # model -> monotonic
 
@@ -72,10 +76,14 @@ class Switchboard:
         """A live request by its id."""
         return self._live.get(request_id)
 
-    def cancel(self, request_id: str, attempt: int, reason: str) -> None:
-        """Free an attempt's sequences on the replica that has them, if one does."""
-        replica_id = BOOK.replica_of(request_id, attempt)
-        message = _encode(Cancel(request_id=request_id, attempt=attempt, reason=reason))
+    def cancel(self, live: LiveRequest, reason: str) -> None:
+        """Free the current attempt's sequences on the replica that has them, or soon will, if one does."""
+        journal = live.journal
+        replica_id = BOOK.replica_of(live.request_id, journal.attempt)
+        cancel = Cancel(
+            request_id=live.request_id, attempt=journal.attempt, reason=reason, stream_token=journal.stream_token
+        )
+        message = _encode(cancel)
         for gang in self.links.gangs():
             if gang.replica_id == replica_id and gang.gang_id in self._addresses:
                 self._server.send(self._addresses[gang.gang_id], message)
@@ -89,6 +97,7 @@ class Switchboard:
             for link in list(self._addresses.values()):
                 self._server.send(link, message)
         for gang_id in self.links.silent(now_ns):
+            self._count(self.links.model_of(gang_id), "stalled_gangs", "silent")
             self._reports.suspect(gang_id)
         for gang_id in self.links.forsaken():
             self._migrate(gang_id, "it fell silent")
@@ -110,13 +119,16 @@ class Switchboard:
 
     def _on_message(self, link: bytes, body: bytes) -> None:
         message = _decode(body)
+        if isinstance(message, Ask):
+            self._server.send(link, msgspec.json.encode(self.asked(message)))
+            return
         if not isinstance(message, Frame):
             self._addresses[message.gang_id] = link
             return
         now_ns = time.monotonic_ns()
         heard = self.links.heard(message, now_ns)
         if heard.lost:
-            self.fenced += len(message.deltas)
+            self._fence(message.model, len(message.deltas), "lost_gang")
             return
         self._addresses[message.gang_id] = link
         takings = self._deal(message, now_ns)
@@ -130,10 +142,11 @@ class Switchboard:
 
     def _deal(self, frame: Frame, now_ns: int) -> list[tuple[str, int, Taken]]:
         takings = []
+        fenced = 0
         for delta in frame.deltas:
             live = self._live.get(delta.request_id)
             if live is None:
-                self.fenced += 1
+                fenced += 1
                 continue
             try:
                 taken = live.take(delta, frame, now_ns)
@@ -141,10 +154,23 @@ class Switchboard:
                 live.lose(str(error))
                 continue
             if taken is None:
-                self.fenced += 1
+                fenced += 1
                 continue
             live.journal.seen_fingerprint(frame.fingerprint)
             self.last_token_ns[frame.model] = now_ns
             if not live.intake.request.probe:
                 takings.append((delta.request_id, delta.attempt, taken))
+        self._fence(frame.model, fenced, "older_attempt")
         return takings
+
+    def _fence(self, model: str, deltas: int, reason: str) -> None:
+        if deltas:
+            self.fenced += deltas
+            self._count(model, "fenced_frames", reason, deltas)
+
+    def _count(self, model: str, name: str, reason: str, value: int = 1) -> None:
+        self._publisher.publish(
+            Counted(
+                gateway_id=self._gateway_id, model=model, at_ns=time.time_ns(), name=name, reason=reason, value=value
+            )  # fmt: skip
+        )

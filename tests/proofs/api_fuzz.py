@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
+import httpx
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
@@ -15,6 +16,7 @@ SERVER_BOUND = frozenset((
     "echo", "stop", "max_completion_tokens",
 ))  # fmt: skip  # right by the schema, yet wrong together, or by this server's or model's own limits
 OPERATOR_WRITES = r"^/admin/.+/(cancel|drain|disable|enable)$"
+OPERATIONS = ("cancel", "drain", "disable", "enable")
 GENERATION = ("/v1/completions", "/v1/chat/completions")
 
 
@@ -59,6 +61,31 @@ def fuzz(url: str, model: str, cases: int) -> Tally:
         share = 0.9 / len(GENERATION) if operation.path in GENERATION else 0.1 / len(others)
         _fuzz_one(operation, max(2, round(cases * share)), (url, model), tally)
     return tally
+
+
+def fuzz_operators(url: str, model: str, cases: int) -> Tally:
+    """About ``cases`` drains, disables, enables and cancels; every second one names what really is there."""
+    schema = schemathesis.openapi.from_url(f"{url}/openapi.json").include(path_regex=OPERATOR_WRITES)
+    operations: list[Any] = [cast("Any", result).ok() for result in schema.get_all_operations()]
+    assert len(operations) == len(OPERATIONS), f"the operator API has {len(operations)} writes"
+    tally = Tally()
+    for operation in operations:
+        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+            _sender(operation, mode, max(2, cases // len(operations) // 2), partial(_operate, (url, model), tally))()
+    return tally
+
+
+def _operate(where: tuple[str, str], tally: Tally, case: Any) -> None:
+    url, model = where
+    if tally.cases % 2:
+        real = {"name": model, "replica_id": _some_replica(url), "request_id": "req-none"}
+        case.path_parameters = {name: real[name] for name in case.path_parameters}
+    tally.note(case, case.call(base_url=url, timeout=120))
+
+
+def _some_replica(url: str) -> str:
+    gangs = httpx.get(f"{url}/admin/inventory", timeout=10).json()["gangs"]
+    return str(gangs[0]["replica_id"])
 
 
 def _fuzz_one(operation: Any, cases: int, where: tuple[str, str], tally: Tally) -> None:

@@ -29,6 +29,7 @@ sys.path[:0] = [str(ROOT / "platform"), str(ROOT)]
 from tests.proofs.shared_platform import SharedPlatform, checkout_environment
 
 LOG = HERE / "LOG.md"
+LOGS = ("tests/proofs/LOG.md", "tests/bench/LOG.md")
 NAME = re.compile(r"^[a-z]+(_[a-z]+)*-\d+-[a-z0-9_-]+$")
 SHORT_BUDGET_S = 25 * 60
 LONG_BUDGET_S = 30 * 60
@@ -222,9 +223,9 @@ def machine() -> str:
 
 
 def uncommitted() -> list[str]:
-    """What differs from HEAD, the log itself apart."""
+    """What differs from HEAD, the logs themselves apart."""
     lines = git("status", "--porcelain").stdout.splitlines()
-    return [line for line in lines if line[3:] != str(LOG.relative_to(ROOT))]
+    return [line for line in lines if line[3:] not in LOGS]
 
 
 def git(*arguments: str) -> subprocess.CompletedProcess[str]:

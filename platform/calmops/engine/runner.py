@@ -67,6 +67,7 @@ class Engine:
                 max_sequences=settings.max_sequences,
                 max_rows_per_step=settings.max_rows_per_step,
                 max_model_len=self._backend.context_tokens,
+                max_waiting=settings.max_waiting,
             )  # fmt: skip
         )
         self.fingerprint = _fingerprint(settings, self._backend.release.digest)
@@ -115,6 +116,7 @@ class Engine:
         self._send_plan(work.plan)
         logits = self._backend.step(work.plan)
         assert logits is not None, "rank 0 has the logits"
+        logits = logits[:, : self._vocabulary.size]  # a checkpoint's padding beyond the tokenizer is no token
         drawn = sample(logits, [_draw(one) for one in work.wanted]) if work.wanted else []
         by_sequence = dict(zip(map(id, work.wanted), drawn, strict=True))
         shares = {id(share.sequence): share for share in work.shares}

@@ -22,6 +22,7 @@ class EngineSettings:
     kv_blocks: int = 512  # cache budget, blocks of 16 tokens
     max_sequences: int = 32  # running at once
     max_rows_per_step: int = 256  # tokens through one forward pass
+    max_waiting: int = 1024  # sequences not yet running; a submit beyond it is refused
     threads: int = 1  # CPU threads of this rank's matrix products
 
     def __post_init__(self) -> None:
@@ -29,6 +30,6 @@ class EngineSettings:
             allowed = DTYPES if name == "dtype" else DEVICES
             if value not in allowed:
                 raise ConfigError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
-        for name in ("tp", "kv_blocks", "max_sequences", "max_rows_per_step", "threads"):
+        for name in ("tp", "kv_blocks", "max_sequences", "max_rows_per_step", "max_waiting", "threads"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")

@@ -42,7 +42,7 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     threads_per_rank: Annotated[Count, Meta(description="CPU threads of one rank")] = 1
     max_sequences: Annotated[Count, Meta(description="sequences decoded together by one replica")] = 64
     max_rows_per_step: Annotated[int, Meta(ge=16, description="tokens of one step, prefill and decode")] = 256
-    max_waiting: Annotated[Count, Meta(description="requests that may wait in one replica")] = 256
+    max_waiting: Annotated[Count, Meta(description="sequences that may wait in one replica; above it 429")] = 256
 
 
 class HttpConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,6 +50,7 @@ class HttpConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     host: Annotated[Text, Meta(description="address to bind; other than loopback needs insecure: true")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=1, le=65535, description="TCP port of the API")] = 8000
+    gateways: Annotated[int, Meta(ge=1, le=64, description="gateway processes behind the one port")] = 1
     insecure: Annotated[bool, Meta(description="allow an address that others can reach, without API keys")] = False
     admin_token_file: Annotated[
         Text | None, Meta(description="file whose first line is the token that /admin/* then asks for")
@@ -107,7 +108,7 @@ class FailoverConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_attempts: Annotated[Count, Meta(description="placements of one request, the first included")] = 4
     no_replica_s: Annotated[Seconds, Meta(description="to the error event when no replica is left")] = 2.0
     load_s: Annotated[Seconds, Meta(description="for a gang to load, compile and make its first step")] = 300.0
-    drain_s: Annotated[Seconds, Meta(description="for running streams of a stopping replica, then they migrate")] = 30.0
+    drain_s: Annotated[Seconds, Meta(description="for running streams of a stopping replica, then they migrate")] = 300.0
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -205,6 +206,10 @@ def contradictions(tree: dict[str, Any]) -> list[Problem]:
         if model.max_rows_per_step < model.max_sequences:
             given = f"{model.max_rows_per_step} is less than max_sequences ({model.max_sequences})"
             found.append(Problem(f"{where}.max_rows_per_step", f"{given}; each running sequence needs one row a step"))
+        if model.replicas == 1 and config.failover.drain_s < config.limits.timeout_s:
+            given = f"{config.failover.drain_s:g} is less than limits.timeout_s ({config.limits.timeout_s:g})"
+            remedy = f"a redeploy would cut streams of {model.name!r}, whose one replica leaves them nowhere to go; raise it"
+            found.append(Problem("failover.drain_s", f"{given}: {remedy}, or {where}.replicas"))
     return found + _http_contradictions(config.http) + _kafka_contradictions(config.kafka)
 
 

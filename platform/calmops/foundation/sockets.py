@@ -169,9 +169,22 @@ class FrameLink:
             except zmq.Again:
                 return bodies
 
+    def wait(self, timeout_ms: int) -> bool:
+        """Sleep until a message is there; False if none came in time."""
+        return bool(self._socket.poll(timeout_ms))
+
     def close(self) -> None:
         """Close this end."""
         self._socket.close()
+
+
+def ask(channel: Channel, body: bytes, timeout_ms: int) -> bytes | None:
+    """Send one message over a link of its own and wait for its one answer; None if none comes in time. Blocks."""
+    link = FrameLink(channel)
+    try:
+        return link.receive()[0] if link.send(body) and link.wait(timeout_ms) else None
+    finally:
+        link.close()
 
 
 class LinkWaiter:

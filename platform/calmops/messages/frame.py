@@ -82,6 +82,7 @@ class Cancel(Struct, frozen=True, tag="cancel", kw_only=True):
     request_id: str
     attempt: int  # this attempt and every older one
     reason: str  # "client_cancelled", "timeout", "fenced", "admin"
+    stream_token: int = 0  # of this attempt, so that a cancel that comes before its placement still counts
 
 
 class GatewayAlive(Struct, frozen=True, tag="alive", kw_only=True):

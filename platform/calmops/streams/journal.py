@@ -74,6 +74,11 @@ class Journal:
         return all(choice.finish_reason is not None for choice in self._choices)
 
     @property
+    def stream_token(self) -> int:
+        """Of the current attempt."""
+        return self._stream_token
+
+    @property
     def journaled(self) -> int:
         """Tokens of all choices."""
         return sum(len(choice.ids) for choice in self._choices)

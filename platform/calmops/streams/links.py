@@ -36,14 +36,16 @@ class GangView(Struct, frozen=True, kw_only=True):
     step: int
     heard_ns: int
     facts: StepFacts | None
+    facts_step: int  # the step that the facts are of; -1 without facts
 
 
 class _Gang:
-    __slots__ = ("durations", "facts", "frame", "heard_ns", "link_seq", "silent")
+    __slots__ = ("durations", "facts", "facts_step", "frame", "heard_ns", "link_seq", "silent")
 
     def __init__(self) -> None:
         self.frame: Frame | None = None
         self.facts: StepFacts | None = None
+        self.facts_step = -1
         self.link_seq = 0
         self.heard_ns = 0
         self.silent = False
@@ -71,7 +73,7 @@ class Links:
         gang.link_seq = frame.link_seq
         gang.frame, gang.heard_ns, gang.silent = frame, now_ns, False
         if frame.facts is not None:
-            gang.facts = frame.facts
+            gang.facts, gang.facts_step = frame.facts, frame.step
             gang.durations.append(frame.facts.duration_ns)
         return Heard(gap=gap, ended=frame.last, new_gang=new_gang)
 
@@ -138,6 +140,11 @@ class Links:
         gang = self._gangs.get(gang_id)
         return gang.frame.replica_id if gang is not None and gang.frame is not None else self._lost.get(gang_id)
 
+    def model_of(self, gang_id: str) -> str:
+        """The model that a gang serves; "unknown" for one that was never heard."""
+        gang = self._gangs.get(gang_id)
+        return gang.frame.model if gang is not None and gang.frame is not None else "unknown"
+
     def gangs(self) -> tuple[GangView, ...]:
         """All that are heard."""
         return tuple(_view(gang) for gang in self._gangs.values() if gang.frame is not None)
@@ -152,4 +159,5 @@ def _view(gang: _Gang) -> GangView:
     return GangView(
         gang_id=frame.gang_id, replica_id=frame.replica_id, model=frame.model, shard=frame.shard,
         fingerprint=frame.fingerprint, step=frame.step, heard_ns=gang.heard_ns, facts=gang.facts,
+        facts_step=gang.facts_step,
     )  # fmt: skip
