@@ -25,6 +25,8 @@ class LeastTokensRouter(RequestRouter):
         lost = placement.lost if placement else ()
         kept = [replica for replica in candidate_replicas if replica.replica_id.unique_id not in lost]
         kept.sort(key=lambda replica: routing_book.BOOK.tokens(replica.replica_id.unique_id))
+        if placement is not None and kept:
+            routing_book.BOOK.lean(placement, kept[0].replica_id.unique_id)
         return [[replica] for replica in kept]
 
     def update_replicas(self, replicas: list[RunningReplica]) -> None:

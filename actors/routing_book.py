@@ -9,6 +9,8 @@ from threading import Lock
 
 from calmops.messages.placement import Placement
 
+_Entries = dict[tuple[str, int], tuple[str, int]]  # (request id, attempt) -> (replica id, tokens)
+
 
 class RoutingBook:
     """Where each attempt went, and the tokens that each replica was given and has not ended."""
@@ -16,7 +18,8 @@ class RoutingBook:
     def __init__(self) -> None:
         self.routable: frozenset[str] = frozenset()  # replicas that Serve's router may choose from
         self._lock = Lock()
-        self._routes: dict[tuple[str, int], tuple[str, int]] = {}
+        self._routes: _Entries = {}
+        self._leaning: _Entries = {}  # chosen for, not yet routed
         self._tokens: Counter[str] = Counter()
         self._awaited: dict[tuple[str, int], asyncio.Future[None]] = {}
         self._ended_unrouted: deque[tuple[str, int]] = deque(maxlen=1000)  # cancelled while Serve was still routing
@@ -27,29 +30,34 @@ class RoutingBook:
         self._awaited[request_id, attempt] = future
         return future
 
+    def lean(self, placement: Placement, replica_id: str) -> None:
+        """A replica was chosen for an attempt: its tokens count there at once, else a burst would all go one way."""
+        key = (placement.request_id, placement.attempt)
+        with self._lock:
+            if key not in self._ended_unrouted and key not in self._routes:
+                self._take_back(self._leaning, key)
+                self._put(self._leaning, key, placement, replica_id)
+
     def routed(self, placement: Placement, replica_id: str) -> None:
         """An attempt went to a replica."""
-        tokens = len(placement.prompt_ids) + placement.params.n * placement.params.max_tokens
+        key = (placement.request_id, placement.attempt)
         with self._lock:
-            if (placement.request_id, placement.attempt) in self._ended_unrouted:
+            self._take_back(self._leaning, key)
+            if key in self._ended_unrouted:
                 return
-            self._routes[placement.request_id, placement.attempt] = (replica_id, tokens)
-            self._tokens[replica_id] += tokens
-            awaited = self._awaited.pop((placement.request_id, placement.attempt), None)
+            self._put(self._routes, key, placement, replica_id)
+            awaited = self._awaited.pop(key, None)
         if awaited is not None:
             awaited.get_loop().call_soon_threadsafe(_settle, awaited)
 
     def ended(self, request_id: str, attempt: int) -> None:
         """The attempt is over, however it ended."""
+        key = (request_id, attempt)
         with self._lock:
-            self._awaited.pop((request_id, attempt), None)
-            replica_id, tokens = self._routes.pop((request_id, attempt), (None, 0))
-            if replica_id is None:
-                self._ended_unrouted.append((request_id, attempt))
-                return
-            self._tokens[replica_id] -= tokens
-            if self._tokens[replica_id] <= 0:
-                del self._tokens[replica_id]
+            self._awaited.pop(key, None)
+            self._take_back(self._leaning, key)
+            if not self._take_back(self._routes, key):
+                self._ended_unrouted.append(key)
 
     def replica_of(self, request_id: str, attempt: int) -> str | None:
         """The replica that has the attempt; None while it waits to be routed."""
@@ -58,6 +66,21 @@ class RoutingBook:
     def tokens(self, replica_id: str) -> int:
         """Tokens in flight."""
         return self._tokens[replica_id]
+
+    def _put(self, book: _Entries, key: tuple[str, int], placement: Placement, replica_id: str) -> None:
+        tokens = len(placement.prompt_ids) + placement.params.n * placement.params.max_tokens
+        book[key] = (replica_id, tokens)
+        self._tokens[replica_id] += tokens
+
+    def _take_back(self, book: _Entries, key: tuple[str, int]) -> bool:
+        """False if there was nothing to take back."""
+        replica_id, tokens = book.pop(key, (None, 0))
+        if replica_id is None:
+            return False
+        self._tokens[replica_id] -= tokens
+        if self._tokens[replica_id] <= 0:
+            del self._tokens[replica_id]
+        return True
 
 
 def _settle(future: "asyncio.Future[None]") -> None:

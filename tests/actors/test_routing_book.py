@@ -33,3 +33,25 @@ def test_an_attempt_that_ended_while_it_was_being_routed_leaves_nothing() -> Non
     book.ended("r", 1)
     book.routed(placement(1), "a")
     assert book.tokens("a") == 0
+
+
+def test_a_chosen_replicas_tokens_count_before_the_attempt_is_routed() -> None:
+    book = RoutingBook()
+    book.lean(placement(), "a")
+    assert (book.replica_of("r", 1), book.tokens("a")) == (None, 13)
+    book.lean(placement(), "b")  # asked again: the first choice had no room
+    assert (book.tokens("a"), book.tokens("b")) == (0, 13)
+    book.routed(placement(), "a")
+    assert (book.tokens("a"), book.tokens("b")) == (13, 0)
+    book.lean(placement(), "b")
+    assert book.tokens("b") == 0
+    book.ended("r", 1)
+    assert book.tokens("a") == 0
+
+
+def test_an_attempt_that_ended_before_it_was_routed_gives_its_chosen_tokens_back() -> None:
+    book = RoutingBook()
+    book.lean(placement(), "a")
+    book.ended("r", 1)
+    book.lean(placement(), "a")
+    assert book.tokens("a") == 0
