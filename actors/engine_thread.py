@@ -60,6 +60,8 @@ class EngineThread(threading.Thread):
         self._commands: deque[Callable[[], None]] = deque()
         self._links: dict[str, _Link] = {}
         self._futures: dict[tuple[str, int], tuple[Future[Summary], str]] = {}
+        self._tokens: dict[tuple[str, int], int] = {}  # in flight, of the attempts in _futures
+        self._tokens_in_flight = 0
         self._early: OrderedDict[int, None] = OrderedDict()  # stream tokens cancelled before their placements came
         self._stopping = False
         self._step = 0
@@ -127,12 +129,15 @@ class EngineThread(threading.Thread):
             del self._early[placement.stream_token]
             future.set_exception(CalmopsError("the gateway cancelled this attempt before it came"))
             return
-        self._futures[placement.request_id, placement.attempt] = (future, placement.gateway_id)
         try:
             self._engine.submit(placement)
         except CalmopsError as error:
-            del self._futures[placement.request_id, placement.attempt]
             future.set_exception(error)
+            return
+        key = (placement.request_id, placement.attempt)
+        self._futures[key] = (future, placement.gateway_id)
+        self._tokens[key] = placement.tokens
+        self._tokens_in_flight += placement.tokens
 
     def _connect(self, gateways: tuple[GatewayEntry, ...]) -> None:
         wanted = {entry.gateway_id: entry for entry in gateways}
@@ -190,6 +195,7 @@ class EngineThread(threading.Thread):
         for summary in summaries:
             future, _ = self._futures.pop(_key(summary), (None, ""))
             if future is not None:
+                self._tokens_in_flight -= self._tokens.pop(_key(summary))
                 future.set_result(summary)
 
     def _beat(self) -> None:
@@ -206,7 +212,7 @@ class EngineThread(threading.Thread):
         frame = Frame(
             replica_id=me.replica_id, gang_id=me.gang_id, shard=self.shard, model=me.model, fingerprint=me.fingerprint,
             step=self._step, link_seq=link.link_seq, engine_ns=time.time_ns(),
-            facts=facts, deltas=deltas, last=last,
+            tokens_in_flight=self._tokens_in_flight, facts=facts, deltas=deltas, last=last,
         )  # fmt: skip
         if not link.link.send(_encode(frame)):
             self._cancel_all(gateway_id, "gateway_slow")  # the gap in link_seq tells the gateway

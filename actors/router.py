@@ -1,5 +1,7 @@
 """Which replica gets a placement: never one that is named as lost, otherwise the one with the least tokens in flight.
 
+Of all gateways: replicas report theirs in each frame. A stream that migrates prefers a replica of equal fingerprint.
+
 Serve's own router would send a migrated stream back to a stopped replica. The router lives in the gateway's
 process, and notes there where each call went. Serve ships this module by value: state lives in ``routing_book``.
 """
@@ -24,7 +26,7 @@ class LeastTokensRouter(RequestRouter):
             pending_request.routing_context.should_backoff = True  # else Serve asks again without ever awaiting
         lost = placement.lost if placement else ()
         kept = [replica for replica in candidate_replicas if replica.replica_id.unique_id not in lost]
-        kept.sort(key=lambda replica: routing_book.BOOK.tokens(replica.replica_id.unique_id))
+        kept.sort(key=lambda replica: routing_book.BOOK.cost(placement, replica.replica_id.unique_id))
         if placement is not None and kept:
             routing_book.BOOK.lean(placement, kept[0].replica_id.unique_id)
         return [[replica] for replica in kept]

@@ -6,6 +6,7 @@ Kept apart from the router: Serve ships the router's module by value, and this m
 import asyncio
 from collections import Counter, deque
 from threading import Lock
+from zlib import crc32
 
 from calmops.messages.placement import Placement
 
@@ -13,7 +14,7 @@ _Entries = dict[tuple[str, int], tuple[str, int]]  # (request id, attempt) -> (r
 
 
 class RoutingBook:
-    """Where each attempt went, and the tokens that each replica was given and has not ended."""
+    """Where each attempt went, and the tokens that each replica was given, by this gateway and others, and has not ended."""
 
     def __init__(self) -> None:
         self.routable: frozenset[str] = frozenset()  # replicas that Serve's router may choose from
@@ -21,6 +22,7 @@ class RoutingBook:
         self._routes: _Entries = {}
         self._leaning: _Entries = {}  # chosen for, not yet routed
         self._tokens: Counter[str] = Counter()
+        self._reports: dict[str, tuple[int, str]] = {}  # replica id -> (other gateways' tokens, fingerprint)
         self._awaited: dict[tuple[str, int], asyncio.Future[None]] = {}
         self._ended_unrouted: deque[tuple[str, int]] = deque(maxlen=1000)  # cancelled while Serve was still routing
 
@@ -64,13 +66,27 @@ class RoutingBook:
         return self._routes.get((request_id, attempt), (None, 0))[0]
 
     def tokens(self, replica_id: str) -> int:
-        """Tokens in flight."""
+        """Tokens in flight of this gateway's attempts."""
         return self._tokens[replica_id]
 
+    def reported(self, replica_id: str, tokens: int, fingerprint: str) -> None:
+        """A replica's frame says how many tokens it has in flight, of all gateways."""
+        self._reports[replica_id] = (max(0, tokens - self._tokens[replica_id]), fingerprint)
+
+    def forget(self, replica_id: str) -> None:
+        """A replica is lost: what it reported is void."""
+        self._reports.pop(replica_id, None)
+
+    def cost(self, placement: Placement | None, replica_id: str) -> tuple[bool, int, int]:
+        """How a replica ranks for an attempt, the least first: an equal fingerprint, then tokens in flight, then lots."""
+        others, fingerprint = self._reports.get(replica_id, (0, None))
+        request_id, wanted = ("", None) if placement is None else (placement.request_id, placement.fingerprint)
+        unequal = wanted is not None and fingerprint != wanted
+        return unequal, self._tokens[replica_id] + others, crc32(f"{request_id}/{replica_id}".encode())
+
     def _put(self, book: _Entries, key: tuple[str, int], placement: Placement, replica_id: str) -> None:
-        tokens = len(placement.prompt_ids) + placement.params.n * placement.params.max_tokens
-        book[key] = (replica_id, tokens)
-        self._tokens[replica_id] += tokens
+        book[key] = (replica_id, placement.tokens)
+        self._tokens[replica_id] += placement.tokens
 
     def _take_back(self, book: _Entries, key: tuple[str, int]) -> bool:
         """False if there was nothing to take back."""

@@ -107,6 +107,7 @@ class Switchboard:
     def lose(self, gang_id: str, why: str) -> None:
         """This gang is lost: its live requests migrate, and it is ended."""
         self._migrate(gang_id, why)
+        BOOK.forget(self.links.replica_of(gang_id) or "")
         self.links.lost(gang_id)
         self._addresses.pop(gang_id, None)
         self._reports.lost(gang_id, why)
@@ -131,6 +132,7 @@ class Switchboard:
             self._fence(message.model, len(message.deltas), "lost_gang")
             return
         self._addresses[message.gang_id] = link
+        BOOK.reported(message.replica_id, message.tokens_in_flight, message.fingerprint)
         takings = self._deal(message, now_ns)
         record = self._projection.project(message, takings, now_ns)
         if record is not None:

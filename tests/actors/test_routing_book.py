@@ -1,5 +1,7 @@
 """Tokens in flight, and where each attempt went."""
 
+from msgspec.structs import replace
+
 from actors.routing_book import RoutingBook
 from calmops.messages.placement import Placement
 from calmops.messages.request import SamplingParams
@@ -55,3 +57,24 @@ def test_an_attempt_that_ended_before_it_was_routed_gives_its_chosen_tokens_back
     book.ended("r", 1)
     book.lean(placement(), "a")
     assert book.tokens("a") == 0
+
+
+def test_what_other_gateways_sent_counts_beside_ones_own() -> None:
+    book = RoutingBook()
+    book.routed(placement(), "a")
+    book.reported("a", 13, "f")
+    book.reported("b", 100, "f")
+    assert book.cost(None, "a") < book.cost(None, "b"), "13 of one's own are fewer than another gateway's 100"
+    book.reported("a", 213, "f")
+    assert book.cost(None, "b") < book.cost(None, "a")
+    book.forget("a")
+    assert book.cost(None, "a") < book.cost(None, "b")
+
+
+def test_a_stream_that_was_decoded_elsewhere_prefers_an_equal_fingerprint_to_an_idle_replica() -> None:
+    book = RoutingBook()
+    book.reported("a", 500, "same")
+    book.reported("b", 0, "other")
+    migrated = replace(placement(2), fingerprint="same")
+    assert book.cost(migrated, "a") < book.cost(migrated, "b")
+    assert book.cost(placement(), "b") < book.cost(placement(), "a")

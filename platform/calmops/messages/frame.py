@@ -63,6 +63,7 @@ class Frame(Struct, frozen=True, tag="frame", kw_only=True):
     step: int  # the gang's forward passes so far
     link_seq: int  # gapless per (gang, gateway), heartbeats included, from 1
     engine_ns: int  # engine's wall clock when the frame was made
+    tokens_in_flight: int = 0  # ``Placement.tokens`` of the gang's live attempts, whichever gateway they are of
     facts: StepFacts | None = None
     deltas: tuple[Delta, ...] = ()
     last: bool = False  # the gang is ending: migrate at once

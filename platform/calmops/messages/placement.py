@@ -29,6 +29,11 @@ class Placement(Struct, frozen=True, kw_only=True):
     fingerprint: str | None = None  # of the earlier attempt: an equal one is preferred
     probe: bool = False
 
+    @property
+    def tokens(self) -> int:
+        """The most tokens that it may take: the prompt and n answers."""
+        return len(self.prompt_ids) + self.params.n * self.params.max_tokens
+
 
 class ChoiceSummary(Struct, frozen=True, kw_only=True):
     """How one choice ended, as the replica saw it."""
