@@ -15,6 +15,7 @@ from ray import serve
 from ray.serve.config import RequestRouterConfig
 
 import calmops
+from actors.applications import REPLICA
 from actors.gateway import Gateway
 from actors.ingress import serve_environment
 from actors.meter import Meter
@@ -26,15 +27,7 @@ from calmops.foundation.config import Config, ModelConfig
 from calmops.foundation.errors import ConfigError
 from calmops.telemetry.settings import KafkaSettings, TelemetrySettings
 
-GATEWAY_APP = "gateway"
-TELEMETRY_APP = "telemetry"
-REPLICA = "Replica"
 _KAFKA_FIELDS = frozenset(KafkaSettings.__struct_fields__)
-
-
-def model_app(name: str) -> str:
-    """The application that serves a model."""
-    return f"model-{name}"
 
 
 class Model:

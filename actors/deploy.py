@@ -9,6 +9,7 @@ from ray import serve
 from ray.serve.schema import ApplicationStatus
 
 from actors import app, cluster
+from actors.applications import GATEWAY_APP, TELEMETRY_APP, model_app
 from actors.ingress import haproxy_environment, serve_environment
 from calmops.foundation import config as configuration
 from calmops.foundation.config import Config
@@ -33,11 +34,11 @@ def start_serve(config: Config, say: Say) -> None:
 def deploy(config: Config, say: Say) -> None:
     """Run every application that the configuration names, the meter first and the gateway last."""
     tree = {**configuration.to_json(config), "environment": haproxy_environment() or {}}
-    targets = [serve.RunTarget(app.telemetry(tree), name=app.TELEMETRY_APP, route_prefix=None)]
+    targets = [serve.RunTarget(app.telemetry(tree), name=TELEMETRY_APP, route_prefix=None)]
     for model in config.models:
         args = {**tree, "model": model.name}
-        targets.append(serve.RunTarget(app.model(args), name=app.model_app(model.name), route_prefix=None))
-    targets.append(serve.RunTarget(app.gateway(tree), name=app.GATEWAY_APP, route_prefix="/"))
+        targets.append(serve.RunTarget(app.model(args), name=model_app(model.name), route_prefix=None))
+    targets.append(serve.RunTarget(app.gateway(tree), name=GATEWAY_APP, route_prefix="/"))
     serve.run_many(targets, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
     _await_running([target.name for target in targets], config.failover.load_s, say)
 

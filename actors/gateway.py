@@ -19,6 +19,7 @@ from ray import serve
 from ray.actor import ActorHandle
 from ray.serve.handle import DeploymentHandle
 
+from actors.applications import REPLICA, model_app
 from actors.driver import Driver
 from actors.health import REPORT_S, health
 from actors.ingress import refuse_open_ingress
@@ -37,8 +38,6 @@ from calmops.streams.journal import Journal
 from calmops.streams.links import Links
 from calmops.telemetry.publisher import Publisher
 from calmops.telemetry.settings import TelemetrySettings
-
-REPLICA_DEPLOYMENT = "Replica"
 
 
 @serve.ingress()
@@ -170,9 +169,7 @@ class Gateway:
 
     def _handle(self, model: str) -> DeploymentHandle:
         if model not in self._handles:
-            from actors.app import model_app
-
-            self._handles[model] = serve.get_deployment_handle(REPLICA_DEPLOYMENT, model_app(model))
+            self._handles[model] = serve.get_deployment_handle(REPLICA, model_app(model))
         return self._handles[model]
 
     async def _tick_often(self) -> None:

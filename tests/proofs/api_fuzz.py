@@ -70,22 +70,26 @@ def fuzz_operators(url: str, model: str, cases: int) -> Tally:
     assert len(operations) == len(OPERATIONS), f"the operator API has {len(operations)} writes"
     tally = Tally()
     for operation in operations:
-        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-            _sender(operation, mode, max(2, cases // len(operations) // 2), partial(_operate, (url, model), tally))()
+        modes = [GenerationMode.POSITIVE]
+        if operation.path.endswith("drain"):  # the only one with a parameter that can be wrong: any path is right by the schema
+            modes.append(GenerationMode.NEGATIVE)
+        for mode in modes:
+            _sender(operation, mode, max(2, cases // len(operations) // len(modes)), partial(_operate, (url, model), tally))()
     return tally
 
 
 def _operate(where: tuple[str, str], tally: Tally, case: Any) -> None:
     url, model = where
     if tally.cases % 2:
-        real = {"name": model, "replica_id": _some_replica(url), "request_id": "req-none"}
+        real = {"name": model, "replica_id": _some(url, "inventory", "gangs", "replica_id"), "request_id": _some(url, "requests", "requests", "request_id")}
         case.path_parameters = {name: real[name] for name in case.path_parameters}
     tally.note(case, case.call(base_url=url, timeout=120))
 
 
-def _some_replica(url: str) -> str:
-    gangs = httpx.get(f"{url}/admin/inventory", timeout=10).json()["gangs"]
-    return str(gangs[0]["replica_id"])
+def _some(url: str, question: str, listed: str, key: str) -> str:
+    """The id of the first that the operator API lists; "none" if there is none."""
+    found = httpx.get(f"{url}/admin/{question}", timeout=10, verify=False).json()[listed]
+    return str(found[0][key]) if found else "none"
 
 
 def _fuzz_one(operation: Any, cases: int, where: tuple[str, str], tally: Tally) -> None:
