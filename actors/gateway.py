@@ -203,9 +203,6 @@ class GangReports:
     def __init__(self, actor: ActorHandle) -> None:
         self._health = actor
 
-    def suspect(self, gang_id: str) -> None:
-        self._health.gang_suspect.remote(gang_id)
-
     def lost(self, gang_id: str, why: str) -> None:
         self._health.gang_lost.remote(gang_id, why)
 

@@ -56,12 +56,6 @@ class Health:
             reaper_of(known[0].node_id).kill.remote(gang_id)
         return known is not None
 
-    def gang_suspect(self, gang_id: str) -> None:
-        """Somebody finds this gang silent: have its processes looked at."""
-        known = self._gangs.get(gang_id)
-        if known is not None:
-            reaper_of(known[0].node_id).examine.remote(gang_id)
-
     def gang_leaves(self, gang_id: str) -> None:
         """The gang ends by itself, in order."""
         known = self._gangs.pop(gang_id, None)

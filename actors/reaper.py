@@ -1,7 +1,7 @@
 """One small actor a node that holds the gangs' pids and ends a gang whole. Knows no request and no model.
 
 A stopped process can't kill itself and a rank whose peer died spins in the all-reduce until it is killed,
-so neither can be left to the gang. A pidfd tells of a death at once; the gateways tell of silence.
+so neither can be left to the gang. A pidfd tells of a death at once, a look at /proc of a stop, the gateways of silence.
 """
 
 import os
@@ -17,6 +17,7 @@ from actors.roster import Member, is_stopped, started_ticks
 
 NAMESPACE = "calmops"
 POLL_MS = 50
+STOPPED_S = 0.3  # a rank that is stopped for so long won't go on by itself: its gang is ended
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=4)
@@ -28,6 +29,7 @@ class Reaper:
         self._pidfds: dict[int, str] = {}
         self._lock = threading.Lock()
         self._poll = select.poll()
+        self._stopped_s: dict[str, float] = {}  # gang id -> since when one of its ranks is seen stopped
         self._killed = 0
         threading.Thread(target=self._watch, name="reaper", daemon=True).start()
 
@@ -57,11 +59,6 @@ class Reaper:
         self._killed += killed
         return killed
 
-    def examine(self, gang_id: str) -> int:
-        """Kill the gang if one of its processes is stopped; how many were killed."""
-        stopped = any(is_stopped(one.pid) for one in self._gangs.get(gang_id, ()))
-        return self.kill(gang_id) if stopped else 0
-
     def gangs(self) -> dict[str, tuple[Member, ...]]:
         """Who is watched."""
         with self._lock:
@@ -69,6 +66,7 @@ class Reaper:
 
     def _forget(self, gang_id: str) -> None:
         self._gangs.pop(gang_id, None)
+        self._stopped_s.pop(gang_id, None)
         for pidfd in [fd for fd, gang in self._pidfds.items() if gang == gang_id]:
             self._poll.unregister(pidfd)
             del self._pidfds[pidfd]
@@ -83,6 +81,14 @@ class Reaper:
                 gang_id = self._pidfds.get(pidfd)
                 if gang_id is not None:
                     self.kill(gang_id)
+            for gang_id in self._stopped_too_long(time.monotonic()):
+                self.kill(gang_id)
+
+    def _stopped_too_long(self, now_s: float) -> list[str]:
+        gangs = self.gangs()
+        stopped = {gang_id for gang_id, members in gangs.items() if any(is_stopped(one.pid) for one in members)}
+        self._stopped_s = {gang_id: self._stopped_s.get(gang_id, now_s) for gang_id in stopped}
+        return [gang_id for gang_id, since_s in self._stopped_s.items() if now_s - since_s >= STOPPED_S]
 
 
 def reaper_of(node_id: str) -> "ray.actor.ActorHandle":

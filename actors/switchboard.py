@@ -23,11 +23,7 @@ _decode = msgspec.msgpack.Decoder(FromReplica | Ask).decode
 
 
 class Reports(Protocol):
-    """Whom the switchboard tells of gangs. Neither call waits."""
-
-    def suspect(self, gang_id: str) -> None:
-        """It fell silent: end it if one of its processes is stopped or gone."""
-        ...
+    """Whom the switchboard tells of gangs, without waiting."""
 
     def lost(self, gang_id: str, why: str) -> None:
         """It is lost: end it."""
@@ -98,7 +94,6 @@ class Switchboard:
                 self._server.send(link, message)
         for gang_id in self.links.silent(now_ns):
             self._count(self.links.model_of(gang_id), "stalled_gangs", "silent")
-            self._reports.suspect(gang_id)
         for gang_id in self.links.forsaken():
             self._migrate(gang_id, "it fell silent")
         for gang_id in self.links.dead(now_ns):

@@ -54,7 +54,7 @@ class Plain:
         self._number += 1
         name = f"r{self._number}"
         self._queues[name] = asyncio.Queue()
-        params = SamplingParams(max_tokens=TOKENS, temperature=0.8, seed=int(request.query_params["seed"]), ignore_eos=True, loop_guard=False)
+        params = SamplingParams(max_tokens=TOKENS, temperature=0.8, seed=int(request.query_params["seed"]), loop_guard=False)
         self._new.append(
             Placement(
                 request_id=name, model="plain", attempt=1, gateway_id="g", stream_token=0, prompt_ids=(5, 6, 7, 8),
