@@ -87,13 +87,14 @@ def _tiled(
     """Attention over tiles of ``tile`` keys, [n, Hkv, R, D] to [n, Hkv, R, Dv], sums in the order of the keys.
 
     Every product and every sum has one tile's shape, and a tile that a row may not see adds zeros: so a row's bits
-    don't depend on how many keys its neighbours have. The maximum is exact in any order.
+    don't depend on how many keys its neighbours have. The maximum is exact in any order. Memory is laid out anew, since
+    where bfloat16 has no instructions of its own torch multiplies a strided matrix in another order than a dense one.
     """
-    q, k, v = qkv
+    q, k, v = (one.contiguous() for one in qkv)
     n, heads, rows, _ = q.shape
     tiles = k.shape[2] // tile
-    k_tiles = k.reshape(n, heads, tiles, tile, k.shape[3])
-    v_tiles = v.reshape(n, heads, tiles, tile, v.shape[3])
+    k_tiles = k.view(n, heads, tiles, tile, k.shape[3])
+    v_tiles = v.view(n, heads, tiles, tile, v.shape[3])
     seen = allowed.expand(n, heads, rows, -1).reshape(n, heads, rows, tiles, tile).transpose(2, 3)
     scores = score(torch.matmul(q[:, :, None], k_tiles.transpose(3, 4)).float()).masked_fill(~seen, -torch.inf)
     weights = torch.exp(scores - scores.amax(dim=(2, 4), keepdim=True))
