@@ -17,6 +17,7 @@ from typing import Any
 
 import ray
 
+from actors.authentication import own_cluster
 from actors.ingress import haproxy_environment, serve_environment
 from actors.roster import started_ticks
 from calmops.foundation import paths
@@ -51,7 +52,9 @@ def start(config: Config) -> dict[str, Any]:
         f"--dashboard-agent-listen-port={_free_port()}", f"--ray-client-server-port={_free_port()}",
         f"--num-cpus={_logical_cpus(config)}", f"--resources={json.dumps(_resources(config))}",
     ]  # fmt: skip
-    environment = {**os.environ, **serve_environment(), **(haproxy_environment() or {}), "RAY_GRAFANA_HOST": ""}
+    environment = {
+        **os.environ, **own_cluster(), **serve_environment(), **(haproxy_environment() or {}), "RAY_GRAFANA_HOST": ""
+    }  # fmt: skip
     with log.open("ab") as sink:
         head = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=environment, start_new_session=True

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from actors.authentication import own_cluster
 from calmops.foundation import config as configuration
 from calmops.foundation.config import Config
 from calmops.foundation.errors import ConfigError
@@ -35,6 +36,9 @@ def up(
 ) -> None:
     """Serve the configured models; returns when each has really decoded a token."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if address is None:
+        os.environ.pop("RAY_AUTH_TOKEN", None)  # Ray would prefer it
+        os.environ.update(own_cluster())  # before Ray is imported; on somebody else's cluster Ray's own settings count
     logging.getLogger("ray").setLevel(logging.ERROR)
     console = Console(stderr=True)
     started_s = time.monotonic()

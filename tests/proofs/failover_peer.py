@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+os.environ["RAY_AUTH_MODE"] = "disabled"  # before Ray is imported: else it leaves a token of its own in the home folder
 import ray
 from ray import serve
 from starlette.requests import Request
