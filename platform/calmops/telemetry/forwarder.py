@@ -20,6 +20,7 @@ _IDLE_S = 0.05
 _RETRY_S = 1.0
 _ACKNOWLEDGED_S = 0.5  # how long one look at the acknowledgements waits
 _SLOW_LOOKS = 4  # looks without success after which the log counts as away
+_SESSION_LOOKS = 30  # and after which a new session is made: one that outlives its broker may never find it again
 _LAST_ROUND_S = 5.0  # how long stop() lets the records that are left be forwarded
 _READ_RECORDS = 500  # from one spool at once
 
@@ -100,6 +101,8 @@ class Forwarder:
                 self._note_away("records are not acknowledged")
             if self._give_up.is_set():
                 raise LogUnavailable("stopped before the log had acknowledged everything")
+            if looks == _SESSION_LOOKS:
+                raise LogUnavailable(f"records are not acknowledged after {looks * _ACKNOWLEDGED_S:g} s")
         if self._away:
             self._away = False
             _log.warning("the telemetry log is back")
