@@ -78,6 +78,7 @@ def main() -> int:
     if arguments.long and (dirty := uncommitted()):
         print("the long form logs a commit, so everything must be committed first:\n" + "\n".join(dirty))
         return 1
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the running proof and the platform end too
     results = run_all(proofs, long=arguments.long)
     print(table(results))
     return 0 if all(result.holds for result in results) and len(results) == len(proofs) else 1
