@@ -30,6 +30,9 @@ def register(app: typer.Typer, connect: Connect) -> None:
             print_table(table_of(rows, list(rows[0])))
         else:
             typer.echo("no live requests")
+        silent = answer.get("unanswered", [])
+        if silent:
+            typer.echo(f"incomplete: no answer in time from gateway {', '.join(silent)}; ask again", err=True)
 
     @app.command()
     def cancel(

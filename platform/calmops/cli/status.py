@@ -53,6 +53,8 @@ def picture(url: str, inventory: dict[str, Any], lines: list[Figures]) -> Render
     disabled = [model["name"] for model in inventory.get("models", []) if model.get("disabled")]
     notes = [f"{len(inventory.get('gateways', []))} gateway(s)", f"{inventory.get('migrations', 0)} migration(s)"]
     notes += [f"disabled: {', '.join(disabled)}"] if disabled else []
+    silent = inventory.get("unanswered", [])
+    notes += [f"incomplete, no answer from {', '.join(silent)}"] if silent else []
     return Group(
         Text(f"calmops at {url}"),
         table_of(gangs, GANG_COLUMNS) if gangs else Text("no gang is up"),

@@ -10,7 +10,8 @@ from calmops.cli.client import Server, Target
 TOKEN = "the-operators-word"
 INVENTORY = {
     "gateway_id": "g1",
-    "gateways": ["g1"],
+    "gateways": [{"gateway_id": "g1"}],
+    "unanswered": ["g2"],
     "models": [{"name": "stdlib-5m", "disabled": False}, {"name": "other", "disabled": True}],
     "gangs": [
         {
@@ -60,7 +61,7 @@ class FakePlatform:
         if path == "/admin/inventory":
             return httpx.Response(200, json=INVENTORY)
         if path == "/admin/requests":
-            return httpx.Response(200, json={"requests": [{"request_id": "q1", "model": "stdlib-5m", "tokens": 3}]})
+            return httpx.Response(200, json={"requests": [{"request_id": "q1", "model": "stdlib-5m", "tokens": 3}], "unanswered": ["g2"]})
         if path.startswith("/admin/"):
             return httpx.Response(200, json={"done": path})
         if path == "/metrics":

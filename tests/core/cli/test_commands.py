@@ -72,13 +72,15 @@ def test_an_operators_command_is_one_call(operation: str, invoke: Invoke, platfo
 
 
 def test_requests_are_listed_for_people_and_for_machines(invoke: Invoke) -> None:
-    assert "q1" in invoke("requests").output
-    assert json.loads(invoke("requests", "--json").output)["requests"][0]["request_id"] == "q1"
+    shown = invoke("requests")
+    assert "q1" in shown.output
+    assert "no answer in time from gateway g2" in shown.stderr
+    assert json.loads(invoke("requests", "--json").stdout)["requests"][0]["request_id"] == "q1"
 
 
 def test_status_shows_gangs_ranks_and_rates(invoke: Invoke) -> None:
     shown = invoke("status").output
-    for expected in ("r1", "41, 42", "serving", "5/512", "disabled: other", "2 migration(s)"):
+    for expected in ("r1", "41, 42", "serving", "5/512", "disabled: other", "2 migration(s)", "1 gateway(s)", "no answer from g2"):
         assert expected in shown
     figures = json.loads(invoke("status", "--json").output)["figures"][0]
     assert figures["model"] == "stdlib-5m"
