@@ -1,10 +1,10 @@
-"""Everything is in pyproject.toml but this: a wheel carries deploy files and runbooks inside the package calmops.
+"""Everything is in pyproject.toml but this: a wheel carries deploy files, runbooks and constraints inside calmops.
 
-In a checkout they lie beside it (platform/deploy, runbooks), which no table of package data can express.
+In a checkout they lie beside it (platform/deploy, runbooks, constraints.txt), which no table of package data can express.
 """
 
 from pathlib import Path
-from shutil import copytree
+from shutil import copy, copytree
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
@@ -23,6 +23,7 @@ class BuildWithFolders(build_py):
             present = {name: folder for name, folder in CARRIED.items() if folder.is_dir()}
             for name, folder in present.items():
                 copytree(folder, Path(self.build_lib) / "calmops" / name, dirs_exist_ok=True)
+            copy(ROOT / "constraints.txt", Path(self.build_lib) / "calmops")
 
 
 setup(cmdclass={"build_py": BuildWithFolders})

@@ -6,10 +6,12 @@ import sys
 from collections.abc import Callable
 from enum import StrEnum
 from importlib.metadata import requires
+from pathlib import Path
 from typing import Any
 
 import typer
 
+import calmops
 from calmops.cli.output import AS_JSON, print_json, progress
 from calmops.foundation import paths
 from calmops.foundation.errors import SetupError
@@ -53,15 +55,24 @@ def _kafka() -> str | None:
 
 
 def _bench() -> str | None:
-    """Install what the extra `bench` names, into the running interpreter's environment."""
+    """Install what the extra `bench` names, in the versions that are pinned, into the running interpreter's environment."""
     wanted = [line.split(";")[0].strip() for line in requires("calmops") or [] if "extra ==" in line and "bench" in line]
     if not wanted:
         raise SetupError("calmops isn't installed as a package here; run `make install` in its checkout, then this again")
-    command = [sys.executable, "-m", "pip", "install", *wanted]
+    command = [sys.executable, "-m", "pip", "install", "-c", str(_constraints()), *wanted]
     done = subprocess.run(command, timeout=INSTALL_TIMEOUT_S, check=False, stdout=sys.stderr)
     if done.returncode != 0:
         raise SetupError(f"pip ended with {done.returncode} (its words are above); `{' '.join(command)}` tries again")
     return ", ".join(wanted)
+
+
+def _constraints() -> Path:
+    """The pinned versions: beside the sources in a checkout, inside the package in a wheel."""
+    package = Path(calmops.__file__).parent
+    found = [folder / "constraints.txt" for folder in (package, package.parents[1]) if (folder / "constraints.txt").is_file()]
+    if not found:
+        raise SetupError("constraints.txt did not come with this installation of calmops; install it again")
+    return found[0]
 
 
 def _function(module: str, name: str) -> Callable[..., Any]:
