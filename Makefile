@@ -58,7 +58,7 @@ prove-long: install ## the proofs' long forms; appends to tests/proofs/LOG.md; c
 
 bench: install ## speed beside other engines; appends to tests/bench/LOG.md
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[bench]" \
-	  || echo "llama-cpp-python could not be built here: the run goes on and says that its rows are left out"
+	  || echo "the extra bench could not be installed (pip says why above): the run goes on and says which rows are left out"
 	$(BIN)/python tests/bench/run.py
 
 gen: install ## write what is generated: platform/deploy/calmops.schema.json

@@ -130,7 +130,7 @@ def drive(*script: Answer, timeout_s: float = 30.0, heard: bool = True) -> tuple
     async def run() -> tuple[LiveRequest, Handle, Switches]:
         live, switches = live_request(timeout_s), Switches(heard=heard)
         handle = Handle(live, *script)
-        driver = Driver(switches, lambda: ("draining",), max_attempts=3, no_replica_s=0.2)  # type: ignore[arg-type]
+        driver = Driver(switches, lambda: ("draining",), max_attempts=3, no_replica_s=0.2)  # type: ignore[arg-type]  # Switches has what it uses
         await asyncio.wait_for(driver.drive(live, handle), 10)
         return live, handle, switches
 

@@ -54,7 +54,7 @@ class ScriptedEngine:
         if not self._placements and not self._over:
             return None
         self._step += 1
-        time.sleep(0.001)
+        time.sleep(0.001)  # a step takes time; without it frames outrun the link's bound
         deltas = tuple(self._delta(one) for one in list(self._placements.values()))
         over, self._over = tuple(self._over), []
         facts = StepFacts(
@@ -106,7 +106,7 @@ def linked(test: Callable[[EngineThread, ScriptedEngine, Gateway], Awaitable[Non
     async def run() -> None:
         engine, gateway = ScriptedEngine(), Gateway(host)
         gateway.server.start()
-        thread = EngineThread(engine, ME, STALL_S, lambda _: None)  # type: ignore[arg-type]
+        thread = EngineThread(engine, ME, STALL_S, lambda _: None)  # type: ignore[arg-type]  # a script
         thread.start()
         thread.connect((GatewayEntry(gateway_id="gw", channel=gateway.server.channel, node_id="n"),))
         try:

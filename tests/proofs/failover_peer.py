@@ -79,7 +79,7 @@ class Plain:
                 self._engine.submit(self._new.pop())
             result = self._engine.step()
             if result is None:
-                time.sleep(0.001)
+                time.sleep(0.001)  # idle: nothing to step
                 continue
             for delta in result.deltas.get("g", ()):
                 for offset, token in enumerate(delta.token_ids):

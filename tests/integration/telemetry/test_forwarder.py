@@ -49,7 +49,7 @@ def test_a_session_that_acknowledges_nothing_is_replaced_and_its_records_are_sen
     until_s = time.monotonic() + 10
     while spool.mark("kafka") < 3:
         assert time.monotonic() < until_s, f"mark {spool.mark('kafka')}, sessions {len(Session.made)}"
-        time.sleep(0.02)
+        time.sleep(0.02)  # the forwarder has a thread of its own
     forwarder.stop()
     assert [(one.sent, one.closed) for one in Session.made] == [(3, True), (3, True)]
     assert forwarder.stats()["forwarded"] == 3
