@@ -23,6 +23,7 @@ from actors.roster import started_ticks
 from calmops.foundation import paths
 from calmops.foundation.config import Config
 from calmops.foundation.errors import SetupError, UnavailableError
+from calmops.foundation.ports import free_port
 
 START_S = 60.0
 STOP_S = 8.0  # for an orderly end; after that what is left of the session is killed
@@ -44,12 +45,12 @@ def running() -> dict[str, Any] | None:
 
 def start(config: Config) -> dict[str, Any]:
     """Start a head node on loopback and remember it. SetupError if it isn't up within START_S."""
-    port = _free_port()
+    port = free_port()
     log = paths.folder("logs") / "ray.log"
     command = [
         sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats",
-        "--node-ip-address=127.0.0.1", f"--port={port}", "--dashboard-host=127.0.0.1", f"--dashboard-port={_free_port()}",
-        f"--dashboard-agent-listen-port={_free_port()}", f"--ray-client-server-port={_free_port()}",
+        "--node-ip-address=127.0.0.1", f"--port={port}", "--dashboard-host=127.0.0.1", f"--dashboard-port={free_port()}",
+        f"--dashboard-agent-listen-port={free_port()}", f"--ray-client-server-port={free_port()}",
         f"--num-cpus={_logical_cpus(config)}", f"--resources={json.dumps(_resources(config))}",
     ]  # fmt: skip
     environment = {
@@ -145,9 +146,3 @@ def _logical_cpus(config: Config) -> int:
 def _resources(config: Config) -> dict[str, float]:
     simulated = sum(model.replicas * model.tp for model in config.models if model.simulated_gpu)
     return {"simulated_gpu": float(simulated)} if simulated else {}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

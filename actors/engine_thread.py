@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -38,6 +39,12 @@ class Identity(Struct, frozen=True, kw_only=True):
     fingerprint: str
 
 
+class _Attempt(NamedTuple):
+    future: Future[Summary]
+    gateway_id: str  # who asked for it
+    tokens: int  # the most that it may take
+
+
 class _Link:
     def __init__(self, link: FrameLink, now_ns: int) -> None:
         self.link = link
@@ -59,8 +66,7 @@ class EngineThread(threading.Thread):
         self._waiter = LinkWaiter()
         self._commands: deque[Callable[[], None]] = deque()
         self._links: dict[str, _Link] = {}
-        self._futures: dict[tuple[str, int], tuple[Future[Summary], str]] = {}
-        self._tokens: dict[tuple[str, int], int] = {}  # in flight, of the attempts in _futures
+        self._attempts: dict[tuple[str, int], _Attempt] = {}
         self._tokens_in_flight = 0
         self._early: OrderedDict[int, None] = OrderedDict()  # stream tokens cancelled before their placements came
         self._stopping = False
@@ -134,9 +140,8 @@ class EngineThread(threading.Thread):
         except CalmopsError as error:
             future.set_exception(error)
             return
-        key = (placement.request_id, placement.attempt)
-        self._futures[key] = (future, placement.gateway_id)
-        self._tokens[key] = placement.tokens
+        attempt = _Attempt(future, placement.gateway_id, placement.tokens)
+        self._attempts[placement.request_id, placement.attempt] = attempt
         self._tokens_in_flight += placement.tokens
 
     def _connect(self, gateways: tuple[GatewayEntry, ...]) -> None:
@@ -161,9 +166,9 @@ class EngineThread(threading.Thread):
         self._cancel_all(gateway_id, "gateway_slow")
 
     def _cancel_all(self, gateway_id: str, reason: str) -> None:
-        for (request_id, attempt), (_, owner) in list(self._futures.items()):
-            if owner == gateway_id:
-                self._engine.cancel(request_id, attempt, reason)
+        for (request_id, number), attempt in list(self._attempts.items()):
+            if attempt.gateway_id == gateway_id:
+                self._engine.cancel(request_id, number, reason)
 
     def _listen(self) -> None:
         now_ns = time.monotonic_ns()
@@ -178,7 +183,7 @@ class EngineThread(threading.Thread):
                 self._cancel_all(gateway_id, "cancelled")
 
     def _cancel(self, cancel: Cancel) -> None:
-        if (cancel.request_id, cancel.attempt) not in self._futures:
+        if (cancel.request_id, cancel.attempt) not in self._attempts:
             self._early[cancel.stream_token] = None
             while len(self._early) > EARLY_CANCELS:
                 self._early.popitem(last=False)
@@ -186,17 +191,17 @@ class EngineThread(threading.Thread):
 
     def _send_step(self, result: StepResult) -> None:
         self._step, self._last_facts = result.step, result.facts
-        owners = {self._futures[_key(one)][1] for one in result.summaries if _key(one) in self._futures}
+        owners = {self._attempts[_key(one)].gateway_id for one in result.summaries if _key(one) in self._attempts}
         for gateway_id in owners.union(result.deltas):  # who only lost a sequence hears of the step too
             if gateway_id in self._links:
                 self._send(gateway_id, result.facts, result.deltas.get(gateway_id, ()))
 
     def _settle(self, summaries: tuple[Summary, ...]) -> None:
         for summary in summaries:
-            future, _ = self._futures.pop(_key(summary), (None, ""))
-            if future is not None:
-                self._tokens_in_flight -= self._tokens.pop(_key(summary))
-                future.set_result(summary)
+            attempt = self._attempts.pop(_key(summary), None)
+            if attempt is not None:
+                self._tokens_in_flight -= attempt.tokens
+                attempt.future.set_result(summary)
 
     def _beat(self) -> None:
         due_ns = time.monotonic_ns() - self._beat_ns

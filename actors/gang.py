@@ -1,7 +1,6 @@
 """A gang: the ranks that live and die together, seen from rank 0, the Serve replica's own process."""
 
 import os
-import socket
 from dataclasses import dataclass
 
 import msgspec
@@ -16,6 +15,7 @@ from calmops.engine.runner import Engine
 from calmops.engine.settings import EngineSettings
 from calmops.engine.tensor_parallel import join
 from calmops.foundation.errors import GangError
+from calmops.foundation.ports import free_port
 from calmops.foundation.sockets import PlanSender, rank_address
 from calmops.messages.plan import StepPlan, Stop
 
@@ -48,7 +48,7 @@ def start_gang(settings: EngineSettings, *, load_s: float, bundle: dict[str, flo
         members = (member(0, os.getpid()), *ray.get([rank.member.remote() for rank in ranks], timeout=load_s))
         reaper = reaper_of(ray.get_runtime_context().get_node_id())
         ray.get(reaper.hold.remote(gang_id, members), timeout=load_s)  # before anything can spin on a dead peer
-        port = _free_port()
+        port = free_port()  # each gang gets a fresh one, so no rank reads a dead gang's state
         loading = [rank.load.remote(settings, port) for rank in ranks]
         join(0, settings.tp, port, settings.device)
         engine = Engine.load(settings, lambda plan: _send(sender, plan))
@@ -70,10 +70,3 @@ def _start_rank(rank: int, gang_id: str, bundle: dict[str, float]) -> "ray.actor
         num_cpus=bundle.get("CPU", 0), num_gpus=bundle.get("GPU", 0), resources=others,
         scheduling_strategy=PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=rank),
     ).remote(rank, gang_id)  # fmt: skip
-
-
-def _free_port() -> int:
-    """A port that nobody has just now; each gang gets a fresh one, so no rank reads a dead gang's state."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -32,7 +32,7 @@ from calmops.intake.admission import Admission
 from calmops.intake.limits import IntakeLimits
 from calmops.intake.served import ServedModel, load_served
 from calmops.intake.validate import Intake
-from calmops.messages.record import Closed, Counted, Opened
+from calmops.messages.record import Closed, Opened
 from calmops.messages.request import GenerationRequest
 from calmops.streams.journal import Journal
 from calmops.streams.links import Links
@@ -116,9 +116,9 @@ class Gateway:
         )  # fmt: skip
         self.publisher.publish(closed)
         for _ in range(closed.attempts - 1):
-            self.count(closed.model, "migrations", "replica_lost")
+            self.publisher.count(closed.model, "migrations", "replica_lost")
         if closed.exact_lost:
-            self.count(closed.model, "exact_lost", "other_fingerprint")
+            self.publisher.count(closed.model, "exact_lost", "other_fingerprint")
 
     def refused(self, outcome: str, request_id: str, model: str = "unknown") -> None:
         """Count a request that was never accepted: "refused_input" or "refused_load"."""
@@ -139,13 +139,6 @@ class Gateway:
             )  # fmt: skip
         )
 
-    def count(self, model: str, name: str, reason: str) -> None:
-        """One of foundation.metric_names.EVENTS happened."""
-        record = Counted(
-            gateway_id=self.gateway_id, model=model, at_ns=time.time_ns(), name=name, reason=reason, value=1
-        )
-        self.publisher.publish(record)
-
     def draw_seed(self) -> int:
         """A seed for a request that brought none; it is returned, so the answer can be had again."""
         return secrets.randbits(63)
@@ -156,7 +149,7 @@ class Gateway:
             try:
                 served[name] = load_served(Path(folder), name)
             except ReleaseError:
-                self.count(name, "tokenization_errors", "release_mismatch")
+                self.publisher.count(name, "tokenization_errors", "release_mismatch")
                 raise
         return served
 
@@ -183,7 +176,7 @@ class Gateway:
         oldest_ns = time.monotonic_ns() - int(self.config.limits.slow_client_s * 1e9)
         for live in self.switchboard.live():
             if live.sending_since_ns is not None and live.sending_since_ns < oldest_ns and live.response is not None:
-                self.count(live.intake.request.model, "slow_clients_cut", "write_blocked")
+                self.publisher.count(live.intake.request.model, "slow_clients_cut", "write_blocked")
                 live.end(outcome="client_cancelled")
                 live.response.cancel()
 

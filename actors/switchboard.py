@@ -11,7 +11,6 @@ from actors.routing_book import BOOK
 from calmops.foundation.sockets import FrameServer
 from calmops.messages.asking import Ask
 from calmops.messages.frame import Cancel, Frame, FromReplica, GatewayAlive
-from calmops.messages.record import Counted
 from calmops.streams.journal import OutOfStep, Taken
 from calmops.streams.links import Links
 from calmops.streams.projection import Projection
@@ -93,7 +92,7 @@ class Switchboard:
             for link in list(self._addresses.values()):
                 self._server.send(link, message)
         for gang_id in self.links.silent(now_ns):
-            self._count(self.links.model_of(gang_id), "stalled_gangs", "silent")
+            self._publisher.count(self.links.model_of(gang_id), "stalled_gangs", "silent")
         for gang_id in self.links.forsaken():
             self._migrate(gang_id, "it fell silent")
         for gang_id in self.links.dead(now_ns):
@@ -163,11 +162,4 @@ class Switchboard:
     def _fence(self, model: str, deltas: int, reason: str) -> None:
         if deltas:
             self.fenced += deltas
-            self._count(model, "fenced_frames", reason, deltas)
-
-    def _count(self, model: str, name: str, reason: str, value: int = 1) -> None:
-        self._publisher.publish(
-            Counted(
-                gateway_id=self._gateway_id, model=model, at_ns=time.time_ns(), name=name, reason=reason, value=value
-            )  # fmt: skip
-        )
+            self._publisher.count(model, "fenced_frames", reason, deltas)

@@ -1,11 +1,12 @@
 """Run a function on the ranks of a real gang: plain spawned processes, joined over a fresh port, under a time bound."""
 
 import multiprocessing
-import socket
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
+
+from calmops.foundation.ports import free_port
 
 
 def run_gang(work: Callable[..., Any], tp: int, *args: Any, timeout_s: float = 100.0) -> Any:
@@ -39,13 +40,6 @@ def run_gang(work: Callable[..., Any], tp: int, *args: Any, timeout_s: float = 1
             if rank.is_alive():
                 rank.kill()
             rank.join(5)
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _rank_main(

@@ -30,10 +30,10 @@ from starlette.responses import StreamingResponse
 import calmops
 from calmops.engine.runner import Engine
 from calmops.engine.settings import EngineSettings
+from calmops.foundation.ports import free_port
 from calmops.messages.placement import Placement
 from calmops.messages.request import SamplingParams
 from tests.proofs import kit
-from tests.proofs.shared_platform import free_port
 
 STREAMS, TOKENS, CAP_S = 16, 160, 120.0
 RELEASE = Path(calmops.__file__).parent / "models" / "stdlib-5m"

@@ -6,7 +6,6 @@ fetched ones are shared with the person's folder.
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Self
 import yaml
 
 from calmops.foundation import paths
+from calmops.foundation.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CONFIG = Path(__file__).with_name("platform.yaml")
@@ -90,11 +90,3 @@ def checkout_environment() -> dict[str, str]:
     """This process's environment, with this checkout first on the path and one compute thread a process."""
     path = f"{ROOT / 'platform'}{os.pathsep}{ROOT}"
     return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port

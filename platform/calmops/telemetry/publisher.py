@@ -46,6 +46,14 @@ class Publisher:
         """Hand over a record; dropped and counted if the ring is full. Never waits, never raises."""
         self._writer.put(record)
 
+    def count(self, model: str, name: str, reason: str, value: int = 1) -> None:
+        """Publish that one of ``foundation.metric_names.EVENTS`` happened, ``value`` times."""
+        self.publish(
+            Counted(
+                gateway_id=self._gateway_id, model=model, at_ns=self._clock.wall_ns(), name=name, reason=reason, value=value,
+            )  # fmt: skip
+        )
+
     async def open(self, record: Opened) -> bool:
         """True once the record is committed; False if it wasn't within ``open_wait_s``.
 
@@ -68,7 +76,8 @@ class Publisher:
         except TimeoutError:
             committed = False
         if not committed:
-            self._count_unavailable(record)
+            self._unavailable += 1
+            self.count(record.model, "spool_unavailable", "opening_record_not_committed")
         return committed
 
     def close(self) -> None:
@@ -88,12 +97,3 @@ class Publisher:
         if self._forwarder is not None:
             counts.update(self._forwarder.stats())
         return counts
-
-    def _count_unavailable(self, record: Opened) -> None:
-        self._unavailable += 1
-        self.publish(
-            Counted(
-                gateway_id=self._gateway_id, model=record.model, at_ns=self._clock.wall_ns(),
-                name="spool_unavailable", reason="opening_record_not_committed", value=1,
-            )  # fmt: skip
-        )

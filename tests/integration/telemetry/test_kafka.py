@@ -1,6 +1,5 @@
 """A real broker: spooled records arrive in order and count once, whatever dies on the way."""
 
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from calmops.foundation.errors import SetupError
+from calmops.foundation.ports import free_port
 from calmops.messages.record import Record
 from calmops.telemetry.codec import decode
 from calmops.telemetry.forwarder import Forwarder
@@ -24,19 +24,9 @@ from calmops.telemetry.spool import Spool
 from tests.core.telemetry.records import T0_NS, closed, frame, opened
 
 
-def free_port() -> int:
-    """A port whose successor is free too."""
-    while True:
-        with socket.socket() as one, socket.socket() as two:
-            one.bind(("127.0.0.1", 0))
-            port = int(one.getsockname()[1])
-            if two.connect_ex(("127.0.0.1", port + 1)) != 0:
-                return port
-
-
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
-    broker = LocalKafka(tmp_path_factory.mktemp("broker"), free_port())
+    broker = LocalKafka(tmp_path_factory.mktemp("broker"), free_port(followers=1))
     broker.start()
     yield broker
     broker.stop()
@@ -201,7 +191,7 @@ def test_the_topic_is_made_with_its_partitions_and_retention_and_then_left_alone
 
 
 def test_without_a_broker_nothing_blocks_nothing_leaks_and_stopping_is_quick(tmp_path: Path) -> None:
-    settings = KafkaSettings(bootstrap_servers=f"127.0.0.1:{free_port()}")
+    settings = KafkaSettings(bootstrap_servers=f"127.0.0.1:{free_port(followers=1)}")
     before = set(threading.enumerate())
     for _ in range(5):
         with pytest.raises(LogUnavailable, match="no broker accepts a connection"):
@@ -218,7 +208,7 @@ def test_without_a_broker_nothing_blocks_nothing_leaks_and_stopping_is_quick(tmp
 
 
 def test_a_broker_is_found_and_stopped_by_another_object_on_the_same_folder(tmp_path: Path) -> None:
-    broker = LocalKafka(tmp_path, free_port())
+    broker = LocalKafka(tmp_path, free_port(followers=1))
     assert broker.stop() is False
     broker.start()
     other = LocalKafka(tmp_path, broker._port)
@@ -231,7 +221,7 @@ def test_a_broker_is_found_and_stopped_by_another_object_on_the_same_folder(tmp_
 
 def test_a_missing_installation_names_the_command_that_brings_it(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="calmops setup kafka"):
-        LocalKafka(tmp_path / "broker", free_port(), parts=tmp_path).start()
+        LocalKafka(tmp_path / "broker", free_port(followers=1), parts=tmp_path).start()
 
 
 def test_a_jar_that_is_not_the_pinned_one_is_refused(tmp_path: Path) -> None:
@@ -239,4 +229,4 @@ def test_a_jar_that_is_not_the_pinned_one_is_refused(tmp_path: Path) -> None:
     jars.mkdir()
     (jars / "kafka_2.13-4.1.0.jar").write_bytes(b"something else")
     with pytest.raises(SetupError, match="not the file that was pinned"):
-        LocalKafka(tmp_path / "broker", free_port(), parts=tmp_path).start()
+        LocalKafka(tmp_path / "broker", free_port(followers=1), parts=tmp_path).start()

@@ -10,12 +10,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from calmops.foundation.ports import free_port
 from calmops.telemetry import local_kafka
 from calmops.telemetry.kafka_log import KafkaSource, KafkaWriter
 from calmops.telemetry.local_kafka import LocalKafka
 from calmops.telemetry.log_errors import LogUnavailable
 from calmops.telemetry.settings import KafkaSettings
-from tests.integration.telemetry.test_kafka import free_port
 
 PASSWORD = "only for this test"
 SECURE = """
@@ -52,7 +52,7 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaSettings]:
     """Settings that reach a broker's SASL_SSL listener."""
     folder = tmp_path_factory.mktemp("secure")
     keys, certificate = make_certificate(folder / "tls")
-    port, secure_port = free_port(), free_port()
+    port, secure_port = free_port(followers=1), free_port()
     plain = local_kafka._deploy_file("server.properties").read_text("utf-8")
     kept = [line for line in plain.splitlines() if not line.startswith(("listeners=", "advertised.", "listener.security"))]
     (folder / "server.properties").write_text(
