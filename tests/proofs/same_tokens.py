@@ -13,18 +13,19 @@ import itertools
 import random
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import torch
 
 from calmops.engine.noise import gumbel
-from calmops.messages.plan import Stop
+from calmops.messages.plan import Stop, StepPlan
 from tests.engine.gang import run_gang
 from tests.engine.runs import Run, placement
 from tests.proofs import kit
 
-NEAR_TIE = {"float32": 0.001, "bfloat16": 0.25}  # nats; bfloat16 keeps 8 bits of a logit of up to 30
+Dtype = Literal["float32", "bfloat16"]
+NEAR_TIE: dict[Dtype, float] = {"float32": 0.001, "bfloat16": 0.25}  # nats; bfloat16 keeps 8 bits of a logit of up to 30
 MODEL = kit.ROOT / "platform" / "calmops" / "models" / "stdlib-5m"
 MIX: dict[str, Any] = {"kv_blocks": 512, "max_sequences": 16, "max_rows_per_step": 64}
 WIDE: dict[str, Any] = {"kv_blocks": 512, "max_sequences": 16, "max_rows_per_step": 512}
@@ -84,7 +85,7 @@ def margin(engine: Any, one: Any, answers: tuple[list[int], list[int]], at: int)
     return abs(a - b)
 
 
-def cells(rank: int, tp: int, dtype: str, exact: bool, asked: tuple[int, int, dict[float, dict[str, list[int]]]]) -> dict[float, Any] | None:
+def cells(rank: int, tp: int, dtype: Dtype, exact: bool, asked: tuple[int, int, dict[float, dict[str, list[int]]]]) -> dict[float, Any] | None:
     """Greedy and sampled on one rank: rank 0 compares, the others follow its plans, which come by broadcast.
 
     ``asked``: how many requests, how long at most, and for each temperature what was said at another tp.
@@ -92,13 +93,18 @@ def cells(rank: int, tp: int, dtype: str, exact: bool, asked: tuple[int, int, di
     from calmops.engine.runner import Follower
     from calmops.engine.settings import EngineSettings
 
-    shape = {"folder": MODEL, "tp": tp, "dtype": dtype, "exact": exact}
+    shape: dict[str, Any] = {"folder": MODEL, "tp": tp, "dtype": dtype, "exact": exact}
     if rank != 0:
         follower = Follower.load(EngineSettings(**shape, **MIX), rank)
         while follower.follow(broadcast(None)):
             pass
         return None
-    loaded = Run(MODEL, send_plan=lambda plan: broadcast(msgspec.msgpack.encode(plan)) if tp > 1 else None, tp=tp, dtype=dtype, exact=exact, **MIX)
+
+    def send(plan: StepPlan) -> None:
+        if tp > 1:
+            broadcast(msgspec.msgpack.encode(plan))
+
+    loaded = Run(MODEL, send_plan=send, tp=tp, dtype=dtype, exact=exact, **MIX)
     count, longest, elsewhere = asked
     results = {
         temperature: compare(loaded.renewed, requests(count, longest, temperature, seed=2), said)
@@ -118,7 +124,7 @@ def broadcast(body: bytes | None) -> bytes:
     return box[0]
 
 
-def cost_of_exact(dtype: str, pairs: int) -> list[float]:
+def cost_of_exact(dtype: Dtype, pairs: int) -> list[float]:
     """Ratios of exact time to fast time, the same requests, ABBA."""
     runs = {exact: Run(MODEL, dtype=dtype, exact=exact, **MIX) for exact in (False, True)}
     wanted = requests(8, 48, 0.0, 3)
@@ -138,13 +144,12 @@ def cost_of_exact(dtype: str, pairs: int) -> list[float]:
     return ratios
 
 
-def families(dtype: str) -> int:
+def families(dtype: Dtype) -> int:
     """Rows of logits that differ bitwise between a sequence alone and ragged steps beside strangers, tiny models."""
     import tempfile
 
     from calmops.engine.backend import TransformersBackend
     from calmops.engine.settings import EngineSettings
-    from calmops.messages.plan import StepPlan
     from tests.engine.ragged import ragged_logits, random_sequences
     from tests.engine.tiny import make_checkpoint
 
@@ -169,7 +174,7 @@ def families(dtype: str) -> int:
     return differing
 
 
-def prove(dtype: str, long: bool) -> None:
+def prove(dtype: Dtype, long: bool) -> None:
     """All of it in one dtype; ends the process with the verdict."""
     longest = 256 if long else 48
     counts = {True: 32 if long else 4, False: 8 if long else 4}  # requests a cell, exact or not
