@@ -19,7 +19,7 @@ import msgspec
 import torch
 
 from calmops.engine.noise import gumbel
-from calmops.messages.plan import Stop, StepPlan
+from calmops.messages.plan import StepPlan, Stop
 from tests.engine.gang import run_gang
 from tests.engine.runs import Run, placement
 from tests.proofs import kit
