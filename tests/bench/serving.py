@@ -13,6 +13,7 @@ from tests.bench import cores
 from tests.bench.contenders import Calmops, Prompts, Wave, prompts
 from tests.proofs import kit
 
+AIM = 0.85  # of the engine's tokens per second
 CONFIG = """models:
   - name: {name}
     path: {folder}
@@ -53,6 +54,12 @@ class Compared:
         """Median time to first token over HTTP minus the engine's, ms."""
         over_http, alone = ([t for wave in waves for t in wave.ttft_s] for waves in (self.http, self.engine))
         return 1000 * (kit.quantile(over_http, 0.5) - kit.quantile(alone, 0.5))
+
+    @property
+    def aim(self) -> str:
+        """"met" or "missed" if the ratio's whole interval lies on one side of AIM, else "unknown"."""
+        low, high = kit.bootstrap_median(self.ratios)
+        return "met" if low >= AIM else "missed" if high < AIM else "unknown"
 
     def summary(self) -> str:
         """One sentence with the figures."""
