@@ -92,10 +92,20 @@ def contenders(release: Path, workspace: Path) -> tuple[dict[str, Contender], st
     return field, ""
 
 
-def engines(
-    field: dict[str, Contender], rounds: int, *, pinned: bool, counts: tuple[int, ...] = SEQUENCES, vocabulary: int = VOCABULARY
-) -> tuple[str, str]:
+def engines(field: dict[str, Contender], rounds: int, *, pinned: bool) -> tuple[str, str]:
     """Predicted and measured tokens per second of each, at each number of sequences."""
+    waves = in_turns(field, rounds, SEQUENCES, VOCABULARY, pinned=pinned)
+    measured = "; ".join(
+        f"{name} {', '.join(_cell(waves[name, count]) for count in SEQUENCES)}" for name in field
+    )
+    predicted = "; ".join(f"{name} {', '.join(map(str, PREDICTED_TOK_S[name]))}" for name in field)
+    return f"{predicted} tok/s", f"{measured} tok/s at {', '.join(map(str, SEQUENCES))} sequences"
+
+
+def in_turns(
+    field: dict[str, Contender], rounds: int, counts: Sequence[int], vocabulary: int, *, pinned: bool
+) -> dict[tuple[str, int], list[Wave]]:
+    """Waves by contender and number of sequences, ABBA: two a round of each."""
     cores.pin_self(cores.ENGINE if pinned else cores.ALL)
     for contender in field.values():
         contender.wave(prompts("warm-up", 2, LENGTH, vocabulary), 4)
@@ -106,11 +116,7 @@ def engines(
             waves.setdefault((name, count), []).append(field[name].wave(given, LENGTH))
         print(f"{count} sequences, {where(pinned)}: {'; '.join(_cell(waves[name, count], name) for name in field)}", flush=True)
     cores.pin_self(cores.ALL)
-    measured = "; ".join(
-        f"{name} {', '.join(_cell(waves[name, count]) for count in counts)}" for name in field
-    )
-    predicted = "; ".join(f"{name} {', '.join(map(str, PREDICTED_TOK_S[name]))}" for name in field)
-    return f"{predicted} tok/s", f"{measured} tok/s at {', '.join(map(str, counts))} sequences"
+    return waves
 
 
 def serving(plan: Plan, folder: Path, workspace: Path) -> Iterator[str]:
