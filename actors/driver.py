@@ -151,6 +151,11 @@ async def _settled(response: Any, *, fresh: bool) -> Summary | str:
         if fresh:
             raise
         return f"the replica is full: {error}"
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return "the call was cancelled by Serve"  # as it does with those of an HTTP request whose client left
     except (ray.exceptions.RayError, RayServeException, BackPressureError, CalmopsError) as error:
         return f"the call failed: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
 

@@ -1,6 +1,7 @@
 """Is each model really decoding? A token decoded lately says so; when idle, a one-token probe finds out."""
 
 import asyncio
+import contextvars
 import secrets
 import time
 
@@ -30,7 +31,8 @@ class Readiness:
         if last_ns is not None and time.monotonic_ns() - last_ns < FRESH_S * 1e9:
             return "ready"
         if model not in self._probes:
-            self._probes[model] = asyncio.create_task(self._probe(model))
+            # Of no request: when its client leaves, Serve cancels the calls made in that request's context.
+            self._probes[model] = asyncio.create_task(self._probe(model), context=contextvars.Context())
             self._probes[model].add_done_callback(lambda _: self._probes.pop(model, None))
         return await asyncio.shield(self._probes[model])
 

@@ -103,6 +103,10 @@ async def answers(placement: Placement, live: LiveRequest) -> Summary:
     return Summary(request_id="r", attempt=placement.attempt, replica_id="", fingerprint="f", choices=())
 
 
+async def is_cancelled(_placement: Placement, _live: LiveRequest) -> Summary:
+    raise asyncio.CancelledError  # by Serve, as it does to the calls of an HTTP request whose client left
+
+
 async def dies_halfway(placement: Placement, live: LiveRequest) -> Summary:
     say(placement, live, 2)
     raise RayActorError
@@ -181,3 +185,8 @@ def test_a_request_whose_deadline_passes_ends_with_it_and_frees_its_replica() ->
     live, _, switches = drive(hangs, timeout_s=0.2)
     assert (type(live.error), live.outcome()) == (DeadlineError, "timeout")
     assert switches.cancelled == [(1, "cancelled")]
+
+
+def test_a_call_that_serve_cancels_is_an_attempt_that_failed() -> None:
+    live, handle, _ = drive(is_cancelled, answers)
+    assert (live.done, live.outcome(), len(handle.placements)) == (True, "length", 2)
