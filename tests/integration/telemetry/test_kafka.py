@@ -191,7 +191,7 @@ def test_the_topic_is_made_with_its_partitions_and_retention_and_then_left_alone
 
 
 def test_without_a_broker_nothing_blocks_nothing_leaks_and_stopping_is_quick(tmp_path: Path) -> None:
-    settings = KafkaSettings(bootstrap_servers=f"127.0.0.1:{free_port(followers=1)}")
+    settings = KafkaSettings(bootstrap_servers=f"127.0.0.1:{free_port()}")
     before = set(threading.enumerate())
     for _ in range(5):
         with pytest.raises(LogUnavailable, match="no broker accepts a connection"):
