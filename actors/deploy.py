@@ -15,7 +15,7 @@ from calmops.foundation import config as configuration
 from calmops.foundation.config import Config
 from calmops.foundation.errors import SetupError, UnavailableError
 
-POLL_S = 0.5
+POLL_S = 1.0  # each look at Serve costs some 0.2 s of two processes, which the gangs could load in
 Say = Callable[[str], None]
 
 

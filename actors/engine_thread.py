@@ -10,17 +10,19 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
 from actors.roster import GatewayEntry
-from calmops.engine.runner import Engine, StepResult
 from calmops.foundation.errors import CalmopsError
 from calmops.foundation.sockets import FrameLink, LinkWaiter
 from calmops.messages.frame import Cancel, Delta, Frame, FromGateway, Hello, StepFacts
 from calmops.messages.placement import Placement, Summary
+
+if TYPE_CHECKING:
+    from calmops.engine.runner import Engine, StepResult
 
 _log = logging.getLogger("ray.serve")
 GATEWAY_SILENT_NS = 2_000_000_000  # a gateway silent this long loses its sequences
@@ -57,7 +59,7 @@ class _Link:
 class EngineThread(threading.Thread):
     """Steps while there is work, sleeps in the kernel while there is none."""
 
-    def __init__(self, engine: Engine, identity: Identity, stall_s: float, on_fatal: Callable[[str], None]) -> None:
+    def __init__(self, engine: "Engine", identity: Identity, stall_s: float, on_fatal: Callable[[str], None]) -> None:
         super().__init__(name="engine", daemon=True)
         self._engine = engine
         self._identity = identity
@@ -189,7 +191,7 @@ class EngineThread(threading.Thread):
                 self._early.popitem(last=False)
         self._engine.cancel(cancel.request_id, cancel.attempt, cancel.reason)
 
-    def _send_step(self, result: StepResult) -> None:
+    def _send_step(self, result: "StepResult") -> None:
         self._step, self._last_facts = result.step, result.facts
         owners = {self._attempts[_key(one)].gateway_id for one in result.summaries if _key(one) in self._attempts}
         for gateway_id in owners.union(result.deltas):  # who only lost a sequence hears of the step too

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 import ray
@@ -11,13 +12,14 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from actors.rank import Rank
 from actors.reaper import reaper_of
 from actors.roster import Member, member
-from calmops.engine.runner import Engine
 from calmops.engine.settings import EngineSettings
-from calmops.engine.tensor_parallel import join
 from calmops.foundation.errors import GangError
 from calmops.foundation.ports import free_port
 from calmops.foundation.sockets import PlanSender, rank_address
 from calmops.messages.plan import StepPlan, Stop
+
+if TYPE_CHECKING:
+    from calmops.engine.runner import Engine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +27,7 @@ class Gang:
     """A loaded gang. ``ranks`` are kept so that the child actors live as long as their replica."""
 
     gang_id: str
-    engine: Engine
+    engine: "Engine"
     members: tuple[Member, ...]
     ranks: tuple["ray.actor.ActorHandle", ...]
     sender: PlanSender
@@ -40,10 +42,17 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 def start_gang(settings: EngineSettings, *, load_s: float, bundle: dict[str, float]) -> Gang:
-    """Start ranks 1..tp-1, load all shards together. Raises GangError if a rank dies or ``load_s`` passes."""
+    """Start ranks 1..tp-1, load all shards together. Raises GangError if a rank dies or ``load_s`` passes.
+
+    torch is imported here and not above: seconds on a small CPU, which the other ranks spend on the same at the same
+    time, and which whoever only names a replica (`calmops up`, the builders) is spared.
+    """
     gang_id = os.urandom(6).hex()
     sender = PlanSender(tuple(rank_address(gang_id, rank) for rank in range(1, settings.tp)))
     ranks = tuple(_start_rank(rank, gang_id, bundle) for rank in range(1, settings.tp))
+    from calmops.engine.runner import Engine
+    from calmops.engine.tensor_parallel import join
+
     try:
         members = (member(0, os.getpid()), *ray.get([rank.member.remote() for rank in ranks], timeout=load_s))
         reaper = reaper_of(ray.get_runtime_context().get_node_id())
