@@ -5,7 +5,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 from ray.serve.exceptions import BackPressureError, RayServeException
@@ -21,6 +21,14 @@ from calmops.streams.migration import Migration, Verdict
 FRAMES_LAG_S = 1.0  # how long a finished call's last frames may take
 ROUTE_LIMIT_S = 30.0  # the longest that Serve may take to route to a replica that is heard
 _log = logging.getLogger("ray.serve")
+
+
+class Failed(NamedTuple):
+    """Why an attempt failed, and what that says of its replica."""
+
+    why: str
+    shunned: bool = True  # the request must not meet it again
+    died: bool = False  # its process is gone
 
 
 class Driver:
@@ -64,26 +72,31 @@ class Driver:
             live.lost.clear()
             lost = tuple(sorted({*migration.lost, *self._switchboard.links.lost_replicas(), *self._avoid()}))
             placement = live.journal.place(secrets.randbits(63), _wall(deadline_ns), lost)
-            why = await self._attempt(live, handle, placement)
-            if why is None:
+            failed = await self._attempt(live, handle, placement)
+            if failed is None:
                 break
             replica_id = BOOK.replica_of(live.request_id, placement.attempt)
             self._switchboard.cancel(live, "fenced")
             BOOK.ended(live.request_id, placement.attempt)
-            verdict = migration.failed(replica_id, why)
+            if failed.died and replica_id is not None:
+                self._switchboard.died(replica_id, failed.why)
+            verdict = migration.failed(replica_id if failed.shunned else None, failed.why)
             if verdict is Verdict.GIVE_UP:
                 raise UnavailableError(
-                    f"gave the request up after {placement.attempt} attempts (limit {self._max_attempts}); last: {why}"
+                    f"gave the request up after {placement.attempt} attempts (limit {self._max_attempts}); last: {failed.why}"
                 )
             self.migrations += 1
             _log.info(
                 "request %s leaves replica %s after %d tokens, attempt %d of %d: %s",
-                live.request_id, replica_id, live.journal.journaled, placement.attempt, self._max_attempts, why,
+                live.request_id, replica_id, live.journal.journaled, placement.attempt, self._max_attempts, failed.why,
             )  # fmt: skip
         live.end()
 
-    async def _attempt(self, live: LiveRequest, handle: DeploymentHandle, placement: Placement) -> str | None:
-        """One placement; None when every choice ended, else why the attempt failed."""
+    async def _attempt(self, live: LiveRequest, handle: DeploymentHandle, placement: Placement) -> Failed | None:
+        """One placement; None when every choice ended, else why the attempt failed.
+
+        The last attempt isn't taken from a replica that is only silent: that would be giving the request up.
+        """
         expected = BOOK.expect(placement.request_id, placement.attempt)
         response = handle.generate.remote(placement)
         call = asyncio.ensure_future(_settled(response, fresh=live.journal.journaled == 0))
@@ -94,10 +107,14 @@ class Driver:
             while True:
                 done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 if lost in done:
-                    return live.why_lost
+                    if not live.perhaps_lost or placement.attempt < self._max_attempts:
+                        return Failed(live.why_lost, shunned=not live.perhaps_lost)
+                    live.lost.clear()
+                    lost = asyncio.ensure_future(live.lost.wait())
+                    waiting.add(lost)
                 if call in done:
                     return await self._after_call(live, call.result())
-                if not routed.result():
+                if routed in done and not routed.result():
                     raise UnavailableError(
                         f"no healthy replica of {placement.model!r} took the request within {self._no_replica_s:g} s"
                     )
@@ -107,16 +124,16 @@ class Driver:
             if not call.done() or call.cancelled():
                 response.cancel()
 
-    async def _after_call(self, live: LiveRequest, result: Summary | str) -> str | None:
+    async def _after_call(self, live: LiveRequest, result: Summary | Failed) -> Failed | None:
         """The call is over; its last frames may still be on their way."""
-        if isinstance(result, str):
+        if isinstance(result, Failed):
             return result
         waited_s = 0.0
         while not live.journal.finished:
             if live.lost.is_set() or waited_s > FRAMES_LAG_S:
-                return result.error or live.why_lost or f"frames are missing {waited_s:g} s after the call's end"
+                return Failed(result.error or live.why_lost or f"frames are missing {waited_s:g} s after the call's end")
             if result.error is not None:
-                return result.error
+                return Failed(result.error)
             await asyncio.sleep(0.01)
             waited_s += 0.01
         return None
@@ -138,7 +155,7 @@ class Driver:
         return False
 
 
-async def _settled(response: Any, *, fresh: bool) -> Summary | str:
+async def _settled(response: Any, *, fresh: bool) -> Summary | Failed:
     """The call's summary, or why there is none. Serve's errors become a reason to migrate.
 
     A replica that has too much waiting refuses a ``fresh`` request, one without a token, for good: it was the least loaded.
@@ -150,14 +167,15 @@ async def _settled(response: Any, *, fresh: bool) -> Summary | str:
     except LoadError as error:
         if fresh:
             raise
-        return f"the replica is full: {error}"
+        return Failed(f"the replica is full: {error}")
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        return "the call was cancelled by Serve"  # as it does with those of an HTTP request whose client left
+        return Failed("the call was cancelled by Serve")  # as it does with those of an HTTP request whose client left
     except (ray.exceptions.RayError, RayServeException, BackPressureError, CalmopsError) as error:
-        return f"the call failed: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
+        why = f"the call failed: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
+        return Failed(why, died=isinstance(error, ray.exceptions.ActorDiedError))
 
 
 def _left_s(deadline_ns: int) -> float:

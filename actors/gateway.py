@@ -25,6 +25,7 @@ from actors.health import REPORT_S, health
 from actors.ingress import refuse_open_ingress
 from actors.live import LiveRequest
 from actors.roster import GatewayEntry, Roster
+from actors.routing_book import BOOK
 from actors.switchboard import Switchboard
 from calmops.foundation import config as configuration
 from calmops.foundation.errors import ReleaseError, UnavailableError
@@ -60,7 +61,7 @@ class Gateway:
         self.admin_token = configuration.admin_token(self.config)
         failover = self.config.failover
         self._health = health()
-        links = Links(int(failover.stall_s * 1e9))
+        links = Links(int(failover.stall_s * 1e9), self._takes)
         self.switchboard = Switchboard(self.gateway_id, self.publisher, links, GangReports(self._health), _frame_host())
         self.driver = Driver(
             self.switchboard,
@@ -159,6 +160,9 @@ class Gateway:
             prompt_tokens=len(request.prompt_ids), max_tokens=request.params.max_tokens,
             choices=request.params.n, stream=request.stream,
         )  # fmt: skip
+
+    def _takes(self, replica_id: str) -> bool:
+        return BOOK.is_routable(replica_id) and replica_id not in self.roster.draining
 
     def _handle(self, model: str) -> DeploymentHandle:
         if model not in self._handles:

@@ -19,6 +19,7 @@ class LiveRequest:
         self.wake = asyncio.Event()  # the outbox has something, or the request ended
         self.lost = asyncio.Event()  # this attempt's replica is lost
         self.why_lost = ""
+        self.perhaps_lost = False  # it is only silent
         self.done = False
         self.error: CalmopsError | None = None
         self.cancelled_as: str | None = None  # outcome of a request that was ended from outside
@@ -39,9 +40,11 @@ class LiveRequest:
             self.wake.set()
         return taken
 
-    def lose(self, why: str) -> None:
-        """Tell the driver that this attempt's replica is lost."""
-        self.why_lost = why
+    def lose(self, why: str, *, perhaps: bool = False) -> None:
+        """Tell the driver that this attempt's replica is lost, ``perhaps`` where it is only silent."""
+        if self.lost.is_set() and not self.perhaps_lost:
+            return
+        self.why_lost, self.perhaps_lost = why, perhaps
         self.lost.set()
 
     def end(self, error: CalmopsError | None = None, *, outcome: str | None = None) -> None:

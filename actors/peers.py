@@ -85,7 +85,7 @@ class Peers:
             view = views.get(entry.gang_id)
             facts = view.facts if view else None
             gangs[entry.gang_id] = {
-                "tokens_in_flight": BOOK.tokens(entry.replica_id), "routable": entry.replica_id in BOOK.routable,
+                "tokens_in_flight": BOOK.tokens(entry.replica_id), "routable": BOOK.is_routable(entry.replica_id),
                 "linked": view is not None, "step": view.step if view else -1,
                 "heard_ms_ago": (now_ns - view.heard_ns) // 1_000_000 if view else None,
                 "facts_step": view.facts_step if view else -1,

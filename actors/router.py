@@ -33,7 +33,7 @@ class LeastTokensRouter(RequestRouter):
 
     def update_replicas(self, replicas: list[RunningReplica]) -> None:
         super().update_replicas(replicas)
-        routing_book.BOOK.routable = frozenset(replica.replica_id.unique_id for replica in replicas)
+        routing_book.BOOK.knows(self.app_name, frozenset(replica.replica_id.unique_id for replica in replicas))
 
     def on_request_routed(self, pending_request: PendingRequest, replica_id: ReplicaID, _result: object) -> None:
         placement = _placement(pending_request)

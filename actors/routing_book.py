@@ -17,7 +17,7 @@ class RoutingBook:
     """Where each attempt went, and the tokens that each replica was given, by this gateway and others, and has not ended."""
 
     def __init__(self) -> None:
-        self.routable: frozenset[str] = frozenset()  # replicas that Serve's router may choose from
+        self._routable: dict[str, frozenset[str]] = {}  # model's application -> replicas that its router may choose from
         self._lock = Lock()
         self._routes: _Entries = {}
         self._leaning: _Entries = {}  # chosen for, not yet routed
@@ -25,6 +25,14 @@ class RoutingBook:
         self._reports: dict[str, tuple[int, str]] = {}  # replica id -> (other gateways' tokens, fingerprint)
         self._awaited: dict[tuple[str, int], asyncio.Future[None]] = {}
         self._ended_unrouted: deque[tuple[str, int]] = deque(maxlen=1000)  # cancelled while Serve was still routing
+
+    def knows(self, application: str, replica_ids: frozenset[str]) -> None:
+        """A model's router may choose from these replicas from now on."""
+        self._routable[application] = replica_ids
+
+    def is_routable(self, replica_id: str) -> bool:
+        """Whether a router may choose this replica. A model's router knows of any from the first request on."""
+        return any(replica_id in known for known in tuple(self._routable.values()))
 
     def expect(self, request_id: str, attempt: int) -> "asyncio.Future[None]":
         """Done as soon as the attempt is routed. Call it on the gateway's loop, before the attempt is sent."""

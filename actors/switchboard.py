@@ -94,7 +94,7 @@ class Switchboard:
         for gang_id in self.links.silent(now_ns):
             self._publisher.count(self.links.model_of(gang_id), "stalled_gangs", "silent")
         for gang_id in self.links.forsaken():
-            self._migrate(gang_id, "it fell silent")
+            self._migrate(gang_id, "it fell silent", perhaps=True)
         for gang_id in self.links.dead(now_ns):
             self.lose(gang_id, "it stayed silent")
 
@@ -106,11 +106,17 @@ class Switchboard:
         self._addresses.pop(gang_id, None)
         self._reports.lost(gang_id, why)
 
-    def _migrate(self, gang_id: str, why: str) -> None:
+    def died(self, replica_id: str, why: str) -> None:
+        """This replica's process is gone, as a call to it tells before its silence does."""
+        gang_id = self.links.gang_of(replica_id)
+        if gang_id is not None:
+            self.lose(gang_id, why)
+
+    def _migrate(self, gang_id: str, why: str, *, perhaps: bool = False) -> None:
         replica_id = self.links.replica_of(gang_id)
         for live in self._live.values():
             if replica_id is not None and BOOK.replica_of(live.request_id, live.journal.attempt) == replica_id:
-                live.lose(f"replica {replica_id} was lost: {why}")
+                live.lose(f"replica {replica_id} was lost: {why}", perhaps=perhaps)
 
     def _on_message(self, link: bytes, body: bytes) -> None:
         message = _decode(body)

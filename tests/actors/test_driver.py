@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from ray.exceptions import RayActorError
+from ray.exceptions import ActorDiedError, ActorUnavailableError
 
 from actors.driver import Driver
 from actors.live import LiveRequest
@@ -29,6 +29,7 @@ class Switches:
 
     heard: bool = True  # whether some replica of the model is
     cancelled: list[tuple[int, str]] = field(default_factory=list)
+    dead: list[str] = field(default_factory=list)
 
     @property
     def links(self) -> "Switches":
@@ -39,6 +40,9 @@ class Switches:
 
     def serves(self, _model: str, _lost: tuple[str, ...]) -> bool:
         return self.heard
+
+    def died(self, replica_id: str, _why: str) -> None:
+        self.dead.append(replica_id)
 
     def cancel(self, live: LiveRequest, reason: str) -> None:
         self.cancelled.append((live.journal.attempt, reason))
@@ -109,14 +113,26 @@ async def is_cancelled(_placement: Placement, _live: LiveRequest) -> Summary:
 
 async def dies_halfway(placement: Placement, live: LiveRequest) -> Summary:
     say(placement, live, 2)
-    raise RayActorError
+    raise ActorDiedError
 
 
-async def falls_silent_halfway(placement: Placement, live: LiveRequest) -> Summary:
+async def is_unavailable_halfway(placement: Placement, live: LiveRequest) -> Summary:
     say(placement, live, 2)
-    live.lose("it fell silent")
+    raise ActorUnavailableError("it doesn't answer", None)
+
+
+async def ends_halfway(placement: Placement, live: LiveRequest) -> Summary:
+    say(placement, live, 2)
+    live.lose("it ended")
+    live.lose("it fell silent", perhaps=True)
     await asyncio.sleep(60)
     raise AssertionError("nobody waits for it")
+
+
+async def is_slow(placement: Placement, live: LiveRequest) -> Summary:
+    live.lose("it fell silent", perhaps=True)
+    await asyncio.sleep(0.05)
+    return await answers(placement, live)
 
 
 async def is_full(_placement: Placement, _live: LiveRequest) -> Summary:
@@ -150,7 +166,7 @@ def test_an_undisturbed_request_is_placed_once_and_cancels_nothing() -> None:
     assert switches.cancelled == []
 
 
-@pytest.mark.parametrize("loss", [dies_halfway, falls_silent_halfway])
+@pytest.mark.parametrize("loss", [dies_halfway, is_unavailable_halfway, ends_halfway])
 def test_a_lost_stream_goes_on_elsewhere_right_after_what_it_had_said(loss: Answer) -> None:
     live, handle, switches = drive(loss, answers)
     assert (live.error, live.journal.journaled) == (None, TOKENS)
@@ -159,6 +175,18 @@ def test_a_lost_stream_goes_on_elsewhere_right_after_what_it_had_said(loss: Answ
     assert "replica-1" in second.lost
     assert second.stream_token != handle.placements[0].stream_token
     assert switches.cancelled == [(1, "fenced")]
+
+
+def test_a_call_tells_that_its_replica_died_and_only_then() -> None:
+    assert drive(dies_halfway, answers)[2].dead == ["replica-1"]
+    assert drive(is_unavailable_halfway, answers)[2].dead == []
+    assert drive(ends_halfway, answers)[2].dead == []
+
+
+def test_a_silent_replica_is_left_but_not_shunned_and_not_left_at_the_last_attempt() -> None:
+    live, handle, _ = drive(is_slow, is_slow, is_slow)
+    assert (live.error, live.outcome(), len(handle.placements)) == (None, "length", 3)
+    assert [one.lost for one in handle.placements] == [("draining", "long-lost")] * 3
 
 
 def test_a_request_is_given_up_after_its_last_attempt() -> None:

@@ -1,11 +1,12 @@
 """The gateway's view of every gang: is it heard, are its frames gapless, has it fallen silent. Pure.
 
 Silence is the main detector of a lost gang: while idle it beats every stall_s / 5, while busy each step is heard.
-A silent gang's streams migrate at once if another gang of the model is heard, which costs little if it was only slow;
-if none is, they wait for it. It counts as dead, and is ended, when it stays silent DEAD_FACTOR times as long.
+A silent gang's streams migrate at once if another gang of the model is heard and takes placements, which costs little if
+the silent one was only slow; if there is none, they wait for it. It counts as dead, and is ended, when it stays silent DEAD_FACTOR times as long.
 """
 
 from collections import deque
+from collections.abc import Callable
 
 from msgspec import Struct
 
@@ -55,8 +56,10 @@ class _Gang:
 class Links:
     """All gangs that ever sent a frame to this gateway and aren't lost."""
 
-    def __init__(self, stall_ns: int) -> None:
+    def __init__(self, stall_ns: int, takes: Callable[[str], bool]) -> None:
+        """``takes``: whether a replica, by its id, is given placements; one that drains is heard and takes none."""
         self._stall_ns = stall_ns
+        self._takes = takes
         self._gangs: dict[str, _Gang] = {}
         self._lost: dict[str, str] = {}  # gang id -> replica id
         self._looked_ns: int | None = None
@@ -122,12 +125,16 @@ class Links:
         )
 
     def forsaken(self) -> tuple[str, ...]:
-        """Silent gangs whose model another gang serves that is heard: their streams should go there."""
-        heard = {gang.frame.model for gang in self._gangs.values() if gang.frame is not None and not gang.silent}
+        """Silent gangs whose model another gang serves that is heard and takes placements: their streams should go there."""
+        served = {
+            gang.frame.model
+            for gang in self._gangs.values()
+            if gang.frame is not None and not gang.silent and self._takes(gang.frame.replica_id)
+        }
         return tuple(
             gang_id
             for gang_id, gang in self._gangs.items()
-            if gang.silent and gang.frame is not None and gang.frame.model in heard
+            if gang.silent and gang.frame is not None and gang.frame.model in served
         )
 
     def lost_replicas(self) -> tuple[str, ...]:
@@ -139,6 +146,10 @@ class Links:
         """The replica whose gang this is or was."""
         gang = self._gangs.get(gang_id)
         return gang.frame.replica_id if gang is not None and gang.frame is not None else self._lost.get(gang_id)
+
+    def gang_of(self, replica_id: str) -> str | None:
+        """The gang of this replica that was heard and isn't lost."""
+        return next((gang.gang_id for gang in self.gangs() if gang.replica_id == replica_id), None)
 
     def model_of(self, gang_id: str) -> str:
         """The model that a gang serves; "unknown" for one that was never heard."""

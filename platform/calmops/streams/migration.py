@@ -17,11 +17,11 @@ class Migration:
         assert max_attempts >= 1, f"max_attempts {max_attempts} must be at least 1"
         self._max_attempts = max_attempts
         self._failed = 0
-        self.lost: tuple[str, ...] = ()  # replicas that this request must not meet again
+        self.lost: tuple[str, ...] = ()  # replicas whose calls failed: this request must not meet them again
         self.reasons: list[str] = []
 
     def failed(self, replica_id: str | None, why: str) -> Verdict:
-        """One attempt failed, on a replica if it had got that far."""
+        """One attempt failed; ``replica_id`` if that speaks against its replica: one that was only silent may be back."""
         self._failed += 1
         self.reasons.append(why)
         if replica_id is not None and replica_id not in self.lost:

@@ -7,6 +7,11 @@ STALL_NS = 500_000_000
 TICK_NS = 100_000_000
 
 
+def anyone(_replica_id: str) -> bool:
+    """Whoever it is, it takes placements."""
+    return True
+
+
 def frame(link_seq: int, *, gang: str = "g1", duration_ns: int | None = None, last: bool = False) -> Frame:
     facts = None
     if duration_ns is not None:
@@ -29,14 +34,14 @@ def ticks(links: Links, start_ns: int, end_ns: int) -> tuple[str, ...]:
 
 
 def test_a_gap_in_link_seq_is_told_and_a_heartbeat_counts_as_heard() -> None:
-    links = Links(STALL_NS)
+    links = Links(STALL_NS, anyone)
     assert not links.heard(frame(1), 0).gap
     assert not links.heard(frame(2), 1).gap
     assert links.heard(frame(4), 2).gap
 
 
 def test_a_gang_is_silent_after_the_stall_bound_and_not_before() -> None:
-    links = Links(STALL_NS)
+    links = Links(STALL_NS, anyone)
     links.heard(frame(1), 0)
     assert ticks(links, 0, STALL_NS + 1) == ()
     assert ticks(links, STALL_NS, STALL_NS + 2 * TICK_NS) == ("g1",)
@@ -45,8 +50,21 @@ def test_a_gang_is_silent_after_the_stall_bound_and_not_before() -> None:
     assert links.lost_replicas() == ("replica-g1",)
 
 
+def test_a_gang_that_takes_no_placements_is_no_reason_to_leave_a_silent_one() -> None:
+    taking = {"replica-g1"}
+    links = Links(STALL_NS, taking.__contains__)
+    links.heard(frame(1), 0)
+    ticks(links, 0, 2 * STALL_NS)
+    links.heard(frame(1, gang="g2"), 2 * STALL_NS)
+    assert links.forsaken() == ()
+    taking.add("replica-g2")
+    assert links.forsaken() == ("g1",)
+    links.lost("g2")
+    assert links.forsaken() == (), "a gang known to be dead is no reason either"
+
+
 def test_a_silent_gang_that_speaks_again_is_used_again_and_one_that_does_not_is_dead() -> None:
-    links = Links(STALL_NS)
+    links = Links(STALL_NS, anyone)
     links.heard(frame(1), 0)
     links.heard(frame(1, gang="g2"), 0)
     ticks(links, 0, 2 * STALL_NS)
@@ -57,24 +75,26 @@ def test_a_silent_gang_that_speaks_again_is_used_again_and_one_that_does_not_is_
 
 
 def test_a_gang_of_long_steps_has_five_of_them() -> None:
-    links = Links(STALL_NS)
+    links = Links(STALL_NS, anyone)
     links.heard(frame(1, duration_ns=400_000_000), 0)
     assert ticks(links, 0, 2_000_000_001) == ()
     assert ticks(links, 2_000_000_000, 2_200_000_000) == ("g1",)
 
 
 def test_a_gateway_that_was_held_up_itself_blames_nobody() -> None:
-    links = Links(STALL_NS)
+    links = Links(STALL_NS, anyone)
     links.heard(frame(1), 0)
     links.silent(TICK_NS)
     assert links.silent(10 * STALL_NS) == ()
 
 
 def test_a_lost_gang_stays_fenced_and_its_replica_is_named() -> None:
-    links = Links(STALL_NS)
+    links = Links(STALL_NS, anyone)
     links.heard(frame(1), 0)
     links.lost("g1")
     assert links.heard(frame(2), 1).lost
     assert links.lost_replicas() == ("replica-g1",)
     assert links.gangs() == ()
+    assert links.gang_of("replica-g1") is None
     assert links.heard(frame(1, gang="g2"), 2).new_gang
+    assert links.gang_of("replica-g2") == "g2"
