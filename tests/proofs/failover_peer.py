@@ -3,7 +3,7 @@
 Two replicas, tp 1 (plain Serve knows no gang: with tp 2 a lost rank would leave rank 0 spinning for ever), Serve's own
 proxy and health checks as they come. A client whose stream breaks begins anew with the same seed at once; its gap is the
 longest time without a token that it had not seen. A stream that is still silent after 120 s counts as 120 s.
-``python -m tests.proofs.failover_peer ROUNDS`` prints {"SIGKILL": [gap_s, ...], "SIGSTOP": [...]} as its last line.
+``python -m tests.proofs.failover_peer ROUNDS SIGKILL SIGSTOP`` prints {"SIGKILL": [gap_s, ...], "SIGSTOP": [...]} last.
 """
 
 import asyncio
@@ -160,16 +160,16 @@ async def two_replicas(http: httpx.AsyncClient, url: str) -> None:
 
 
 def main() -> None:
-    rounds, port = int(sys.argv[1]), free_port()
+    rounds, kinds, port = int(sys.argv[1]), [signal.Signals[name] for name in sys.argv[2:]], free_port()
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     deployment = serve.deployment(Plain).options(num_replicas=2, max_ongoing_requests=64, ray_actor_options={"num_cpus": 1})
     serve.run(deployment.bind(), name="plain")
     rng = random.Random(0)
-    gaps: dict[str, list[float]] = {"SIGKILL": [], "SIGSTOP": []}
+    gaps: dict[str, list[float]] = {sent.name: [] for sent in kinds}
     try:
         for _ in range(rounds):
-            for sent in (signal.SIGKILL, signal.SIGSTOP):
+            for sent in kinds:
                 gaps[sent.name].append(asyncio.run(fault(f"http://127.0.0.1:{port}/", sent, rng)))
     finally:
         serve.shutdown()
