@@ -112,6 +112,7 @@ def engine_settings(chosen: ModelConfig) -> EngineSettings:
     """What a gang must be told."""
     return EngineSettings(
         folder=release_folder(chosen), tp=chosen.tp, dtype=chosen.dtype, exact=chosen.exact, device=_device(chosen),
+        backend=chosen.backend, quantize=chosen.quantize, prefix_cache=chosen.prefix_cache,
         kv_blocks=chosen.kv_blocks, max_sequences=chosen.max_sequences,
         max_rows_per_step=chosen.max_rows_per_step, max_waiting=chosen.max_waiting, threads=chosen.threads_per_rank,
     )  # fmt: skip

@@ -1,5 +1,6 @@
 """A gang: the ranks that live and die together, seen from rank 0, the Serve replica's own process."""
 
+import dataclasses
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -57,14 +58,21 @@ def start_gang(settings: EngineSettings, *, load_s: float, bundle: dict[str, flo
         members = (member(0, os.getpid()), *ray.get([rank.member.remote() for rank in ranks], timeout=load_s))
         reaper = reaper_of(ray.get_runtime_context().get_node_id())
         ray.get(reaper.hold.remote(gang_id, members), timeout=load_s)  # before anything can spin on a dead peer
+        cores = ray.get(reaper.lease.remote(gang_id, settings.tp * settings.threads), timeout=load_s)
+        mine, *others = (dataclasses.replace(settings, cores=share) for share in _shares(cores, settings))
         port = free_port()  # each gang gets a fresh one, so no rank reads a dead gang's state
-        loading = [rank.load.remote(settings, port) for rank in ranks]
+        loading = [rank.load.remote(theirs, port) for rank, theirs in zip(ranks, others, strict=True)]
         join(0, settings.tp, port, settings.device)
-        engine = Engine.load(settings, lambda plan: _send(sender, plan))
+        engine = Engine.load(mine, lambda plan: _send(sender, plan))
         ray.get(loading, timeout=load_s)
     except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as error:
         raise GangError(f"gang {gang_id} of {settings.tp} ranks did not load within {load_s:.0f} s: {error}") from error
     return Gang(gang_id=gang_id, engine=engine, members=members, ranks=ranks, sender=sender)
+
+
+def _shares(cores: tuple[int, ...], settings: EngineSettings) -> list[tuple[int, ...]]:
+    """The leased cores of each rank, one a thread; none for anybody if none were left."""
+    return [cores[rank * settings.threads : (rank + 1) * settings.threads] for rank in range(settings.tp)]
 
 
 def _send(sender: PlanSender, plan: StepPlan) -> None:

@@ -9,6 +9,7 @@ import select
 import signal
 import threading
 import time
+from collections.abc import Mapping
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -29,6 +30,7 @@ class Reaper:
         self._pidfds: dict[int, str] = {}
         self._lock = threading.Lock()
         self._poll = select.poll()
+        self._leases: dict[str, tuple[int, ...]] = {}  # gang id -> cores
         self._stopped_s: dict[str, float] = {}  # gang id -> since when one of its ranks is seen stopped
         self._killed = 0
         threading.Thread(target=self._watch, name="reaper", daemon=True).start()
@@ -44,6 +46,17 @@ class Reaper:
                     pidfd = os.pidfd_open(one.pid)
                     self._pidfds[pidfd] = gang_id
                     self._poll.register(pidfd, select.POLLIN)
+
+    def lease(self, gang_id: str, count: int) -> tuple[int, ...]:
+        """Cores of this node for a gang that is held, none of which another gang has; () if so many aren't left.
+
+        They come back when the gang ends.
+        """
+        with self._lock:
+            if gang_id not in self._gangs:
+                return ()
+            self._leases[gang_id] = cores = spare_cores(tuple(sorted(os.sched_getaffinity(0))), self._leases, count)
+            return cores
 
     def release(self, gang_id: str) -> None:
         """The gang ends by itself, in order: let it."""
@@ -66,6 +79,7 @@ class Reaper:
 
     def _forget(self, gang_id: str) -> None:
         self._gangs.pop(gang_id, None)
+        self._leases.pop(gang_id, None)
         self._stopped_s.pop(gang_id, None)
         for pidfd in [fd for fd, gang in self._pidfds.items() if gang == gang_id]:
             self._poll.unregister(pidfd)
@@ -89,6 +103,13 @@ class Reaper:
         stopped = {gang_id for gang_id, members in gangs.items() if any(is_stopped(one.pid) for one in members)}
         self._stopped_s = {gang_id: self._stopped_s.get(gang_id, now_s) for gang_id in stopped}
         return [gang_id for gang_id, since_s in self._stopped_s.items() if now_s - since_s >= STOPPED_S]
+
+
+def spare_cores(all_cores: tuple[int, ...], leases: Mapping[str, tuple[int, ...]], count: int) -> tuple[int, ...]:
+    """The first ``count`` cores that nobody has leased; () if there aren't so many."""
+    taken = {core for cores in leases.values() for core in cores}
+    spare = tuple(core for core in all_cores if core not in taken)
+    return spare[:count] if len(spare) >= count else ()
 
 
 def reaper_of(node_id: str) -> "ray.actor.ActorHandle":

@@ -1,4 +1,4 @@
-"""Three engines that do the same: so many prompts at once, so many tokens each, one thread, bfloat16, end tokens ignored.
+"""Three engines that do the same: so many prompts at once, so many tokens each, bfloat16, end tokens ignored.
 
 ``wave(prompts, tokens)`` returns when each token count was reached: seconds to the moment every sequence had its first
 token, and seconds to the end. The prompts are new each time, so no cache of an earlier wave helps.
@@ -31,6 +31,7 @@ class Wave:
     first_s: float  # every sequence had its first token
     end_s: float
     ttft_s: tuple[float, ...] = ()  # of each sequence, where the engine tells
+    itl_s: tuple[float, ...] = ()  # between one token and the next of a sequence, where the engine tells
     late: int = 0  # tokens emitted after first_s; 0 means sequences * (tokens - 1)
 
     @property
@@ -61,8 +62,8 @@ def prompts(seed: str, count: int, length: int, vocabulary: int) -> Prompts:
 class Calmops:
     """The engine alone: no Ray, no HTTP, no telemetry."""
 
-    def __init__(self, release: Path, temperature: float = 0.0) -> None:
-        settings = EngineSettings(folder=release, dtype="bfloat16", kv_blocks=1024, max_sequences=64, threads=1)
+    def __init__(self, release: Path, temperature: float = 0.0, **engine: Any) -> None:
+        settings = EngineSettings(folder=release, dtype="bfloat16", kv_blocks=1024, max_sequences=64, **engine)
         self._engine = Engine.load(settings, lambda _: None)
         self._temperature = temperature
         self._waves = 0
@@ -73,14 +74,18 @@ class Calmops:
         for number, prompt in enumerate(prompts):
             self._engine.submit(self._placement(number, prompt, tokens))
         first_s: dict[str, float] = {}
+        last_s: dict[str, float] = {}
+        itl_s: list[float] = []
         late = all_first_s = end_s = 0.0
         while (step := self._engine.step()) is not None:
             end_s = time.perf_counter() - began_s
             emitted = [delta for mine in step.deltas.values() for delta in mine if delta.token_ids]
             late += sum(len(delta.token_ids) for delta in emitted) if len(first_s) == len(prompts) else 0
+            itl_s += [end_s - last_s[delta.request_id] for delta in emitted if delta.request_id in last_s]
+            last_s |= {delta.request_id: end_s for delta in emitted}
             first_s |= {delta.request_id: end_s for delta in emitted if delta.request_id not in first_s}
         all_first_s = max(first_s.values())
-        return Wave(len(prompts), tokens, all_first_s, end_s, tuple(first_s.values()), int(late))
+        return Wave(len(prompts), tokens, all_first_s, end_s, tuple(first_s.values()), tuple(itl_s), int(late))
 
     def _placement(self, number: int, prompt: list[int], tokens: int) -> Placement:
         params = SamplingParams(max_tokens=tokens, temperature=self._temperature, seed=number, loop_guard=False)
@@ -119,10 +124,12 @@ class Transformers:
 class LlamaCpp:
     """llama.cpp through llama-cpp-python's own binding of its C API: one batch a step, argmax in numpy."""
 
-    def __init__(self, model: Path) -> None:
+    def __init__(self, model: Path, threads: int = 1, *, flash: bool | None = None, unified: bool | None = None) -> None:
+        """``flash``: its flash attention; ``unified``: one KV buffer for all sequences; None: as it chooses itself."""
         import llama_cpp
 
         self._c: Any = llama_cpp
+        self._threads, self._flash, self._unified = threads, flash, unified
         self._c.llama_backend_init()
         self._c.llama_log_set(_quiet(llama_cpp), None)
         self._model = self._c.llama_model_load_from_file(str(model).encode(), self._c.llama_model_default_params())
@@ -148,11 +155,16 @@ class LlamaCpp:
         self._c.llama_free(context)
         return Wave(len(prompts), tokens, first_s, end_s)
 
-    def _context(self, sequences: int) -> Any:
+    def _context(self, sequences: int, tokens: int = CONTEXT_TOKENS) -> Any:
+        """A context of that many sequences of that many tokens."""
         params = self._c.llama_context_default_params()
-        params.n_ctx = CONTEXT_TOKENS * sequences
-        params.n_batch, params.n_ubatch, params.n_seq_max = CONTEXT_TOKENS * sequences, 512, sequences
-        params.n_threads = params.n_threads_batch = 1
+        params.n_ctx = tokens * sequences
+        params.n_batch, params.n_ubatch, params.n_seq_max = tokens * sequences, 512, sequences
+        params.n_threads = params.n_threads_batch = self._threads
+        if self._flash is not None:
+            params.flash_attn_type = int(self._flash)
+        if self._unified is not None:
+            params.kv_unified = self._unified
         context = self._c.llama_init_from_model(self._model, params)
         assert context, "llama.cpp made no context"
         return context

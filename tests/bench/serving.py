@@ -7,6 +7,7 @@ import asyncio
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from tests.bench import cores
@@ -56,6 +57,12 @@ class Compared:
         return 1000 * (kit.quantile(over_http, 0.5) - kit.quantile(alone, 0.5))
 
     @property
+    def itl_added_ms(self) -> float:
+        """p99 of the time between tokens over HTTP minus the engine's, ms."""
+        over_http, alone = ([t for wave in waves for t in wave.itl_s] for waves in (self.http, self.engine))
+        return 1000 * (kit.quantile(over_http, 0.99) - kit.quantile(alone, 0.99))
+
+    @property
     def aim(self) -> str:
         """"met" or "missed" if the ratio's whole interval lies on one side of AIM, else "unknown"."""
         low, high = kit.bootstrap_median(self.ratios)
@@ -69,7 +76,7 @@ class Compared:
         )
         return (
             f"HTTP/engine {kit.quantile(self.ratios, 0.5):.3f} [{low:.3f}, {high:.3f}] ({over_http:.0f} over {alone:.0f} tok/s, "
-            f"{len(self.ratios)} pairs), first token {self.ttft_added_ms:+.1f} ms"
+            f"{len(self.ratios)} pairs), first token {self.ttft_added_ms:+.1f} ms, p99 between tokens {self.itl_added_ms:+.1f} ms"
         )
 
 
@@ -144,4 +151,5 @@ class Served:
         began_s = min(stream.started_s for stream in seen)
         ttft_s = tuple(stream.times_s[0] - stream.started_s for stream in seen)
         first_s = max(stream.times_s[0] for stream in seen) - began_s
-        return Wave(len(given), tokens, first_s, max(stream.times_s[-1] for stream in seen) - began_s, ttft_s)
+        itl_s = tuple(b - a for stream in seen for a, b in pairwise(stream.times_s))
+        return Wave(len(given), tokens, first_s, max(stream.times_s[-1] for stream in seen) - began_s, ttft_s, itl_s)

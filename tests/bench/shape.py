@@ -11,6 +11,8 @@ from calmops.foundation.release import write_release
 
 NAME = "llama-88m"
 VOCABULARY = 8192
+LARGE = "llama-500m"
+LARGE_VOCABULARY = 151936
 SPECIAL = ("<|begin|>", "<|end|>")
 SHIPPED = "stdlib-5m"
 
@@ -33,6 +35,21 @@ def write_llama_88m(folder: Path) -> Path:
     model.save_pretrained(folder)
     _write_tokenizer(folder)
     write_release(folder, name=NAME)
+    return folder
+
+
+def write_llama_500m(folder: Path) -> Path:
+    """Qwen2.5-0.5B's sizes as a Llama, random bfloat16 weights: hidden 896, 24 layers, 14 heads, 2 KV heads."""
+    transformers.utils.logging.disable_progress_bar()
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=LARGE_VOCABULARY, hidden_size=896, intermediate_size=4864, num_hidden_layers=24, num_attention_heads=14,
+        num_key_value_heads=2, max_position_embeddings=2048, bos_token_id=0, eos_token_id=1, pad_token_id=1,
+        tie_word_embeddings=False,
+    )  # fmt: skip
+    transformers.LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    _write_tokenizer(folder)
+    write_release(folder, name=LARGE)
     return folder
 
 

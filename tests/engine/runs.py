@@ -24,6 +24,7 @@ class Answer:
     stop_match: str | None = None
     logprobs: list[TokenLogprobs] = field(default_factory=list)
     recomputed: int = 0
+    cached: int = 0
     first_index: int | None = None
 
 
@@ -86,6 +87,7 @@ class Run:
         answer.finish_reason, answer.stop_match = delta.finish_reason, delta.stop_match
         answer.logprobs += delta.logprobs or ()
         answer.recomputed += delta.recomputed
+        answer.cached += delta.cached
 
 
 def placement(

@@ -215,7 +215,9 @@ def test_an_impossible_request_is_refused_and_leaves_nothing_behind(driver: Driv
 
 def test_fingerprints_tell_apart_what_gives_other_bits(llama: Path, driver: Driver) -> None:
     bf16 = drive(llama, **EXACT, dtype="bfloat16").engine.fingerprint
-    fast = drive(llama, **(EXACT | {"exact": False})).engine.fingerprint
+    slow = drive(llama, **EXACT, backend="transformers").engine.fingerprint
+    fast = drive(llama, **(EXACT | {"exact": False}), backend="transformers").engine.fingerprint
+    int8 = drive(llama, **EXACT, quantize="int8").engine.fingerprint
     again = drive(llama, **(EXACT | {"kv_blocks": 7})).engine.fingerprint
-    assert len({bf16, fast, driver.engine.fingerprint}) == 3
+    assert len({bf16, slow, fast, int8, driver.engine.fingerprint}) == 5
     assert again == driver.engine.fingerprint

@@ -29,6 +29,7 @@ NEAR_TIE: dict[Dtype, float] = {"float32": 0.001, "bfloat16": 0.25}  # nats; bfl
 MODEL = kit.ROOT / "platform" / "calmops" / "models" / "stdlib-5m"
 MIX: dict[str, Any] = {"kv_blocks": 512, "max_sequences": 16, "max_rows_per_step": 64}
 WIDE: dict[str, Any] = {"kv_blocks": 512, "max_sequences": 16, "max_rows_per_step": 512}
+LOADED = WIDE  # what every run's bounds lie within
 TIGHT: dict[str, Any] = {"kv_blocks": 40, "max_sequences": 16, "max_rows_per_step": 96}
 
 
@@ -85,17 +86,17 @@ def margin(engine: Any, one: Any, answers: tuple[list[int], list[int]], at: int)
     return abs(a - b)
 
 
-def cells(rank: int, tp: int, dtype: Dtype, exact: bool, asked: tuple[int, int, dict[float, dict[str, list[int]]]]) -> dict[float, Any] | None:
+def cells(rank: int, tp: int, how: dict[str, Any], asked: tuple[int, int, dict[float, dict[str, list[int]]]]) -> dict[float, Any] | None:
     """Greedy and sampled on one rank: rank 0 compares, the others follow its plans, which come by broadcast.
 
-    ``asked``: how many requests, how long at most, and for each temperature what was said at another tp.
+    ``how``: the engine's dtype, exact and backend. ``asked``: how many requests, how long at most, and for each temperature what was said at another tp.
     """
     from calmops.engine.runner import Follower
     from calmops.engine.settings import EngineSettings
 
-    shape: dict[str, Any] = {"folder": MODEL, "tp": tp, "dtype": dtype, "exact": exact}
+    shape: dict[str, Any] = {"folder": MODEL, "tp": tp, **how}
     if rank != 0:
-        follower = Follower.load(EngineSettings(**shape, **MIX), rank)
+        follower = Follower.load(EngineSettings(**shape, **LOADED), rank)
         while follower.follow(broadcast(None)):
             pass
         return None
@@ -104,7 +105,7 @@ def cells(rank: int, tp: int, dtype: Dtype, exact: bool, asked: tuple[int, int, 
         if tp > 1:
             broadcast(msgspec.msgpack.encode(plan))
 
-    loaded = Run(MODEL, send_plan=send, tp=tp, dtype=dtype, exact=exact, **MIX)
+    loaded = Run(MODEL, send_plan=send, tp=tp, **how, **LOADED)
     count, longest, elsewhere = asked
     results = {
         temperature: compare(loaded.renewed, requests(count, longest, temperature, seed=2), said)
@@ -126,7 +127,7 @@ def broadcast(body: bytes | None) -> bytes:
 
 def cost_of_exact(dtype: Dtype, pairs: int) -> list[float]:
     """Ratios of exact time to fast time, the same requests, ABBA."""
-    runs = {exact: Run(MODEL, dtype=dtype, exact=exact, **MIX) for exact in (False, True)}
+    runs = {exact: Run(MODEL, dtype=dtype, exact=exact, backend="transformers", **MIX) for exact in (False, True)}
     wanted = requests(8, 48, 0.0, 3)
 
     def seconds(exact: bool) -> float:
@@ -175,7 +176,7 @@ def families(dtype: Dtype) -> int:
 
 
 def prove(dtype: Dtype, long: bool) -> None:
-    """All of it in one dtype; ends the process with the verdict."""
+    """All of it in one dtype, through transformers' modules; ends the process with the verdict."""
     longest = 256 if long else 48
     counts = {True: 32 if long else 4, False: 8 if long else 4}  # requests a cell, exact or not
     tallies = {way: Tally(way, NEAR_TIE[dtype]) for way in ("exact", "not exact", "exact, tp 1 against 2")}
@@ -183,7 +184,8 @@ def prove(dtype: Dtype, long: bool) -> None:
     for exact in (True, False):
         elsewhere: dict[float, dict[str, list[int]]] = {0.0: {}, 1.0: {}}
         for tp in (1, 2) if exact or long else (1,):
-            found = run_gang(cells, tp, dtype, exact, (counts[exact], longest, elsewhere), timeout_s=1500)
+            how = {"dtype": dtype, "exact": exact, "backend": "transformers"}
+            found = run_gang(cells, tp, how, (counts[exact], longest, elsewhere), timeout_s=1500)
             for temperature, got in found.items():
                 tallies["exact" if exact else "not exact"].add(got["requests"], got["diverged"]["here"])
                 preempted += got["preempted"]
@@ -202,6 +204,21 @@ def prove(dtype: Dtype, long: bool) -> None:
         f"{4 * counts[True]} requests in {dtype}, each in 4 ways; {'; '.join(map(str, tallies.values()))}; {preempted} preemptions; "
         f"{rows} differing rows of logits of 4 tiny families; cost of exact x{kit.quantile(ratios, 0.5):.2f} [{low:.2f}, {high:.2f}]",
     )
+
+
+def prove_kernel(long: bool) -> None:
+    """1,000 requests over the eight cells on the CPU kernel, where nothing else is exact or not; ends with the verdict."""
+    count, longest = (125, 256) if long else (6, 48)
+    tally, preempted = Tally("exact", 0.0), 0
+    nothing: dict[float, dict[str, list[int]]] = {0.0: {}, 1.0: {}}
+    for dtype in ("float32", "bfloat16"):
+        for tp in (1, 2):
+            how = {"dtype": dtype, "backend": "kernel"}
+            for temperature, got in run_gang(cells, tp, how, (count, longest, nothing), timeout_s=1500).items():
+                tally.add(got["requests"], got["diverged"]["here"])
+                preempted += got["preempted"]
+                print(f"{dtype} tp {tp} temperature {temperature}: {got['requests']} runs, {got['diverged']['here']}", flush=True)
+    kit.verdict(not tally.margins and preempted > 0, f"{8 * count} requests, each in 4 ways; {tally}; {preempted} preemptions")
 
 
 class Tally:

@@ -46,8 +46,9 @@ def register(app: typer.Typer) -> None:
 
 
 def _engine() -> str | None:
-    """Compile DeepSpeed's shared-memory op and whatever the engine needs, under a lock, into the state folder."""
-    return _said(_function("calmops.engine.tensor_parallel", "prebuild")())
+    """Compile DeepSpeed's shared-memory op and our CPU kernel, each under a lock, into the state folder."""
+    _function("calmops.engine.tensor_parallel", "prebuild")()
+    return _said(_function("calmops.engine.kernel.build", "prebuild")())
 
 
 def _kafka() -> str | None:

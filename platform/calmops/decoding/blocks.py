@@ -2,34 +2,39 @@
 
 Between the scheduler and the backend: block numbers are given out here, the memory behind them is
 the backend's. It knows nothing of sequences or tokens. A block with more than one holder is
-read-only; whoever writes must hold its block alone (``holders(block) == 1``).
+read-only; whoever writes must hold its block alone (``holders(block) == 1``). A named block that nobody
+holds any more is idle: it keeps its content until its place is needed, the longest idle going first.
 """
 
 from collections.abc import Iterable
+from collections.abc import Sequence as Ordered
 
+from calmops.decoding.prefix import NamedBlocks
 from calmops.messages.plan import BLOCK_TOKENS
 
 
 class BlockPool:
     """``total`` blocks of ``messages.plan.BLOCK_TOKENS`` tokens each, counted by holders."""
 
-    __slots__ = ("_free", "_holders", "total")
+    __slots__ = ("_free", "_holders", "_idle", "named", "total")
 
     def __init__(self, total: int) -> None:
         assert total > 0, f"a cache of {total} blocks holds nothing"
         self.total = total
         self._free = list(range(total - 1, -1, -1))  # a stack: lowest numbers are given out first
         self._holders = [0] * total
+        self._idle: dict[int, None] = {}  # in the order in which they became so
+        self.named = NamedBlocks()
 
     @property
     def free(self) -> int:
-        """Blocks that nobody holds."""
-        return len(self._free)
+        """Blocks that nobody holds, idle ones included."""
+        return len(self._free) + len(self._idle)
 
     @property
     def used(self) -> int:
         """Blocks with at least one holder; a shared block counts once."""
-        return self.total - len(self._free)
+        return self.total - self.free
 
     def holders(self, block: int) -> int:
         """How many hold this block."""
@@ -37,25 +42,43 @@ class BlockPool:
 
     def allocate(self, count: int) -> list[int]:
         """Give out ``count`` free blocks, each with one holder. The caller has checked ``free``."""
-        assert 0 <= count <= len(self._free), f"{count} blocks asked, {len(self._free)} free"
-        blocks = [self._free.pop() for _ in range(count)]
+        assert 0 <= count <= self.free, f"{count} blocks asked, {self.free} free"
+        blocks = [self._free.pop() if self._free else self._forget_longest_idle() for _ in range(count)]
         for block in blocks:
             self._holders[block] = 1
         return blocks
 
     def share(self, blocks: Iterable[int]) -> None:
-        """Count one more holder of each block; from now on they are read-only."""
+        """Count one more holder of each block, held or idle; from now on they are read-only."""
         for block in blocks:
-            assert self._holders[block] > 0, f"block {block} is free and can't be shared"
+            assert self._holders[block] > 0 or block in self._idle, f"block {block} is free and can't be shared"
+            self._idle.pop(block, None)
             self._holders[block] += 1
 
-    def release(self, blocks: Iterable[int]) -> None:
-        """Count one holder less of each block; the last one's going frees it."""
-        for block in blocks:
+    def idle_among(self, blocks: Iterable[int]) -> int:
+        """How many of these are idle: sharing them takes that many from ``free``."""
+        return sum(block in self._idle for block in blocks)
+
+    def release(self, blocks: Ordered[int]) -> None:
+        """Count one holder less of each block; the last one's going makes a named one idle, frees any other.
+
+        In a sequence's order: its end, which fewer others begin with, goes before its beginning.
+        """
+        for block in reversed(blocks):
             assert self._holders[block] > 0, f"block {block} freed twice"
             self._holders[block] -= 1
-            if not self._holders[block]:
+            if self._holders[block]:
+                continue
+            if block in self.named:
+                self._idle[block] = None
+            else:
                 self._free.append(block)
+
+    def _forget_longest_idle(self) -> int:
+        block = next(iter(self._idle))
+        del self._idle[block]
+        self.named.take(block)
+        return block
 
 
 def blocks_for(tokens: int) -> int:

@@ -16,9 +16,10 @@ class Limits(Struct, frozen=True, kw_only=True):
     max_rows_per_step: int  # tokens through one forward pass, at least max_sequences
     max_model_len: int  # tokens of prompt and output together
     max_waiting: int = 1024  # sequences; a submit beyond it is refused
+    prefix_cache: bool = True  # begin with blocks that other requests filled; False: only a request's own
 
     def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
+        for name in ("kv_blocks", "max_sequences", "max_rows_per_step", "max_model_len", "max_waiting"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.max_rows_per_step < self.max_sequences:

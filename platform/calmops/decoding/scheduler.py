@@ -28,6 +28,7 @@ from collections.abc import Sequence as Ordered
 
 from calmops.decoding.blocks import BlockPool, blocks_for
 from calmops.decoding.limits import Limits
+from calmops.decoding.prefix import names
 from calmops.decoding.sequence import Sequence
 from calmops.decoding.stopping import finish_reason
 from calmops.decoding.work import Draft, Emission, Share, Work
@@ -82,6 +83,8 @@ class Scheduler:
             if sequence.key in keys:
                 raise InputError(f"request {sequence.request_id}, attempt {sequence.attempt} is already here")
             self.limits.check(sequence)
+            if not self.limits.prefix_cache:
+                sequence.salt = repr(sequence.key[:2]).encode()
         if len(self._waiting) + len(sequences) > self.limits.max_waiting:
             raise LoadError(
                 f"{len(self._waiting)} sequences wait; {len(sequences)} more would pass the limit of "
@@ -146,6 +149,7 @@ class Scheduler:
                 sequence.cached = 0
                 sequence.computed += share.rows
                 sequence.ever_computed = max(sequence.ever_computed, sequence.computed)
+                self._name_blocks(sequence, share.rows)
         emissions = []
         max_model_len = self.limits.max_model_len
         for sequence, token_id in zip(work.wanted, token_ids, strict=True):
@@ -231,14 +235,14 @@ class Scheduler:
             if sum(seats.values()) > self.limits.max_sequences:
                 return
             sibling = self._sibling(sequence)
-            shared = _shareable(sequence)
-            if sibling is None or not shared:
-                shared = 0
-            elif sibling.computed < shared * BLOCK_TOKENS:
+            if sibling is not None and sibling.computed < _shareable(sequence) * BLOCK_TOKENS:
                 return  # a step or so later its prompt needn't be computed again
-            if not self._has_room(sequence, blocks_for(sequence.length) - shared):
+            known = names(sequence, (sequence.length - 1) // BLOCK_TOKENS)  # short of the token to be fed
+            shared = list(self.pool.named.find(known))
+            idle = self.pool.idle_among(shared)
+            if not self._has_room(sequence, blocks_for(sequence.length) - len(shared) + idle):
                 return
-            self._start(sequence, sibling.blocks[:shared] if sibling else [])
+            self._start(sequence, shared)
             draft.add(sequence, sequence.pending)
 
     def _sibling(self, sequence: Sequence) -> Sequence | None:
@@ -260,8 +264,18 @@ class Scheduler:
         self._waiting.popleft()
         self.pool.share(shared)
         sequence.blocks = shared + self.pool.allocate(blocks_for(sequence.length) - len(shared))
-        sequence.computed = sequence.cached = len(shared) * BLOCK_TOKENS
+        sequence.computed = len(shared) * BLOCK_TOKENS
+        sequence.cached = min(sequence.computed, len(sequence.prompt_ids))
         self._running.append(sequence)
+
+    def _name_blocks(self, sequence: Sequence, rows: int) -> None:
+        """Let others find the blocks that its last ``rows`` rows have filled."""
+        full = sequence.computed // BLOCK_TOKENS
+        begun = (sequence.computed - rows) // BLOCK_TOKENS
+        if full > begun:
+            known = names(sequence, full)
+            for number in range(begun, full):
+                self.pool.named.give(sequence.blocks[number], known[number])
 
     def _release(self, sequence: Sequence) -> None:
         self.pool.release(sequence.blocks)

@@ -26,6 +26,8 @@ class Sequence:
     ever_computed: int = 0  # the most that ever were, on this replica or an earlier one
     cached: int = 0  # prompt tokens taken over from shared blocks, not yet told in a Share
     blocks: list[int] = field(default_factory=list)  # its block table; empty while it waits
+    salt: bytes = b""  # sequences of other salts never share a block with it
+    block_names: list[bytes] = field(default_factory=list)  # of its full blocks, as far as they were needed
     finish_reason: str | None = None
     probe: bool = False
     stop_ids: frozenset[int] = field(init=False)
@@ -80,6 +82,7 @@ class Sequence:
             params=self.params,
             deadline_ns=self.deadline_ns,
             output_ids=[*self.output_ids, token_id],
+            salt=self.salt,
             ever_computed=self.computed,
             probe=self.probe,
         )
@@ -120,6 +123,7 @@ def _sequence(placement: Placement, choice: int, resumed_ids: tuple[int, ...]) -
         deadline_ns=placement.deadline_ns,
         output_ids=list(resumed_ids),
         resumed=len(resumed_ids),
+        salt=placement.salt.encode(),
         ever_computed=known,
         probe=placement.probe,
     )

@@ -4,6 +4,7 @@ Sharded by AutoTP, with our cache and attention in place of theirs, so prefill c
 of many sequences go through one forward pass. Knows no request, no sampling and no text.
 """
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -12,9 +13,11 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from calmops.engine.attention import CachedAttention
 from calmops.engine.cache import KvCache
 from calmops.engine.checkpoint import load_checkpoint
+from calmops.engine.sampler import Draw, Drawn, sample
 from calmops.engine.settings import EngineSettings
 from calmops.engine.step_layout import lay_out
 from calmops.foundation.errors import UnsupportedModel
+from calmops.foundation.release import Release
 from calmops.messages.plan import StepPlan
 
 _ATTENTION = "calmops-cached-"
@@ -23,8 +26,19 @@ _ATTENTION = "calmops-cached-"
 class Backend(Protocol):
     """What the runner needs of one."""
 
+    release: Release
+
+    @property
+    def context_tokens(self) -> int:
+        """The longest sequence the model's positions reach."""
+        ...
+
     def step(self, plan: StepPlan) -> torch.Tensor | None:
         """One forward pass: logits [W, V] float32 on the CPU on rank 0, None on every other rank."""
+        ...
+
+    def sample(self, logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
+        """One token per row of ``logits``, row i by ``draws[i]``; a token doesn't depend on the other rows."""
         ...
 
 
@@ -43,7 +57,7 @@ class TransformersBackend:
         self._model = model
         self.config: Any = model.config
         self.cache = KvCache(settings.kv_blocks)
-        self._attention = CachedAttention(self.cache, exact=settings.exact)
+        self._attention = CachedAttention(self.cache, exact=bool(settings.exact))
         name = _ATTENTION + str(id(self))
         ALL_ATTENTION_FUNCTIONS.register(name, self._attention)
         self.config._attn_implementation = name
@@ -61,7 +75,7 @@ class TransformersBackend:
 
     def step(self, plan: StepPlan) -> torch.Tensor | None:
         """One forward pass over the plan's rows; see ``Backend``."""
-        layout = lay_out(plan, self.cache.scratch_block, exact=self._settings.exact, device=self._settings.device)
+        layout = lay_out(plan, self.cache.scratch_block, exact=bool(self._settings.exact), device=self._settings.device)
         self._attention.begin(layout)
         with torch.inference_mode():
             logits: torch.Tensor = self._model(
@@ -70,6 +84,10 @@ class TransformersBackend:
         if self._rank != 0:
             return None
         return logits[0, : len(plan.wanted_rows)].float().cpu()
+
+    def sample(self, logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
+        """See ``Backend``."""
+        return sample(logits, draws)
 
     def _warm_up(self) -> None:
         """One step of two rows into the first block: takes the cache's shapes, and proves that every layer uses it."""

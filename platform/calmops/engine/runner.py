@@ -4,6 +4,7 @@ Single-threaded: whoever owns an engine calls it from one thread. Knows no Ray, 
 """
 
 import dataclasses
+import logging
 import time
 from collections.abc import Callable
 
@@ -16,13 +17,16 @@ from calmops.decoding.scheduler import Limits, Scheduler
 from calmops.decoding.sequence import Sequence, from_placement
 from calmops.decoding.work import Work
 from calmops.engine.answering import Answering
-from calmops.engine.backend import TransformersBackend
-from calmops.engine.sampler import Draw, log_probabilities, sample
+from calmops.engine.backend import Backend
+from calmops.engine.backends import code_path, make_backend, settle
+from calmops.engine.sampler import Draw, log_probabilities
 from calmops.engine.settings import EngineSettings
 from calmops.engine.vocabulary import Vocabulary
 from calmops.messages.frame import Delta, StepFacts
 from calmops.messages.placement import Placement, Summary
 from calmops.messages.plan import StepPlan, ToRank
+
+_log = logging.getLogger(__name__)
 
 
 class StepResult(Struct, frozen=True, kw_only=True):
@@ -39,12 +43,16 @@ class Engine:
 
     def __init__(self, settings: EngineSettings, send_plan: Callable[[StepPlan], None]) -> None:
         """Load this rank's shard. ``send_plan`` hands a plan to the other ranks before rank 0 runs it."""
-        self._begin(settings, TransformersBackend(settings, rank=0), send_plan)
+        settings, reason = settle(settings)
+        if reason is not None:
+            _log.info("the model steps through transformers' modules, not through the CPU kernel: %s", reason)
+        self._begin(settings, make_backend(settings), send_plan)
 
     def renewed(self, *, kv_blocks: int, max_sequences: int, max_rows_per_step: int) -> "Engine":
         """An idle engine over the same loaded ranks with tighter bounds; this one must not be stepped any more."""
         fresh = object.__new__(Engine)
-        assert kv_blocks <= self._settings.kv_blocks, f"{kv_blocks} blocks of a cache of {self._settings.kv_blocks}"
+        bounds = (self._settings.kv_blocks, self._settings.max_rows_per_step)
+        assert kv_blocks <= bounds[0] and max_rows_per_step <= bounds[1], f"blocks, rows within those loaded: {bounds}"
         fresh._begin(
             dataclasses.replace(
                 self._settings, kv_blocks=kv_blocks, max_sequences=max_sequences, max_rows_per_step=max_rows_per_step
@@ -55,7 +63,7 @@ class Engine:
         return fresh
 
     def _begin(
-        self, settings: EngineSettings, backend: TransformersBackend, send_plan: Callable[[StepPlan], None]
+        self, settings: EngineSettings, backend: Backend, send_plan: Callable[[StepPlan], None]
     ) -> None:
         self._settings = settings
         self._backend = backend
@@ -68,6 +76,7 @@ class Engine:
                 max_rows_per_step=settings.max_rows_per_step,
                 max_model_len=self._backend.context_tokens,
                 max_waiting=settings.max_waiting,
+                prefix_cache=settings.prefix_cache,
             )  # fmt: skip
         )
         self.fingerprint = _fingerprint(settings, self._backend.release.digest)
@@ -117,7 +126,7 @@ class Engine:
         logits = self._backend.step(work.plan)
         assert logits is not None, "rank 0 has the logits"
         logits = logits[:, : self._vocabulary.size]  # a checkpoint's padding beyond the tokenizer is no token
-        drawn = sample(logits, [_draw(one) for one in work.wanted]) if work.wanted else []
+        drawn = self._backend.sample(logits, [_draw(one) for one in work.wanted]) if work.wanted else []
         by_sequence = dict(zip(map(id, work.wanted), drawn, strict=True))
         shares = {id(share.sequence): share for share in work.shares}
         searches = self._report_beams(work, logits)
@@ -180,7 +189,7 @@ class Follower:
     """Any other rank: takes part in each forward pass, decides nothing."""
 
     def __init__(self, settings: EngineSettings, rank: int) -> None:
-        self._backend = TransformersBackend(settings, rank)
+        self._backend = make_backend(settle(settings)[0], rank)
 
     @classmethod
     def load(cls, settings: EngineSettings, rank: int) -> "Follower":
@@ -208,9 +217,13 @@ def _draw(sequence: Sequence) -> Draw:
 
 def _fingerprint(settings: EngineSettings, digest: str) -> str:
     """All that decides a token's bits beside the prompt: equal fingerprints give equal tokens under ``exact``."""
-    path = torch.backends.cpu.get_cpu_capability() if settings.device == "cpu" else torch.cuda.get_device_name()
-    parts = (
-        digest[:16], "transformers", settings.dtype, f"tp{settings.tp}", settings.device, path,
-        f"threads{settings.threads}", "exact" if settings.exact else "fast",
-    )  # fmt: skip
+    numbers = settings.quantize or settings.dtype
+    if settings.backend == "kernel":  # whose bits don't depend on the number of threads
+        parts: tuple[str, ...] = (digest[:16], "kernel", numbers, f"tp{settings.tp}", "cpu", code_path(), "exact")
+    else:
+        path = torch.backends.cpu.get_cpu_capability() if settings.device == "cpu" else torch.cuda.get_device_name()
+        parts = (
+            digest[:16], "transformers", numbers, f"tp{settings.tp}", settings.device, path,
+            f"threads{settings.threads}", "exact" if settings.exact else "fast",
+        )  # fmt: skip
     return "/".join(part.replace("/", "-") for part in parts)

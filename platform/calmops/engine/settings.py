@@ -8,6 +8,7 @@ from calmops.foundation.errors import ConfigError
 
 DTYPES = ("float32", "bfloat16")
 DEVICES = ("cpu", "cuda")
+BACKENDS = ("auto", "kernel", "transformers")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,19 +18,25 @@ class EngineSettings:
     folder: Path  # a Hugging Face checkpoint with its release.json
     tp: int = 1  # ranks in the gang
     dtype: Literal["float32", "bfloat16"] = "float32"
-    exact: bool = False  # guarantee G2: a batch-invariant step
+    exact: bool | None = None  # guarantee G2, a batch-invariant step; None: where it costs nothing, on the kernel
+    backend: Literal["auto", "kernel", "transformers"] = "auto"  # auto: the kernel wherever it runs
+    quantize: Literal["int8"] | None = None  # weights only, on the kernel
     device: Literal["cpu", "cuda"] = "cpu"
     kv_blocks: int = 512  # cache budget, blocks of 16 tokens
     max_sequences: int = 32  # running at once
     max_rows_per_step: int = 256  # tokens through one forward pass
+    prefix_cache: bool = True  # begin with blocks that earlier requests filled
     max_waiting: int = 1024  # sequences not yet running; a submit beyond it is refused
     threads: int = 1  # CPU threads of this rank's matrix products
+    cores: tuple[int, ...] = ()  # of this rank's threads, one each; empty: as the kernel schedules
 
     def __post_init__(self) -> None:
-        for name, value in (("dtype", self.dtype), ("device", self.device)):
-            allowed = DTYPES if name == "dtype" else DEVICES
+        checked = (("dtype", self.dtype, DTYPES), ("device", self.device, DEVICES), ("backend", self.backend, BACKENDS))
+        for name, value, allowed in checked:
             if value not in allowed:
                 raise ConfigError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
+        if self.quantize not in (None, "int8"):
+            raise ConfigError(f"quantize is {self.quantize!r}; it must be int8, or left out")
         for name in ("tp", "kv_blocks", "max_sequences", "max_rows_per_step", "max_waiting", "threads"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")

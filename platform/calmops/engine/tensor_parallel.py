@@ -88,6 +88,13 @@ def shard(model: torch.nn.Module, tp: int, dtype: torch.dtype) -> torch.nn.Modul
     return module
 
 
+def all_reduce(tensor: torch.Tensor) -> None:
+    """Sum a contiguous float32 tensor over the world's ranks, in place, through DeepSpeed's op."""
+    import deepspeed.comm as ds
+
+    ds.inference_all_reduce(tensor, op=ds.ReduceOp.SUM)
+
+
 def _leave_no_files(rank: int, tp: int, port: int) -> None:
     """Prove the all-reduce, wait until every rank has mapped the buffers, then unlink this rank's."""
     import deepspeed.comm as ds

@@ -35,7 +35,17 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     tp: Annotated[int, Meta(ge=1, le=64, description="ranks that share one replica's weights")] = 2
     replicas: Annotated[int, Meta(ge=1, le=1024, description="copies of the model, each a gang of tp ranks")] = 1
     dtype: Annotated[Literal["bfloat16", "float32"], Meta(description="type of weights and cache")] = "bfloat16"
-    exact: Annotated[bool, Meta(description="the same tokens whatever the batch, preemption or migration")] = False
+    backend: Annotated[
+        Literal["auto", "kernel", "transformers"], Meta(description="auto: the CPU kernel wherever it runs the model")
+    ] = "auto"
+    quantize: Annotated[
+        Literal["int8"] | None, Meta(description="weights as 8-bit numbers; on the CPU kernel only")
+    ] = None
+    exact: Annotated[
+        bool | None,
+        Meta(description="the same tokens whatever the batch, preemption or migration; left out: where it costs nothing"),
+    ] = None
+    prefix_cache: Annotated[bool, Meta(description="keep prompts' keys and values for requests that begin alike")] = True
     device: Annotated[Literal["auto", "cpu", "cuda"], Meta(description="auto: cuda where Ray has GPUs")] = "auto"
     simulated_gpu: Annotated[bool, Meta(description="take Ray's custom resource simulated_gpu, on CPU nodes")] = False
     kv_blocks: Annotated[int, Meta(ge=4, description="the cache's hard budget, in blocks of 16 tokens")] = 512
@@ -203,6 +213,9 @@ def contradictions(tree: dict[str, Any]) -> list[Problem]:
             found.append(Problem(f"{where}.name", f"{model.name!r} has no path; {remedy}"))
         if model.simulated_gpu and model.device == "cuda":
             found.append(Problem(f"{where}.simulated_gpu", "stands for a GPU on CPU nodes; use device: cpu or auto"))
+        if model.quantize and (model.backend == "transformers" or model.device == "cuda"):
+            other = "backend: transformers" if model.backend == "transformers" else "device: cuda"
+            found.append(Problem(f"{where}.quantize", f"needs the CPU kernel and can't go with {other}; leave one of them out"))
         if model.max_rows_per_step < model.max_sequences:
             given = f"{model.max_rows_per_step} is less than max_sequences ({model.max_sequences})"
             found.append(Problem(f"{where}.max_rows_per_step", f"{given}; each running sequence needs one row a step"))

@@ -108,6 +108,9 @@ class CommonBody(Shape):
         None, description="calmops: keep only the newest prompt tokens that fit the context."
     )
     timeout: float | None = Field(None, gt=0, le=86400, description="calmops: seconds until the request is given up.")
+    cache_salt: str | None = Field(
+        None, max_length=256, description="calmops: prompts are cached for requests of one salt only. Default none."
+    )
     loop_guard: bool | None = Field(None, description="calmops: end a runaway repetition. Default true.")
 
     @classmethod

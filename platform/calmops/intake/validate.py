@@ -134,6 +134,7 @@ def _intake(body: CommonBody, context: Context, prompt: Prompt, params: Sampling
         params=params,
         stream=bool(body.stream),
         timeout_s=_given(body.timeout, limit_s),
+        cache_salt=body.cache_salt or "",
     )
     return Intake(
         request=request,

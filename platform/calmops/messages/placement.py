@@ -28,6 +28,7 @@ class Placement(Struct, frozen=True, kw_only=True):
     lost: tuple[str, ...] = ()  # replica ids that the router must leave out
     fingerprint: str | None = None  # of the earlier attempt: an equal one is preferred
     probe: bool = False
+    salt: str = ""  # cached prompts are shared among requests of one salt only
 
     @property
     def tokens(self) -> int:

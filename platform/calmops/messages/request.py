@@ -33,4 +33,5 @@ class GenerationRequest(Struct, frozen=True, kw_only=True):
     params: SamplingParams
     stream: bool
     timeout_s: float  # from acceptance, monotonic
+    cache_salt: str = ""  # only requests of one salt share cached prompts
     probe: bool = False  # readiness probes: outside SLIs and ledger

@@ -114,6 +114,7 @@ class Journal:
             request_id=request.request_id, model=request.model, attempt=self.attempt, gateway_id=self.gateway_id,
             stream_token=stream_token, prompt_ids=request.prompt_ids, params=request.params,
             deadline_ns=deadline_wall_ns, resumed=resumed, lost=lost, fingerprint=self.fingerprint, probe=request.probe,
+            salt=request.cache_salt,
         )  # fmt: skip
 
     def take(self, delta: Delta, engine_ns: int, now_ns: int) -> Taken | None:

@@ -11,7 +11,7 @@ Resumed = tuple[tuple[int, tuple[int, ...]], ...]  # (choice, its ids)
 
 
 def placement(
-    request_id: str, prompt_tokens: int = 4, *, attempt: int = 1, resumed: Resumed = (), **params: Any
+    request_id: str, prompt_tokens: int = 4, *, attempt: int = 1, resumed: Resumed = (), salt: str = "", **params: Any
 ) -> Placement:
     params.setdefault("max_tokens", 8)
     return Placement(
@@ -24,6 +24,7 @@ def placement(
         params=SamplingParams(**params),
         deadline_ns=0,
         resumed=tuple(ResumedChoice(choice=choice, token_ids=ids) for choice, ids in resumed),
+        salt=salt,
     )
 
 

@@ -24,9 +24,9 @@ STOP_ID = 0
 MODULUS = (1 << 61) - 1
 
 
-def digests(ids: Iterable[int]) -> list[int]:
+def digests(ids: Iterable[int], salt: bytes = b"") -> list[int]:
     """The rolling digest after each token."""
-    out, digest = [], 17
+    out, digest = [], 17 + int.from_bytes(salt, "big")
     for token_id in ids:
         digest = (digest * 1_000_003 + token_id + 1) % MODULUS
         out.append(digest)
@@ -71,6 +71,7 @@ class Simulation:
             max_sequences=seats,
             max_rows_per_step=seats + self.random.choice((0, 1, 4, 24)),
             max_model_len=self.random.choice((20, 64, 150)),
+            prefix_cache=self.random.random() < 0.8,
         )
         self.scheduler = Scheduler(self.limits)
         self.cells: dict[tuple[int, int], int] = {}
@@ -106,7 +107,8 @@ class Simulation:
         if roll.random() < 0.2 and max_tokens > 1:
             resumed = ((0, tuple(roll.randrange(1, VOCABULARY) for _ in range(roll.randint(1, max_tokens - 1)))),)
         prompt = roll.choice((1, 3, 16, 17, 40, 90))
-        new = sequences(f"r{number}", prompt, attempt=roll.randint(1, 3), resumed=resumed, **params)
+        salt = roll.choice(("", "", "another tenant"))
+        new = sequences(f"r{number}", prompt, attempt=roll.randint(1, 3), resumed=resumed, salt=salt, **params)
         self.figures.submitted += len(new)
         try:
             self.scheduler.submit(new)
@@ -184,7 +186,7 @@ class Simulation:
             assert len(table) == len(set(table))
             start, end = sequence.computed, sequence.computed + share.rows
             ids = sequence.ids(0, end)
-            trail = digests(ids)
+            trail = digests(ids, sequence.salt)
             for position in range(start):
                 cell = self.cells[table[position // BLOCK_TOKENS], position % BLOCK_TOKENS]
                 assert cell == trail[position], f"{sequence.key} reads a stranger's cell at {position}"
@@ -192,6 +194,7 @@ class Simulation:
             assert not own & written, "two writers of one block"
             written |= own
             assert all(self.scheduler.pool.holders(block) == 1 for block in own), "a shared block is written"
+            assert not any(block in self.scheduler.pool.named for block in own), "a block that others may find is written"
             for position in range(start, end):
                 assert plan.tokens[row] == ids[position]
                 assert plan.positions[row] == position

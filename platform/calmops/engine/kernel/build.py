@@ -1,0 +1,80 @@
+"""Compile the kernel with plain g++ for this machine's processor, once per source and path, into the state folder."""
+
+import ctypes
+import fcntl
+import hashlib
+import subprocess
+from pathlib import Path
+
+from calmops.foundation.errors import SetupError
+from calmops.foundation.paths import folder
+
+HERE = Path(__file__).resolve().parent
+COMMON = ("-std=c++20", "-O3", "-ffp-contract=off", "-fPIC", "-shared", "-pthread", "-w")
+_AVX2 = ("-mavx2", "-mfma")
+_AVX512 = (*_AVX2, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq")
+# Code paths, best first: what the processor must say of itself (/proc/cpuinfo), and how g++ is told.
+PATHS: dict[str, tuple[frozenset[str], tuple[str, ...]]] = {
+    "avx512-bf16": (frozenset(("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16")), (*_AVX512, "-mavx512bf16")),
+    "avx512": (frozenset(("avx512f", "avx512bw", "avx512vl", "avx512dq")), _AVX512),
+    "avx2": (frozenset(("avx2", "fma")), _AVX2),
+}  # fmt: skip
+COMPILE_TIMEOUT_S = 600
+
+
+def best_path() -> str | None:
+    """The best code path that this processor runs; None if it runs none."""
+    flags = _processor_flags()
+    return next((name for name, (needed, _) in PATHS.items() if needed <= flags), None)
+
+
+def library(path: str, extra: tuple[str, ...] = ()) -> Path:
+    """The compiled kernel for a code path, compiled now (about 15 s) if it isn't there, one process at a time.
+
+    Raises SetupError if g++ is missing or fails.
+    """
+    sources = sorted([*HERE.glob("*.h"), *HERE.glob("*.cpp")])
+    command = ["g++", *COMMON, *PATHS[path][1], *extra, *(str(one) for one in sources if one.suffix == ".cpp")]
+    digest = hashlib.sha256(" ".join([*COMMON, *PATHS[path][1], *extra]).encode())
+    for source in sources:
+        digest.update(source.read_bytes())
+    built = folder("build") / f"kernel-{path}-{digest.hexdigest()[:16]}.so"
+    if built.exists():
+        return built
+    with (folder("build") / "kernel.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not built.exists():
+            fresh = built.with_suffix(".new")
+            _compile([*command, "-o", str(fresh)])
+            fresh.rename(built)
+    return built
+
+
+def prebuild() -> str | None:
+    """Compile the kernel for this processor ahead of time; where it lies, or None where no path fits the processor."""
+    path = best_path()
+    return None if path is None else str(library(path))
+
+
+def load(path: str) -> ctypes.CDLL:
+    """The kernel's C functions for a code path. torch must have been imported before, or two thread pools are loaded."""
+    return ctypes.CDLL(str(library(path)))
+
+
+def _compile(command: list[str]) -> None:
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=COMPILE_TIMEOUT_S)
+    except FileNotFoundError as error:
+        raise SetupError("the CPU kernel can't be compiled: there is no g++ here; install it (Debian: apt install g++)") from error
+    except subprocess.CalledProcessError as error:
+        raise SetupError(f"the CPU kernel can't be compiled: {' '.join(command)} said:\n{error.stderr[-2000:]}") from error
+    except subprocess.TimeoutExpired as error:
+        raise SetupError(f"the CPU kernel wasn't compiled within {COMPILE_TIMEOUT_S} s: {' '.join(command)}") from error
+
+
+def _processor_flags() -> frozenset[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line.split(":", 1)[1] for line in lines if line.startswith("flags")), "").split())
