@@ -111,13 +111,13 @@ class Attention {
     score<R>(item.kv_head, begin, end, first, last, scratch);
     for (int i = 0; i < R; ++i) total[i] = weigh(scratch.scores.data() + size_t(i) * context, context, first[i] - begin * kBlockTokens, last[i] - begin * kBlockTokens, scratch.weights.data() + i, R);
     for (int d = 0; d < heads_.size; d += kLanes) {
-      F16 sums[1][R];
-      for (int i = 0; i < R; ++i) sums[0][i] = splat(0.0f);
+      F16 sums[R];
+      for (int i = 0; i < R; ++i) sums[i] = splat(0.0f);
       for (int block = begin; block < end; ++block) {
         const C* const values[1] = {cache_.values(table_[block], item.kv_head) + d * kBlockTokens};
         tile<C, R, 1>(values, scratch.weights.data() + size_t(block - begin) * (kBlockTokens / 2) * P::kSteps * R, kBlockTokens / 2, sums);
       }
-      for (int i = 0; i < R; ++i) out.put(panels, row[i], column[i] + d, sums[0][i] / splat(total[i]));
+      for (int i = 0; i < R; ++i) out.put(panels, row[i], column[i] + d, sums[i] / splat(total[i]));
     }
   }
 
@@ -128,12 +128,12 @@ class Attention {
     const int context = (end - begin) * kBlockTokens;
     for (int block = begin; block < end; ++block) {
       const C* const keys[1] = {cache_.keys(table_[block], kv_head)};
-      F16 sums[1][R];
-      for (int i = 0; i < R; ++i) sums[0][i] = splat(0.0f);
+      F16 sums[R];
+      for (int i = 0; i < R; ++i) sums[i] = splat(0.0f);
       tile<C, R, 1>(keys, scratch.queries.data(), heads_.size / 2, sums);
       for (int i = 0; i < R; ++i) {
         float* at = scratch.scores.data() + size_t(i) * context + (block - begin) * kBlockTokens;
-        store(at, sums[0][i] * splat(heads_.scaling));
+        store(at, sums[i] * splat(heads_.scaling));
         for (int t = 0; t < kBlockTokens; ++t) {
           const int token = block * kBlockTokens + t;
           if (token < first[i] || token > last[i]) at[t] = -std::numeric_limits<float>::infinity();

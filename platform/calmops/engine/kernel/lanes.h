@@ -18,6 +18,7 @@
 
 #define INLINE inline __attribute__((always_inline))
 #define INLINE_LAMBDA __attribute__((always_inline))
+#define NOINLINE __attribute__((noinline))
 
 namespace calmops {
 
@@ -29,7 +30,8 @@ struct F16 {
   __m512 v;
 };
 constexpr int kMostRows = 12;  // rows of a tile: its sums must stay in registers
-constexpr int kRegisters = 24;
+// Blocks side by side in a tile of `rows` rows: as many as the registers hold, so that few rows still overlap sums.
+constexpr int blocks_beside(int rows) { return rows <= 5 ? 4 : 2; }
 INLINE F16 splat(float x) { return {_mm512_set1_ps(x)}; }
 INLINE F16 load(const float* p) { return {_mm512_loadu_ps(p)}; }
 INLINE void store(float* p, F16 a) { _mm512_storeu_ps(p, a.v); }
@@ -39,6 +41,7 @@ INLINE F16 operator*(F16 a, F16 b) { return {_mm512_mul_ps(a.v, b.v)}; }
 INLINE F16 operator/(F16 a, F16 b) { return {_mm512_div_ps(a.v, b.v)}; }
 INLINE F16 max(F16 a, F16 b) { return {_mm512_max_ps(a.v, b.v)}; }
 INLINE F16 fma(F16 a, F16 b, F16 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+INLINE void add_product(F16& sum, F16 a, F16 b) { sum.v = _mm512_fmadd_ps(a.v, b.v, sum.v); }
 INLINE F16 nearest(F16 a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
 // a * 2^n for whole n in [-126, 127]
 INLINE F16 scale_by_power(F16 a, F16 n) {
@@ -63,7 +66,7 @@ struct F16 {
   __m256 lo, hi;
 };
 constexpr int kMostRows = 6;
-constexpr int kRegisters = 6;  // of two halves each
+constexpr int blocks_beside(int rows) { return rows == 1 ? 4 : rows == 2 ? 2 : 1; }
 INLINE F16 splat(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
 INLINE F16 load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
 INLINE void store(float* p, F16 a) { _mm256_storeu_ps(p, a.lo), _mm256_storeu_ps(p + 8, a.hi); }
@@ -73,6 +76,11 @@ INLINE F16 operator*(F16 a, F16 b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_m
 INLINE F16 operator/(F16 a, F16 b) { return {_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)}; }
 INLINE F16 max(F16 a, F16 b) { return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)}; }
 INLINE F16 fma(F16 a, F16 b, F16 c) { return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)}; }
+// sum += a * b in place: left to itself, the compiler puts sums of a full tile in other registers and runs out of them.
+INLINE void add_product(F16& sum, F16 a, F16 b) {
+  asm("vfmadd231ps %1, %2, %0" : "+x"(sum.lo) : "x"(a.lo), "x"(b.lo));
+  asm("vfmadd231ps %1, %2, %0" : "+x"(sum.hi) : "x"(a.hi), "x"(b.hi));
+}
 INLINE F16 nearest(F16 a) {
   constexpr int how = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
   return {_mm256_round_ps(a.lo, how), _mm256_round_ps(a.hi, how)};
@@ -106,6 +114,8 @@ INLINE F16 second(const int8_t* p) { return {second_half(p), second_half(p + 16)
 
 INLINE F16 first(const float* p) { return load(p); }
 INLINE F16 second(const float* p) { return load(p + kLanes); }
+
+INLINE void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
 
 // The sum of the lanes, always in this order.
 INLINE float sum(F16 a) {
@@ -173,7 +183,7 @@ struct FloatProduct {
     return step ? second(p) : first(p);
   }
   static INLINE Operand spread(Act a) { return splat(a); }
-  static INLINE F16 add(F16 sum, Operand w, Operand a) { return fma(w, a, sum); }
+  static INLINE void add(F16& sum, Operand w, Operand a) { add_product(sum, w, a); }
   // Sixteen values of one row, from k on; `panel` points to the row's first entry.
   static INLINE void put(Act* panel, int rows, int k, F16 values) {
     float x[kLanes];
@@ -208,7 +218,7 @@ struct DotProduct {
     return _mm512_cvtne2ps_pbh(wide(p + 16), wide(p));
   }
   static INLINE Operand spread(Act a) { return std::bit_cast<__m512bh>(_mm512_set1_epi32(int(a))); }
-  static INLINE F16 add(F16 sum, Operand w, Operand a) { return {_mm512_dpbf16_ps(sum.v, w, a)}; }
+  static INLINE void add(F16& sum, Operand w, Operand a) { sum.v = _mm512_dpbf16_ps(sum.v, w, a); }
   static INLINE void put(Act* panel, int rows, int k, F16 values) {
     float x[kLanes];
     store(x, values);

@@ -8,16 +8,25 @@
 
 namespace calmops {
 
-constexpr int kUnit = 4;  // blocks that are computed together: 64 outputs
+constexpr int kUnit = 4;            // blocks that are finished together: 64 outputs
+constexpr int kPanelsBeside = 8;    // panels that share a pass over the weights: their activations should fit L2
+constexpr size_t kNear = 8192;      // bytes by which a single panel fetches its weights ahead
 
-// Blocks side by side in a tile of `rows` rows: as many as the registers hold, so that few rows still overlap sums.
-constexpr int blocks_beside(int rows) { return rows * 4 <= kRegisters ? 4 : rows * 2 <= kRegisters ? 2 : 1; }
+// Weights to fetch into a cache meanwhile: from `from` on, as many pairs as the tile has blocks, every `every` pairs.
+struct Ahead {
+  const void* from = nullptr;
+  int every = 0;
+};
 
-// sums[g][r] += panel's row r times block g, pairs in order. A row's bits don't depend on R or G. `ahead`: how far on lie
-// the weights that are wanted next, fetched from memory meanwhile; 0 for none.
+// sums[g * R + r] += panel's row r times block g, pairs in order. A row's bits don't depend on R or G.
 template <class W, int R, int G>
-INLINE void tile(const W* const (&blocks)[G], const typename Product<W>::Act* panel, int pairs, F16 (&sums)[G][R], size_t ahead = 0) {
+NOINLINE void tile(const W* const (&blocks)[G], const typename Product<W>::Act* panel, int pairs, F16* sums, Ahead ahead = {}) {
   using P = Product<W>;
+  F16 held[G][R];
+#pragma GCC unroll 4
+  for (int g = 0; g < G; ++g)
+#pragma GCC unroll 12
+    for (int r = 0; r < R; ++r) held[g][r] = sums[g * R + r];
   const auto one = [&]<int step>(int pair) INLINE_LAMBDA {
     typename P::Operand weights[G];
 #pragma GCC unroll 4
@@ -27,15 +36,23 @@ INLINE void tile(const W* const (&blocks)[G], const typename Product<W>::Act* pa
     for (int r = 0; r < R; ++r) {
       const typename P::Operand a = P::spread(row[r]);
 #pragma GCC unroll 4
-      for (int g = 0; g < G; ++g) sums[g][r] = P::add(sums[g][r], weights[g], a);
+      for (int g = 0; g < G; ++g) P::add(held[g][r], weights[g], a);
     }
   };
-  for (int pair = 0; pair < pairs; ++pair) {
-    if (ahead)
-      for (int g = 0; g < G; ++g) _mm_prefetch(reinterpret_cast<const char*>(blocks[g] + ahead + size_t(pair) * 2 * kLanes), _MM_HINT_T1);
+  const W* next = static_cast<const W*>(ahead.from);
+  for (int pair = 0, due = 1; pair < pairs; ++pair) {
+    if (next && --due == 0) {
+      for (int g = 0; g < G; ++g, next += 2 * kLanes) prefetch(next);
+      due = ahead.every;
+    }
     one.template operator()<0>(pair);
+    asm volatile("" ::: "memory");  // the compiler would mix the two steps, which takes more registers than there are
     if constexpr (P::kSteps == 2) one.template operator()<1>(pair);
   }
+#pragma GCC unroll 4
+  for (int g = 0; g < G; ++g)
+#pragma GCC unroll 12
+    for (int r = 0; r < R; ++r) sums[g * R + r] = held[g][r];
 }
 
 // Calls f.operator()<R>() for the R of 1..kMostRows that equals `rows`.
@@ -93,40 +110,56 @@ struct Matrix {
   int outputs() const { return units * kUnit * kLanes; }
 };
 
+// Panels [from, to) times one unit. Each block, or few side by side, meets every panel before the next ones do, and those
+// come from memory into L2 meanwhile, each panel fetching its part of them: so reading and computing overlap.
+template <class W>
+INLINE void multiply_unit(const W* unit, size_t per_block, int pairs, const Activations<W>& in, const Panels& panels, int from, int to, F16* sums) {
+  const bool alone = panels.count == 1;
+  const int beside = alone ? kUnit : blocks_beside(kMostRows);
+  for (int first = 0; first < kUnit; first += beside)
+    for (int panel = from; panel < to; ++panel)
+      with_rows(panels.height(panel), [&]<int R>() {
+        constexpr int G = blocks_beside(R);
+        F16* const at = sums + size_t(panels.start(panel) - panels.start(from)) * kUnit;
+        for (int b = first; b < first + beside; b += G) {
+          const W* blocks[G];
+          for (int g = 0; g < G; ++g) blocks[g] = unit + per_block * (b + g);
+          Ahead ahead;
+          if (!alone)
+            ahead = {unit + per_block * (first + beside) + size_t(pairs) * (panel - from) / (to - from) * 2 * kLanes * G, to - from};
+          else if (G == 1)
+            ahead = {blocks[0] + kNear / sizeof(W), 1};
+          tile<W, R, G>(blocks, in.panel(panels, panel), pairs, at + b * R, ahead);
+        }
+      });
+}
+
 // This thread's share of rows x matrix. finish(row, unit, sums): sums[0..3] are the unit's four blocks of that row.
 template <class W, class Finish>
 INLINE void multiply(const Matrix<W>& m, const Activations<W>& in, const Panels& panels, int thread, int threads, Finish&& finish) {
-  const int last = m.units * (thread + 1) / threads;
+  static_assert(blocks_beside(kMostRows / 2) == blocks_beside(kMostRows), "of several panels, each is at least half a tile high");
   const size_t per_block = size_t(m.pairs) * 2 * kLanes;
-  for (int unit = m.units * thread / threads; unit < last; ++unit) {
-    const W* blocks = m.data + per_block * kUnit * unit;
-    for (int panel = 0; panel < panels.count; ++panel) {
-      const size_t ahead = panel > 0 && panel + 1 == panels.count && unit + 1 < last ? per_block * kUnit : 0;
-      with_rows(panels.height(panel), [&]<int R>() {
-        constexpr int G = blocks_beside(R);
-        F16 found[kUnit][R];
-        for (int b = 0; b < kUnit; b += G) {
-          const W* beside[G];
-          F16 sums[G][R];
-          for (int g = 0; g < G; ++g) {
-            beside[g] = blocks + per_block * (b + g);
-            for (int r = 0; r < R; ++r) sums[g][r] = splat(0.0f);
-          }
-          tile<W, R, G>(beside, in.panel(panels, panel), m.pairs, sums, ahead);
-          for (int g = 0; g < G; ++g)
-            for (int r = 0; r < R; ++r) found[b + g][r] = sums[g][r];
-        }
-        for (int r = 0; r < R; ++r) {
+  const int passes = (panels.count + kPanelsBeside - 1) / kPanelsBeside;
+  F16 sums[kUnit * kMostRows * kPanelsBeside];
+  for (int pass = 0; pass < passes; ++pass) {
+    const int from = panels.count * pass / passes, to = panels.count * (pass + 1) / passes;
+    for (int unit = m.units * thread / threads; unit < m.units * (thread + 1) / threads; ++unit) {
+      std::fill_n(sums, size_t(panels.start(to) - panels.start(from)) * kUnit, splat(0.0f));
+      multiply_unit(m.data + per_block * kUnit * unit, per_block, m.pairs, in, panels, from, to, sums);
+      for (int panel = from; panel < to; ++panel) {
+        const int height = panels.height(panel);
+        const F16* found = sums + size_t(panels.start(panel) - panels.start(from)) * kUnit;
+        for (int r = 0; r < height; ++r) {
           F16 row[kUnit];
           for (int b = 0; b < kUnit; ++b) {
             const int output = (unit * kUnit + b) * kLanes;
-            row[b] = found[b][r];
+            row[b] = found[b * height + r];
             if (m.scale) row[b] = row[b] * load(m.scale + output);
             if (m.bias) row[b] = row[b] + load(m.bias + output);
           }
           finish(panels.start(panel) + r, unit, row);
         }
-      });
+      }
     }
   }
 }
