@@ -23,6 +23,7 @@ class Cache {
     values_.reset(new (std::align_val_t(64)) C[cells]());
   }
   C* keys(int block, int kv_head) const { return keys_.get() + (size_t(block) * kv_heads_ + kv_head) * per_head_; }
+  size_t stride() const { return kv_heads_ * per_head_; }  // from one block to the next
   C* values(int block, int kv_head) const { return values_.get() + (size_t(block) * kv_heads_ + kv_head) * per_head_; }
 
   void keep_key(int block, int kv_head, int token, const float* key, int head) {
@@ -110,15 +111,20 @@ class Attention {
     float total[R];
     score<R>(item.kv_head, begin, end, first, last, scratch);
     for (int i = 0; i < R; ++i) total[i] = weigh(scratch.scores.data() + size_t(i) * context, context, first[i] - begin * kBlockTokens, last[i] - begin * kBlockTokens, scratch.weights.data() + i, R);
-    for (int d = 0; d < heads_.size; d += kLanes) {
-      F16 sums[R];
-      for (int i = 0; i < R; ++i) sums[i] = splat(0.0f);
-      for (int block = begin; block < end; ++block) {
-        const C* const values[1] = {cache_.values(table_[block], item.kv_head) + d * kBlockTokens};
-        tile<C, R, 1>(values, scratch.weights.data() + size_t(block - begin) * (kBlockTokens / 2) * P::kSteps * R, kBlockTokens / 2, sums);
-      }
-      for (int i = 0; i < R; ++i) out.put(panels, row[i], column[i] + d, sums[i] / splat(total[i]));
-    }
+    const Pieces pieces{table_ + begin, cache_.stride(), end - begin};
+    const auto weighted = [&]<int G>(int d) {
+      F16 sums[G * R];
+      std::fill_n(sums, G * R, splat(0.0f));
+      const C* values[G];
+      for (int g = 0; g < G; ++g) values[g] = cache_.values(0, item.kv_head) + (d + g * kLanes) * kBlockTokens;
+      tile<C, R, G>(values, scratch.weights.data(), kBlockTokens / 2, sums, {}, pieces);
+      for (int g = 0; g < G; ++g)
+        for (int i = 0; i < R; ++i) out.put(panels, row[i], column[i] + d + g * kLanes, sums[g * R + i] / splat(total[i]));
+    };
+    int d = 0;
+    if constexpr (blocks_beside(R) > 1)
+      for (; d + 2 * kLanes <= heads_.size; d += 2 * kLanes) weighted.template operator()<2>(d);
+    for (; d < heads_.size; d += kLanes) weighted.template operator()<1>(d);
   }
 
  private:
@@ -126,21 +132,34 @@ class Attention {
   template <int R>
   void score(int kv_head, int begin, int end, const int* first, const int* last, Scratch<W>& scratch) const {
     const int context = (end - begin) * kBlockTokens;
-    for (int block = begin; block < end; ++block) {
-      const C* const keys[1] = {cache_.keys(table_[block], kv_head)};
-      F16 sums[R];
-      for (int i = 0; i < R; ++i) sums[i] = splat(0.0f);
-      tile<C, R, 1>(keys, scratch.queries.data(), heads_.size / 2, sums);
-      for (int i = 0; i < R; ++i) {
-        float* at = scratch.scores.data() + size_t(i) * context + (block - begin) * kBlockTokens;
-        store(at, sums[i] * splat(heads_.scaling));
-        for (int t = 0; t < kBlockTokens; ++t) {
-          const int token = block * kBlockTokens + t;
-          if (token < first[i] || token > last[i]) at[t] = -std::numeric_limits<float>::infinity();
-        }
+    constexpr int G = blocks_beside(R);
+    for (int block = begin; block < end; block += G) {
+      const C* keys[G];
+      for (int g = 0; g < G; ++g) keys[g] = cache_.keys(table_[std::min(block + g, end - 1)], kv_head);
+      F16 sums[G * R];
+      std::fill_n(sums, G * R, splat(0.0f));
+      for (int g = 0; g < G && block + g < end; ++g) {  // what comes next lies anywhere in memory
+        fetch(cache_.values(table_[block + g], kv_head));
+        if (block + G + g < end) fetch(cache_.keys(table_[block + G + g], kv_head));
       }
+      tile<C, R, G>(keys, scratch.queries.data(), heads_.size / 2, sums);
+      for (int g = 0; g < G && block + g < end; ++g)
+        for (int i = 0; i < R; ++i) keep_scores(sums[g * R + i], (block + g) * kBlockTokens, first[i], last[i], scratch.scores.data() + size_t(i) * context + (block + g - begin) * kBlockTokens);
     }
   }
+
+  void fetch(const C* block) const {
+    for (int at = 0; at < heads_.size * kBlockTokens; at += 64 / int(sizeof(C))) prefetch(block + at);
+  }
+
+  void keep_scores(F16 products, int token, int first, int last, float* at) const {
+    store(at, products * splat(heads_.scaling));
+    for (int t = 0; !within(token, first, last) && t < kBlockTokens; ++t)
+      if (token + t < first || token + t > last) at[t] = -std::numeric_limits<float>::infinity();
+  }
+
+  // Whether all tokens of the block from `token` on lie in [first, last].
+  static bool within(int token, int first, int last) { return first <= token && token + kBlockTokens - 1 <= last; }
 
   // Scores of one query to weights e^(score - largest), exactly 0 outside [first, last]; returns their sum.
   static float weigh(const float* scores, int context, int first, int last, typename P::Act* weights, int rows) {
@@ -149,12 +168,16 @@ class Attention {
     const F16 top = splat(largest(most));
     F16 sums = splat(0.0f);
     for (int t = 0; t < context; t += kLanes) {
-      float x[kLanes];
-      store(x, exp(load(scores + t) - top));
-      for (int i = 0; i < kLanes; ++i)
-        if (t + i < first || t + i > last) x[i] = 0.0f;
-      sums = sums + load(x);
-      P::put(weights, rows, t, load(x));
+      F16 here = exp(load(scores + t) - top);
+      if (!within(t, first, last)) {
+        float x[kLanes];
+        store(x, here);
+        for (int i = 0; i < kLanes; ++i)
+          if (t + i < first || t + i > last) x[i] = 0.0f;
+        here = load(x);
+      }
+      sums = sums + here;
+      P::put(weights, rows, t, here);
     }
     return sum(sums);
   }

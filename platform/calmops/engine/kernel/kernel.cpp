@@ -2,7 +2,6 @@
 //
 // Everything is computed row by row in a fixed order (lanes.h, matmul.h, attention.h), so a row's bits depend neither on
 // the other rows nor on the number of threads. The residual stream stays float32. Built by build.py, called by __init__.py.
-#include <atomic>
 #include <cmath>
 #include <exception>
 
@@ -90,6 +89,7 @@ class ModelOf final : public Model {
 
   void step(const Step& step) override {
     cut({s_.heads, s_.kv_heads, s_.head_size, 0, 0}, step.rows_to_sequence, step.rows, items_);
+    turns_[0].begin();
     team_.run([&](int thread) { work(step, thread); });
   }
 
@@ -112,32 +112,36 @@ class ModelOf final : public Model {
 
   void work(const Step& step, int thread) {
     const Panels panels(step.rows);
+    // Two in turn: while one is in use, the other is begun. A barrier lies between any two uses.
+    auto turns = [&, used = 0]() mutable -> Turns& {
+      if (thread == 0) turns_[(used + 1) % 2].begin();
+      return turns_[used++ % 2];
+    };
     share(step.rows, thread, [&](int row) { embed(step.tokens[row], residual(row)); });
     for (int layer = 0; layer < s_.layers; ++layer) {
       const LayerWeights& w = layers_[layer];
       share(step.rows, thread, [&](int row) { normalize(row, layer > 0, w.norm, panels); });
       team_.barrier();
-      project(matrix(w.qkv, w.qkv_scale, w.qkv_bias, (s_.heads + 2 * s_.kv_heads) * s_.head_size, s_.hidden), normed_, panels, thread, qkv_.data(), qkv_width_);
+      project(matrix(w.qkv, w.qkv_scale, w.qkv_bias, (s_.heads + 2 * s_.kv_heads) * s_.head_size, s_.hidden), normed_, panels, turns(), qkv_.data(), qkv_width_);
       team_.barrier();
       share(step.rows, thread, [&](int row) { rotate_and_keep(step, row, w, caches_[layer]); });
-      if (thread == 0) next_item_ = 0;
       team_.barrier();
-      attend(step, w, caches_[layer], panels, thread);
+      attend(step, w, caches_[layer], panels, turns(), scratch_[thread]);
       team_.barrier();
-      project(matrix(w.out, w.out_scale, w.out_bias, s_.hidden, s_.heads * s_.head_size), attended_, panels, thread, partial_.data(), width_);
+      project(matrix(w.out, w.out_scale, w.out_bias, s_.hidden, s_.heads * s_.head_size), attended_, panels, turns(), partial_.data(), width_);
       sum_over_ranks(partial_.data(), int64_t(step.rows) * width_, thread);
       share(step.rows, thread, [&](int row) { normalize(row, true, w.ffn_norm, panels); });
       team_.barrier();
-      gate(matrix(w.gate_up, w.gate_up_scale, nullptr, 2 * s_.ffn, s_.hidden), panels, thread);
+      gate(matrix(w.gate_up, w.gate_up_scale, nullptr, 2 * s_.ffn, s_.hidden), panels, turns());
       team_.barrier();
-      project(matrix(w.down, w.down_scale, nullptr, s_.hidden, s_.ffn), gated_, panels, thread, partial_.data(), width_);
+      project(matrix(w.down, w.down_scale, nullptr, s_.hidden, s_.ffn), gated_, panels, turns(), partial_.data(), width_);
       sum_over_ranks(partial_.data(), int64_t(step.rows) * width_, thread);
     }
     const Panels wanted(std::max(step.wanted_count, 1));
     share(step.wanted_count, thread, [&](int i) { normalize_last(step.wanted[i], i, wanted); });
     team_.barrier();
     if (step.wanted_count) {
-      project(matrix(s_.lm_head, s_.lm_head_scale, nullptr, s_.vocabulary, s_.head_width), last_, wanted, thread, step.logits, s_.vocabulary);
+      project(matrix(s_.lm_head, s_.lm_head_scale, nullptr, s_.vocabulary, s_.head_width), last_, wanted, turns(), step.logits, s_.vocabulary);
       sum_over_ranks(step.logits, int64_t(step.wanted_count) * s_.vocabulary, thread, s_.sum_logits);
     }
   }
@@ -179,16 +183,16 @@ class ModelOf final : public Model {
     }
   }
 
-  void project(const Matrix<W>& m, const Activations<W>& in, const Panels& panels, int thread, float* out, int width) {
-    multiply(m, in, panels, thread, team_.size(), [&](int row, int unit, const F16 (&sums)[kUnit]) {
+  void project(const Matrix<W>& m, const Activations<W>& in, const Panels& panels, Turns& turns, float* out, int width) {
+    multiply(m, in, panels, turns, team_.size(), [&](int row, int unit, const F16 (&sums)[kUnit]) {
       float* at = out + size_t(row) * width + unit * kUnit * kLanes;
       for (int b = 0; b < kUnit; ++b) store(at + b * kLanes, sums[b]);
     });
   }
 
   // Gate and up lie in turns, a block each: silu(gate) * up goes straight to where `down` reads.
-  void gate(const Matrix<W>& m, const Panels& panels, int thread) {
-    multiply(m, normed_, panels, thread, team_.size(), [&](int row, int unit, const F16 (&sums)[kUnit]) {
+  void gate(const Matrix<W>& m, const Panels& panels, Turns& turns) {
+    multiply(m, normed_, panels, turns, team_.size(), [&](int row, int unit, const F16 (&sums)[kUnit]) {
       for (int b = 0; b < kUnit; b += 2) {
         const F16 silu = sums[b] / (splat(1.0f) + exp(splat(0.0f) - sums[b]));
         gated_.put(panels, row, (unit * kUnit + b) / 2 * kLanes, silu * sums[b + 1]);
@@ -224,13 +228,14 @@ class ModelOf final : public Model {
     }
   }
 
-  void attend(const Step& step, const LayerWeights& w, const Cache<C>& cache, const Panels& panels, int thread) {
+  void attend(const Step& step, const LayerWeights& w, const Cache<C>& cache, const Panels& panels, Turns& turns, Scratch<W>& scratch) {
     const Heads heads{s_.heads, s_.kv_heads, s_.head_size, w.window, s_.scaling};
-    for (size_t i; (i = next_item_.fetch_add(1, std::memory_order_relaxed)) < items_.size();) {
-      const Item& item = items_[i];
-      const Attention<W> attention(heads, cache, step.tables + size_t(item.sequence) * step.table_width, step.positions);
-      with_rows(item.queries, [&]<int R>() { attention.template run<R>(item, qkv_.data(), qkv_width_, scratch_[thread], attended_, panels); });
-    }
+    for (int first, last; turns.take(int(items_.size()), team_.size(), first, last);)
+      for (int i = first; i < last; ++i) {
+        const Item& item = items_[i];
+        const Attention<W> attention(heads, cache, step.tables + size_t(item.sequence) * step.table_width, step.positions);
+        with_rows(item.queries, [&]<int R>() { attention.template run<R>(item, qkv_.data(), qkv_width_, scratch, attended_, panels); });
+      }
   }
 
   void sum_over_ranks(float* data, int64_t count, int thread, bool needed = true) {
@@ -250,7 +255,7 @@ class ModelOf final : public Model {
   std::vector<Scratch<W>> scratch_;
   std::vector<Sampler> samplers_;
   std::vector<Item> items_;
-  std::atomic<size_t> next_item_{0};
+  Turns turns_[2];
 };
 
 extern "C" {

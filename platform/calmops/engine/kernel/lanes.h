@@ -33,6 +33,7 @@ constexpr int kMostRows = 12;  // rows of a tile: its sums must stay in register
 // Blocks side by side in a tile of `rows` rows: as many as the registers hold, so that few rows still overlap sums.
 constexpr int blocks_beside(int rows) { return rows <= 5 ? 4 : 2; }
 INLINE F16 splat(float x) { return {_mm512_set1_ps(x)}; }
+INLINE F16 spread(const float& x) { return splat(x); }
 INLINE F16 load(const float* p) { return {_mm512_loadu_ps(p)}; }
 INLINE void store(float* p, F16 a) { _mm512_storeu_ps(p, a.v); }
 INLINE F16 operator+(F16 a, F16 b) { return {_mm512_add_ps(a.v, b.v)}; }
@@ -66,8 +67,13 @@ struct F16 {
   __m256 lo, hi;
 };
 constexpr int kMostRows = 6;
-constexpr int blocks_beside(int rows) { return rows == 1 ? 4 : rows == 2 ? 2 : 1; }
+constexpr int blocks_beside(int rows) { return rows == 1 ? 4 : rows <= 3 ? 2 : 1; }
 INLINE F16 splat(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+INLINE F16 spread(const float& x) {  // splat of what lies in memory, read each time: registers are for sums
+  __m256 all;
+  asm volatile("vbroadcastss %1, %0" : "=x"(all) : "m"(x));
+  return {all, all};
+}
 INLINE F16 load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
 INLINE void store(float* p, F16 a) { _mm256_storeu_ps(p, a.lo), _mm256_storeu_ps(p + 8, a.hi); }
 INLINE F16 operator+(F16 a, F16 b) { return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
@@ -182,7 +188,7 @@ struct FloatProduct {
   static INLINE Operand operand(const W* p) {
     return step ? second(p) : first(p);
   }
-  static INLINE Operand spread(Act a) { return splat(a); }
+  static INLINE Operand spread(const Act& a) { return calmops::spread(a); }
   static INLINE void add(F16& sum, Operand w, Operand a) { add_product(sum, w, a); }
   // Sixteen values of one row, from k on; `panel` points to the row's first entry.
   static INLINE void put(Act* panel, int rows, int k, F16 values) {
@@ -217,7 +223,7 @@ struct DotProduct {
     };
     return _mm512_cvtne2ps_pbh(wide(p + 16), wide(p));
   }
-  static INLINE Operand spread(Act a) { return std::bit_cast<__m512bh>(_mm512_set1_epi32(int(a))); }
+  static INLINE Operand spread(const Act& a) { return std::bit_cast<__m512bh>(_mm512_set1_epi32(int(a))); }
   static INLINE void add(F16& sum, Operand w, Operand a) { sum.v = _mm512_dpbf16_ps(sum.v, w, a); }
   static INLINE void put(Act* panel, int rows, int k, F16 values) {
     float x[kLanes];

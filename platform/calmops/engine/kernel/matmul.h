@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "lanes.h"
+#include "team.h"
 
 namespace calmops {
 
@@ -18,36 +19,46 @@ struct Ahead {
   int every = 0;
 };
 
+// A block whose k runs on in other blocks of a cache: piece i lies at table[i] * stride from where the block begins.
+struct Pieces {
+  const int* table = nullptr;
+  size_t stride = 0;
+  int count = 1;
+};
+
 // sums[g * R + r] += panel's row r times block g, pairs in order. A row's bits don't depend on R or G.
 template <class W, int R, int G>
-NOINLINE void tile(const W* const (&blocks)[G], const typename Product<W>::Act* panel, int pairs, F16* sums, Ahead ahead = {}) {
+NOINLINE void tile(const W* const (&blocks)[G], const typename Product<W>::Act* row, int pairs, F16* sums, Ahead ahead = {}, Pieces pieces = {}) {
   using P = Product<W>;
   F16 held[G][R];
 #pragma GCC unroll 4
   for (int g = 0; g < G; ++g)
 #pragma GCC unroll 12
     for (int r = 0; r < R; ++r) held[g][r] = sums[g * R + r];
-  const auto one = [&]<int step>(int pair) INLINE_LAMBDA {
-    typename P::Operand weights[G];
+  const auto one = [&]<int step>(const W* const (&at)[G]) INLINE_LAMBDA {
 #pragma GCC unroll 4
-    for (int g = 0; g < G; ++g) weights[g] = P::template operand<step>(blocks[g] + size_t(pair) * 2 * kLanes);
-    const auto* row = panel + (size_t(pair) * P::kSteps + step) * R;
+    for (int g = 0; g < G; ++g) {
+      const typename P::Operand weights = P::template operand<step>(at[g]);
 #pragma GCC unroll 12
-    for (int r = 0; r < R; ++r) {
-      const typename P::Operand a = P::spread(row[r]);
-#pragma GCC unroll 4
-      for (int g = 0; g < G; ++g) P::add(held[g][r], weights[g], a);
+      for (int r = 0; r < R; ++r) P::add(held[g][r], weights, P::spread(row[step * R + r]));
     }
   };
   const W* next = static_cast<const W*>(ahead.from);
-  for (int pair = 0, due = 1; pair < pairs; ++pair) {
-    if (next && --due == 0) {
-      for (int g = 0; g < G; ++g, next += 2 * kLanes) prefetch(next);
-      due = ahead.every;
+  for (int piece = 0, due = 1; piece < pieces.count; ++piece) {
+    const W* at[G];
+#pragma GCC unroll 4
+    for (int g = 0; g < G; ++g) at[g] = blocks[g] + (pieces.table ? pieces.table[piece] * pieces.stride : 0);
+    for (int pair = 0; pair < pairs; ++pair, row += P::kSteps * R) {
+      if (next && --due == 0) {
+        for (int g = 0; g < G; ++g, next += 2 * kLanes) prefetch(next);
+        due = ahead.every;
+      }
+      one.template operator()<0>(at);
+      asm volatile("" ::: "memory");  // the compiler would mix the two steps, which takes more registers than there are
+      if constexpr (P::kSteps == 2) one.template operator()<1>(at);
+#pragma GCC unroll 4
+      for (int g = 0; g < G; ++g) at[g] += 2 * kLanes;
     }
-    one.template operator()<0>(pair);
-    asm volatile("" ::: "memory");  // the compiler would mix the two steps, which takes more registers than there are
-    if constexpr (P::kSteps == 2) one.template operator()<1>(pair);
   }
 #pragma GCC unroll 4
   for (int g = 0; g < G; ++g)
@@ -115,7 +126,7 @@ struct Matrix {
 template <class W>
 INLINE void multiply_unit(const W* unit, size_t per_block, int pairs, const Activations<W>& in, const Panels& panels, int from, int to, F16* sums) {
   const bool alone = panels.count == 1;
-  const int beside = alone ? kUnit : blocks_beside(kMostRows);
+  const int beside = alone ? kUnit : blocks_beside(panels.height(0));  // the first is as low as any
   for (int first = 0; first < kUnit; first += beside)
     for (int panel = from; panel < to; ++panel)
       with_rows(panels.height(panel), [&]<int R>() {
@@ -126,7 +137,7 @@ INLINE void multiply_unit(const W* unit, size_t per_block, int pairs, const Acti
           for (int g = 0; g < G; ++g) blocks[g] = unit + per_block * (b + g);
           Ahead ahead;
           if (!alone)
-            ahead = {unit + per_block * (first + beside) + size_t(pairs) * (panel - from) / (to - from) * 2 * kLanes * G, to - from};
+            ahead = {unit + per_block * (first + beside) + size_t(pairs) * ((panel - from) * beside + b - first) / (to - from) * 2 * kLanes, to - from};
           else if (G == 1)
             ahead = {blocks[0] + kNear / sizeof(W), 1};
           tile<W, R, G>(blocks, in.panel(panels, panel), pairs, at + b * R, ahead);
@@ -134,34 +145,34 @@ INLINE void multiply_unit(const W* unit, size_t per_block, int pairs, const Acti
       });
 }
 
-// This thread's share of rows x matrix. finish(row, unit, sums): sums[0..3] are the unit's four blocks of that row.
+// Rows x matrix, by all threads. finish(row, unit, sums): sums[0..3] are the unit's four blocks of that row.
 template <class W, class Finish>
-INLINE void multiply(const Matrix<W>& m, const Activations<W>& in, const Panels& panels, int thread, int threads, Finish&& finish) {
-  static_assert(blocks_beside(kMostRows / 2) == blocks_beside(kMostRows), "of several panels, each is at least half a tile high");
+INLINE void multiply(const Matrix<W>& m, const Activations<W>& in, const Panels& panels, Turns& turns, int threads, Finish&& finish) {
   const size_t per_block = size_t(m.pairs) * 2 * kLanes;
   const int passes = (panels.count + kPanelsBeside - 1) / kPanelsBeside;
   F16 sums[kUnit * kMostRows * kPanelsBeside];
-  for (int pass = 0; pass < passes; ++pass) {
-    const int from = panels.count * pass / passes, to = panels.count * (pass + 1) / passes;
-    for (int unit = m.units * thread / threads; unit < m.units * (thread + 1) / threads; ++unit) {
-      std::fill_n(sums, size_t(panels.start(to) - panels.start(from)) * kUnit, splat(0.0f));
-      multiply_unit(m.data + per_block * kUnit * unit, per_block, m.pairs, in, panels, from, to, sums);
-      for (int panel = from; panel < to; ++panel) {
-        const int height = panels.height(panel);
-        const F16* found = sums + size_t(panels.start(panel) - panels.start(from)) * kUnit;
-        for (int r = 0; r < height; ++r) {
-          F16 row[kUnit];
-          for (int b = 0; b < kUnit; ++b) {
-            const int output = (unit * kUnit + b) * kLanes;
-            row[b] = found[b * height + r];
-            if (m.scale) row[b] = row[b] * load(m.scale + output);
-            if (m.bias) row[b] = row[b] + load(m.bias + output);
+  for (int first, last; turns.take(m.units, threads, first, last);)
+    for (int pass = 0; pass < passes; ++pass) {
+      const int from = panels.count * pass / passes, to = panels.count * (pass + 1) / passes;
+      for (int unit = first; unit < last; ++unit) {
+        std::fill_n(sums, size_t(panels.start(to) - panels.start(from)) * kUnit, splat(0.0f));
+        multiply_unit(m.data + per_block * kUnit * unit, per_block, m.pairs, in, panels, from, to, sums);
+        for (int panel = from; panel < to; ++panel) {
+          const int height = panels.height(panel);
+          const F16* found = sums + size_t(panels.start(panel) - panels.start(from)) * kUnit;
+          for (int r = 0; r < height; ++r) {
+            F16 row[kUnit];
+            for (int b = 0; b < kUnit; ++b) {
+              const int output = (unit * kUnit + b) * kLanes;
+              row[b] = found[b * height + r];
+              if (m.scale) row[b] = row[b] * load(m.scale + output);
+              if (m.bias) row[b] = row[b] + load(m.bias + output);
+            }
+            finish(panels.start(panel) + r, unit, row);
           }
-          finish(panels.start(panel) + r, unit, row);
         }
       }
     }
-  }
 }
 
 }  // namespace calmops

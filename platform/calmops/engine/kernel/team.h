@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -22,6 +23,25 @@ INLINE void wait_while(const std::atomic<uint32_t>& word, uint32_t old) {
   }
   word.wait(old, std::memory_order_acquire);
 }
+
+// Units of work that threads take in turns, many at a time first and one at a time last, so that all end together although
+// one core may be slower or interrupted.
+class Turns {
+ public:
+  void begin() { next_.store(0, std::memory_order_relaxed); }
+  // The next units, [from, to) of `all`; false if there are none left.
+  bool take(int all, int threads, int& from, int& to) {
+    from = next_.load(std::memory_order_relaxed);
+    do {
+      if (from >= all) return false;
+      to = from + std::max(1, (all - from) / (2 * threads));
+    } while (!next_.compare_exchange_weak(from, to, std::memory_order_relaxed));
+    return true;
+  }
+
+ private:
+  std::atomic<int> next_{0};
+};
 
 class Team {
  public:
