@@ -56,10 +56,10 @@ prove: install ## the proofs' short forms (25 minutes at most)
 prove-long: install ## the proofs' long forms; appends to tests/proofs/LOG.md; can be resumed
 	$(BIN)/python tests/proofs/run.py --long
 
-bench: install ## speed beside other engines; appends to tests/bench/LOG.md
+bench: install ## speed beside other engines; PARTS="engine prefill families memory http telemetry"
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[bench]" \
 	  || echo "the extra bench could not be installed (pip says why above): the run goes on and says which rows are left out"
-	$(BIN)/python tests/bench/run.py
+	$(BIN)/python tests/bench/run.py $(PARTS)
 
 gen: install ## write what is generated: platform/deploy/calmops.schema.json
 	$(BIN)/calmops config schema > platform/deploy/calmops.schema.json.new

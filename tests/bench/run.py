@@ -1,146 +1,202 @@
 #!/usr/bin/env python3
-"""Speed beside other engines, and what HTTP costs on top of ours. Appends to LOG.md beside it; failures are kept there.
+"""Speed beside other engines, and what HTTP and telemetry cost on top of ours: `make bench PARTS="engine http"`, or all.
 
-Everything decodes 64 tokens after prompts of 64, bfloat16, one thread a process, all contenders in turns in one run. What
-was expected stands below and is logged beside what came out.
+  engine     decoding beside llama.cpp: the 88 M shape, the 0.5 B shape, the mixed workload
+  prefill    prompts beside llama.cpp, in chunks of 64, 256 and 512 rows
+  families   each family that the kernel runs, beside the same engine stepping transformers' modules
+  memory     resident memory beside llama.cpp and transformers
+  http       tokens per second through the whole platform over those of the engine alone
+  telemetry  tokens per second that the meter folds on one core, from the spool and from Kafka
+
+Each part ends in one line of ratios. Everything is bfloat16 and in turns in one run. What was expected stands below and is
+logged beside what came out in LOG.md; failures are kept there.
 """
 
 import argparse
 import datetime as dt
 import functools
 import importlib.util
+import json
 import os
 import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path[:0] = [str(ROOT / "platform"), str(ROOT)]
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
 
 import torch
 
-from tests.bench import cores
-from tests.bench.contenders import Calmops, Contender, LlamaCpp, Transformers, Wave, prompts
+from tests.bench import beside, cores, folding
+from tests.bench.contenders import Calmops, prompts
 from tests.bench.serving import AIM, Plan, compare
-from tests.bench.shape import NAME, SHIPPED, VOCABULARY, shipped, write_llama_88m
+from tests.bench.shape import (
+    LARGE,
+    LARGE_VOCABULARY,
+    NAME,
+    SHIPPED,
+    SHIPPED_VOCABULARY,
+    VOCABULARY,
+    shipped,
+    write_family,
+    write_llama_88m,
+    write_llama_500m,
+)
 from tests.proofs import kit
 
 LOG = HERE / "LOG.md"
-HEAD = (
-    "# Speed\n\nAppended by `make bench`; failures and disappointments are kept. One thread a process, bfloat16, 64 tokens\n"
-    "after prompts of 64; medians. tok/s counts generated tokens over the whole wave, prompts included; in brackets from the\n"
-    "moment every sequence had its first token. Pinned: engine on one core, everything else on another.\n\n"
-    "| date (UTC) | machine | commit | what | predicted | measured |\n|---|---|---|---|---|---|\n"
-)
-SEQUENCES = (1, 8, 16, 32)
 STREAMS = (1, 8, 32)
-LENGTH = 64
-SHIPPED_VOCABULARY = 4096
-PARTS = ("engines", "http")
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+KINDS = ("kernel", "kernel int8", "transformers", "llama.cpp")
 
-# Each written before its cell first ran: tokens per second of the whole wave at 1, 8, 16, 32 sequences on one thread, from
-# figures seen with two threads; the share of the engine's tokens per second that comes out of HTTP at 1, 8 and 32 streams.
-PREDICTED_TOK_S = {"calmops": (45, 180, 260, 330), "transformers": (40, 130, 190, 250), "llama.cpp": (90, 250, 330, 380)}
-PREDICTED_RATIO = {NAME: (0.97, 0.93, 0.90), SHIPPED: (0.90, 0.80, 0.60)}
+# Each written before its part first ran. Ratios to llama.cpp with AVX2 and two threads; the share of the engine's tokens
+# per second that comes out of HTTP at 1, 8 and 32 streams; tokens per second folded over the bars.
+PREDICTED = {
+    "engine": "88m 1.2, 1.9, 1.9, 1.9, 1.7 at B=1, 4, 8, 16, 32; mixed 1.6; 500m 1.1, 1.8 at B=1, 8",
+    "prefill": "1.2 in chunks of 64, 256 and 512",
+    "families": "15 to 30 with AVX2, where torch emulates bfloat16; 4 to 8 with avx512_bf16",
+    "memory": "kernel 1.0 of llama.cpp, int8 0.7, transformers 1.1",
+    "telemetry": "1.4 and 1.2 of the bars",
+}
+PREDICTED_RATIO = {NAME: (0.97, 0.95, 0.95), SHIPPED: (0.90, 0.80, 0.60)}
 PREDICTED_TTFT_MS = 12
 
 
 def main() -> int:
     """Run it all; 0 if it ran."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=2, help="of ABBA; each times everything twice")
-    parser.add_argument("--only", choices=PARTS, help="one part of it")
+    parser.add_argument("parts", nargs="*", metavar="PART", type=part_name, help="default: all")
+    parser.add_argument("--rounds", type=int, default=5, help="of each comparison")
     arguments = parser.parse_args()
-    for line in bench(arguments.rounds, [arguments.only] if arguments.only else PARTS):
-        print(line, flush=True)
+    torch.set_num_threads(beside.THREADS)
+    print(f"{machine()}, commit {commit()}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="calmops-bench-") as workspace:
+        for part in arguments.parts or PARTS:
+            missing = [name for name in ("llama_cpp", "gguf") if importlib.util.find_spec(name) is None]
+            if missing and part in ("engine", "prefill", "memory"):
+                print(f"{part}: left out, {' and '.join(missing)} not installed (calmops setup bench)", flush=True)
+                continue
+            for what, predicted, measured in PARTS[part](Path(workspace), arguments.rounds):
+                log(what, predicted, measured)
     return 0
 
 
-def bench(rounds: int, parts: Sequence[str] = PARTS) -> Iterator[str]:
-    """Each figure, logged as soon as it is known."""
-    torch.set_num_threads(1)
-    print(f"{machine()}, commit {commit()}", flush=True)
-    with tempfile.TemporaryDirectory(prefix="calmops-bench-") as temporary:
-        workspace = Path(temporary)
-        release = write_llama_88m(workspace / NAME)
-        if "engines" in parts:
-            field, absent = contenders(release, workspace)
-            for pinned in (True, False):
-                yield from log(f"{NAME}, engines, {where(pinned)}{absent}", engines(field, rounds, pinned=pinned))
-            field.clear()
-        if "http" in parts:
-            yield from serving(Plan(SHIPPED, SHIPPED_VOCABULARY, STREAMS, 2 * rounds), shipped(), workspace)
-            yield from serving(Plan(NAME, VOCABULARY, STREAMS, rounds), release, workspace)
+Figures = Iterator[tuple[str, str, str]]  # what, predicted, measured
 
 
-def contenders(release: Path, workspace: Path) -> tuple[dict[str, Contender], str]:
-    """Who takes part, and a remark on who can't."""
-    field: dict[str, Contender] = {"calmops": Calmops(release), "transformers": Transformers(release)}
-    missing = [name for name in ("llama_cpp", "gguf") if importlib.util.find_spec(name) is None]
-    if missing:
-        remark = f"; llama.cpp left out: {' and '.join(missing)} not installed (pip install -e .[bench])"
-        print(remark.removeprefix("; "), flush=True)
-        return field, remark
-    from tests.bench.gguf_from_release import convert
-
-    field["llama.cpp"] = LlamaCpp(convert(release, workspace / "model.gguf"))
-    return field, ""
+def engine(workspace: Path, rounds: int) -> Figures:
+    """Decoding and the mixed workload beside llama.cpp."""
+    board = beside.Board(rounds)
+    release, gguf = converted(workspace, NAME)
+    beside.decode(board, release, gguf, dict.fromkeys((1, 4, 8, 16, 32), 0.0), VOCABULARY, "88m")
+    beside.limits(board)
+    beside.mixed(board, release, gguf, 0.0)
+    beside.decode(board, *converted(workspace, LARGE), dict.fromkeys((1, 8), 0.0), LARGE_VOCABULARY, "500m")
+    yield "engine over llama.cpp", PREDICTED["engine"], ratios(board.ratios)
 
 
-def engines(field: dict[str, Contender], rounds: int, *, pinned: bool) -> tuple[str, str]:
-    """Predicted and measured tokens per second of each, at each number of sequences."""
-    waves = in_turns(field, rounds, SEQUENCES, VOCABULARY, pinned=pinned)
-    measured = "; ".join(
-        f"{name} {', '.join(_cell(waves[name, count]) for count in SEQUENCES)}" for name in field
-    )
-    predicted = "; ".join(f"{name} {', '.join(map(str, PREDICTED_TOK_S[name]))}" for name in field)
-    return f"{predicted} tok/s", f"{measured} tok/s at {', '.join(map(str, SEQUENCES))} sequences"
+def prefill(workspace: Path, rounds: int) -> Figures:
+    """Prompts beside llama.cpp."""
+    board = beside.Board(rounds)
+    beside.prefill(board, *converted(workspace, NAME), (64, 256, 512), 0.0)
+    yield "prefill over llama.cpp", PREDICTED["prefill"], ratios(board.ratios)
 
 
-def in_turns(
-    field: dict[str, Contender], rounds: int, counts: Sequence[int], vocabulary: int, *, pinned: bool
-) -> dict[tuple[str, int], list[Wave]]:
-    """Waves by contender and number of sequences, ABBA: two a round of each."""
-    cores.pin_self(cores.ENGINE if pinned else cores.ALL)
-    for contender in field.values():
-        contender.wave(prompts("warm-up", 2, LENGTH, vocabulary), 4)
-    waves: dict[tuple[str, int], list[Wave]] = {}
-    for count in counts:
-        for number, name in enumerate([*field, *reversed(field)] * rounds):
-            given = prompts(f"{count}/{number}", count, LENGTH, vocabulary)
-            waves.setdefault((name, count), []).append(field[name].wave(given, LENGTH))
-        print(f"{count} sequences, {where(pinned)}: {'; '.join(_cell(waves[name, count], name) for name in field)}", flush=True)
-    cores.pin_self(cores.ALL)
-    return waves
+def families(workspace: Path, rounds: int) -> Figures:
+    """The kernel beside transformers' own modules behind the same engine, 8 sequences."""
+    board = beside.Board(rounds)
+    for family in FAMILIES:
+        release = write_family(family, workspace / family)
+        ours, theirs = (Calmops(release, threads=beside.THREADS, backend=backend) for backend in ("kernel", "transformers"))
+
+        def timed(one: Calmops) -> beside.Timed:
+            return lambda seed: one.wave(prompts(seed, 8, 16, VOCABULARY), 16).decode_tokens_per_s
+
+        board.beside(family, timed(ours), {"transformers": timed(theirs)}, 0.0)
+    yield "kernel over transformers' modules, 8 sequences", PREDICTED["families"], ratios(board.ratios)
 
 
-def serving(plan: Plan, folder: Path, workspace: Path) -> Iterator[str]:
-    """HTTP over engine, pinned and not, of one model."""
-    for pinned, streams, compared in compare(plan, folder, workspace, (True, False)):
-        predicted = PREDICTED_RATIO[plan.name][plan.streams.index(streams)]
-        what = f"{plan.name}, HTTP over engine, {streams} streams, {where(pinned)}"
-        yield from log(what, (f"ratio {predicted:.2f}, +{PREDICTED_TTFT_MS} ms", f"{compared.summary()}; aim {AIM} {compared.aim}"))
+def memory(workspace: Path, _rounds: int) -> Figures:
+    """Resident bytes of fresh processes that decoded a wave of 16, less what importing took."""
+    release, gguf = converted(workspace, NAME)
+    command = [sys.executable, "-m", "tests.bench.resident"]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'platform'}:{ROOT}"}
+    found: dict[str, int] = {}
+    for kind in KINDS:
+        run = subprocess.run(
+            [*command, kind, str(release), str(gguf)], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+        )
+        found[kind] = json.loads(run.stdout.splitlines()[-1])
+        print(f"{kind}: {found[kind] / 2**20:.0f} MiB", flush=True)
+    peer = found["llama.cpp"]
+    measured = ", ".join(f"{kind} {size / peer:.2f} ({size / 2**20:.0f} MiB)" for kind, size in found.items())
+    yield f"{NAME}, resident memory over llama.cpp's", PREDICTED["memory"], measured
 
 
-def log(what: str, figures: tuple[str, str]) -> Iterator[str]:
-    """Append one line to LOG.md, and give it back for the screen."""
-    if not LOG.exists():
-        LOG.write_text(HEAD, encoding="utf-8")
-    predicted, measured = figures
+def telemetry(workspace: Path, rounds: int) -> Figures:
+    """What the meter takes."""
+    spooled, through_kafka = folding.from_spool_and_kafka(workspace, 20_000, rounds)
+    a, b = kit.quantile(spooled, 0.5), kit.quantile(through_kafka, 0.5)
+    measured = f"spool {a / folding.SPOOL_AIM:.2f} ({a:,.0f} tok/s), Kafka {b / folding.KAFKA_AIM:.2f} ({b:,.0f} tok/s)"
+    yield "folded tokens per second over the bars", PREDICTED["telemetry"], measured
+
+
+def http(workspace: Path, rounds: int) -> Figures:
+    """HTTP over engine, pinned and not, of the shipped model and of the 88 M shape."""
+    found: dict[str, float] = {}
+    release, _ = converted(workspace, NAME, gguf=False)
+    for plan, folder in (
+        (Plan(SHIPPED, SHIPPED_VOCABULARY, STREAMS, rounds), shipped()),
+        (Plan(NAME, VOCABULARY, STREAMS, max(1, rounds // 2)), release),
+    ):
+        for pinned, streams, compared in compare(plan, folder, workspace, (True, False)):
+            share = PREDICTED_RATIO[plan.name][plan.streams.index(streams)]
+            what = f"{plan.name}, HTTP over engine, {streams} streams, {'pinned' if pinned else 'unpinned'}"
+            found[what.replace(", HTTP over engine", "")] = kit.quantile(compared.ratios, 0.5)
+            yield what, f"ratio {share:.2f}, +{PREDICTED_TTFT_MS} ms", f"{compared.summary()}; aim {AIM} {compared.aim}"
+    print(f"HTTP over engine: {ratios(found)}", flush=True)
+
+
+PARTS: dict[str, Callable[[Path, int], Figures]] = {
+    "engine": engine, "prefill": prefill, "families": families, "memory": memory, "http": http, "telemetry": telemetry
+}  # fmt: skip
+
+
+def converted(workspace: Path, name: str, *, gguf: bool = True) -> tuple[Path, Path]:
+    """A release with random weights, and the same for llama.cpp; written once."""
+    release, converted_to = workspace / name, workspace / f"{name}.gguf"
+    if not release.exists():
+        {NAME: write_llama_88m, LARGE: write_llama_500m}[name](release)
+    if gguf and not converted_to.exists():
+        from tests.bench.gguf_from_release import convert
+
+        convert(release, converted_to)
+    return release, converted_to
+
+
+def part_name(text: str) -> str:
+    """A part that there is; argparse says so if it isn't."""
+    if text not in PARTS:
+        raise argparse.ArgumentTypeError(f"there is no part {text!r}; the parts are {', '.join(PARTS)}")
+    return text
+
+
+def ratios(found: dict[str, float]) -> str:
+    """One line of them."""
+    return ", ".join(f"{name} {ratio:.2f}" for name, ratio in found.items())
+
+
+def log(what: str, predicted: str, measured: str) -> None:
+    """Append one line to LOG.md, and show it."""
     date = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M")
     with LOG.open("a", encoding="utf-8") as opened:
         opened.write(f"| {date} | {machine()} | {commit()} | {what} | {predicted} | {measured} |\n")
-    yield f"{what}: {measured} (predicted {predicted})"
-
-
-def where(pinned: bool) -> str:
-    """How the processes were placed."""
-    return "pinned" if pinned else "unpinned"
+    print(f"{what}: {measured} (predicted {predicted})", flush=True)
 
 
 def machine() -> str:
@@ -158,13 +214,6 @@ def commit() -> str:
         for what in (("rev-parse", "--short=10", "HEAD"), ("status", "--porcelain", "-uno", "--", "platform", "actors"))
     ]
     return said[0] + ("+" if said[1] else "")
-
-
-def _cell(waves: list[Wave], name: str = "") -> str:
-    whole, decode = (
-        kit.quantile(values, 0.5) for values in ([w.tokens_per_s for w in waves], [w.decode_tokens_per_s for w in waves])
-    )
-    return f"{name} {whole:.0f} ({decode:.0f})".strip()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The models that are timed: the 88 M Llama shape with random weights, written as a release, and the one that ships."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -15,6 +16,7 @@ LARGE = "llama-500m"
 LARGE_VOCABULARY = 151936
 SPECIAL = ("<|begin|>", "<|end|>")
 SHIPPED = "stdlib-5m"
+SHIPPED_VOCABULARY = 4096
 
 
 def shipped() -> Path:
@@ -50,6 +52,23 @@ def write_llama_500m(folder: Path) -> Path:
     transformers.LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
     _write_tokenizer(folder)
     write_release(folder, name=LARGE)
+    return folder
+
+
+def write_family(family: str, folder: Path) -> Path:
+    """A small checkpoint of one of the kernel's families, random bfloat16 weights: hidden 512, 6 layers, 8 heads, 2 KV heads."""
+    transformers.utils.logging.disable_progress_bar()
+    torch.manual_seed(0)
+    loader: Any = transformers.AutoConfig
+    config = loader.for_model(
+        family, vocab_size=VOCABULARY, hidden_size=512, intermediate_size=1536, num_hidden_layers=6, num_attention_heads=8,
+        num_key_value_heads=2, head_dim=64, max_position_embeddings=2048, bos_token_id=0, eos_token_id=1, pad_token_id=1,
+        tie_word_embeddings=False,
+    )  # fmt: skip
+    model: Any = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    model.save_pretrained(folder)
+    _write_tokenizer(folder)
+    write_release(folder, name=family)
     return folder
 
 

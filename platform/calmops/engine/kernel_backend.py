@@ -4,6 +4,7 @@ Exact by construction (guarantee G2): a row's bits depend neither on its batch n
 """
 
 import os
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 
 from calmops.engine import tensor_parallel
 from calmops.engine.checkpoint import load_checkpoint
-from calmops.engine.kernel import Kernel, PackSettings, pack
+from calmops.engine.kernel import AllReduce, Kernel, PackSettings, Reduction, best_path, load, pack
 from calmops.engine.kernel.drawing import KernelSampler
 from calmops.engine.sampler import Draw, Drawn
 from calmops.engine.settings import EngineSettings
@@ -35,7 +36,7 @@ class KernelBackend:
             PackSettings(
                 weights=settings.quantize or settings.dtype, kv_blocks=settings.kv_blocks, max_rows=settings.max_rows_per_step,
                 threads=settings.threads, cores=settings.cores, rank=rank, tp=settings.tp,
-                all_reduce=tensor_parallel.all_reduce if settings.tp > 1 else None,
+                all_reduce=_sum_over_ranks(settings, rank),
             ),
         )  # fmt: skip
         self._sampler = KernelSampler(self._kernel)
@@ -56,3 +57,22 @@ class KernelBackend:
     def sample(self, logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
         """One token per row of this backend's logits, or of a slice of their columns from the first on."""
         return self._sampler.sample(logits, draws)
+
+
+def _sum_over_ranks(settings: EngineSettings, rank: int) -> AllReduce | Reduction | None:
+    """DeepSpeed's sum where every thread of the gang has a core, and ours, with the same bits, where they share cores.
+
+    DeepSpeed's spins on for ever, so ranks that share a core would take it from the one that they wait for.
+    """
+    if settings.tp == 1:
+        return None
+    enough = bool(settings.cores) or settings.tp * settings.threads <= len(os.sched_getaffinity(0))
+    name = tensor_parallel.told_by_rank_0("" if enough else secrets.token_hex(8))
+    if not name:
+        return tensor_parallel.all_reduce
+    path = best_path()
+    assert path is not None, "settled: the kernel runs here"
+    ours = Reduction(load(path), name, rank, settings.tp)
+    tensor_parallel.meet()
+    ours.unlink()
+    return ours

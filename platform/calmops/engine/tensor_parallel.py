@@ -95,6 +95,18 @@ def all_reduce(tensor: torch.Tensor) -> None:
     ds.inference_all_reduce(tensor, op=ds.ReduceOp.SUM)
 
 
+def told_by_rank_0(text: str) -> str:
+    """Rank 0's ``text``, on every rank; the others' own is ignored."""
+    told = [text]
+    dist.broadcast_object_list(told, 0)
+    return told[0]
+
+
+def meet() -> None:
+    """Wait until every rank of the world is here."""
+    dist.barrier()
+
+
 def _leave_no_files(rank: int, tp: int, port: int) -> None:
     """Prove the all-reduce, wait until every rank has mapped the buffers, then unlink this rank's."""
     import deepspeed.comm as ds

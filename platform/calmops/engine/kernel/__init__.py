@@ -17,7 +17,7 @@ from calmops.engine.kernel.shaping import AllReduce, PackSettings, Shaping
 from calmops.foundation.errors import UnsupportedModel
 from calmops.messages.plan import BLOCK_TOKENS, StepPlan
 
-__all__ = ["Kernel", "PackSettings", "Reduction", "best_path", "load", "pack", "why_not"]
+__all__ = ["AllReduce", "Kernel", "PackSettings", "Reduction", "best_path", "load", "pack", "why_not"]
 
 
 def pack(model: Any, how: PackSettings) -> "Kernel":

@@ -103,8 +103,11 @@ INLINE __m256 widen_half(const uint16_t* p) {
 INLINE F16 widen(const uint16_t* p) { return {widen_half(p), widen_half(p + 8)}; }
 INLINE __m256i eight(const uint16_t* p) { return _mm256_loadu_si256((const __m256i*)p); }
 INLINE __m256 first_half(const uint16_t* p) { return _mm256_castsi256_ps(_mm256_slli_epi32(eight(p), 16)); }
-INLINE __m256 second_half(const uint16_t* p) {
-  return _mm256_castsi256_ps(_mm256_and_si256(eight(p), _mm256_set1_epi32(int(0xffff0000))));
+alignas(32) constexpr uint32_t kUpperHalves[8] = {0xffff0000, 0xffff0000, 0xffff0000, 0xffff0000, 0xffff0000, 0xffff0000, 0xffff0000, 0xffff0000};
+INLINE __m256 second_half(const uint16_t* p) {  // the mask stays in memory: a full tile needs every register
+  __m256 upper;
+  asm("vpand %1, %2, %0" : "=x"(upper) : "m"(kUpperHalves), "x"(eight(p)));
+  return upper;
 }
 INLINE F16 first(const uint16_t* p) { return {first_half(p), first_half(p + 16)}; }
 INLINE F16 second(const uint16_t* p) { return {second_half(p), second_half(p + 16)}; }

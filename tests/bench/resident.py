@@ -1,0 +1,33 @@
+"""Resident memory of one engine after a wave, less what its imports took: ``python -m tests.bench.resident``.
+
+Arguments: KIND RELEASE GGUF, KIND one of run.KINDS. Prints a number of bytes.
+"""
+
+import sys
+from pathlib import Path
+
+import psutil
+
+from tests.bench.contenders import Calmops, LlamaCpp, prompts
+from tests.bench.shape import VOCABULARY
+
+SEQUENCES, TOKENS = 16, 64
+
+
+def main() -> None:
+    kind, release, gguf = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    if kind == "llama.cpp":
+        import llama_cpp  # noqa: F401
+    before = psutil.Process().memory_info().rss
+    if kind == "llama.cpp":
+        engine: Calmops | LlamaCpp = LlamaCpp(gguf)
+    elif kind == "transformers":
+        engine = Calmops(release, backend="transformers")
+    else:
+        engine = Calmops(release, backend="kernel", quantize="int8" if kind.endswith("int8") else None)
+    engine.wave(prompts("memory", SEQUENCES, TOKENS, VOCABULARY), 8)
+    print(psutil.Process().memory_info().rss - before)
+
+
+if __name__ == "__main__":
+    main()
