@@ -54,7 +54,8 @@ def start(config: Config) -> dict[str, Any]:
         f"--num-cpus={_logical_cpus(config)}", f"--resources={json.dumps(_resources(config))}",
     ]  # fmt: skip
     environment = {
-        **os.environ, **own_cluster(), **serve_environment(), **(haproxy_environment() or {}), "RAY_GRAFANA_HOST": ""
+        **os.environ, **own_cluster(), **serve_environment(), **(haproxy_environment() or {}), "RAY_GRAFANA_HOST": "",
+        "RAY_worker_niceness": "0",  # 15 by default: replicas and gateways are what the cluster is for
     }  # fmt: skip
     with log.open("ab") as sink:
         head = subprocess.Popen(

@@ -5,6 +5,7 @@ append to ``_commands`` and wake it. It never waits for a gateway.
 """
 
 import logging
+import sys
 import threading
 import time
 from collections import OrderedDict, deque
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("ray.serve")
 GATEWAY_SILENT_NS = 2_000_000_000  # a gateway silent this long loses its sequences
+SWITCH_S = 0.0005  # how long Python may let this thread wait for the event loop's after a step; 5 ms by default
 EARLY_CANCELS = 1000  # remembered, each until its placement comes
 GATEWAY_GONE_NS = 10_000_000_000  # and this long, while the roster doesn't list it, its link
 _encode = msgspec.msgpack.Encoder().encode
@@ -104,6 +106,7 @@ class EngineThread(threading.Thread):
         return self._step, self._last_facts
 
     def run(self) -> None:
+        sys.setswitchinterval(SWITCH_S)
         try:
             while not self._stopping:
                 self._turn()

@@ -31,7 +31,7 @@ class Wave:
     first_s: float  # every sequence had its first token
     end_s: float
     ttft_s: tuple[float, ...] = ()  # of each sequence, where the engine tells
-    itl_s: tuple[float, ...] = ()  # between one token and the next of a sequence, where the engine tells
+    itl_s: tuple[float, ...] = ()  # between one token and the next of a sequence from first_s on, where the engine tells
     late: int = 0  # tokens emitted after first_s; 0 means sequences * (tokens - 1)
 
     @property
@@ -81,7 +81,8 @@ class Calmops:
             end_s = time.perf_counter() - began_s
             emitted = [delta for mine in step.deltas.values() for delta in mine if delta.token_ids]
             late += sum(len(delta.token_ids) for delta in emitted) if len(first_s) == len(prompts) else 0
-            itl_s += [end_s - last_s[delta.request_id] for delta in emitted if delta.request_id in last_s]
+            if len(first_s) == len(prompts):
+                itl_s += [end_s - last_s[delta.request_id] for delta in emitted if delta.request_id in last_s]
             last_s |= {delta.request_id: end_s for delta in emitted}
             first_s |= {delta.request_id: end_s for delta in emitted if delta.request_id not in first_s}
         all_first_s = max(first_s.values())

@@ -57,10 +57,10 @@ class Compared:
         return 1000 * (kit.quantile(over_http, 0.5) - kit.quantile(alone, 0.5))
 
     @property
-    def itl_added_ms(self) -> float:
-        """p99 of the time between tokens over HTTP minus the engine's, ms."""
-        over_http, alone = ([t for wave in waves for t in wave.itl_s] for waves in (self.http, self.engine))
-        return 1000 * (kit.quantile(over_http, 0.99) - kit.quantile(alone, 0.99))
+    def itl_added_ms(self) -> list[float]:
+        """p99 of the time between tokens over HTTP minus the engine's, ms, pair by pair, while all decode: no prompt comes between."""
+        pairs = zip(self.http, self.engine, strict=True)
+        return [1000 * (kit.quantile([*h.itl_s], 0.99) - kit.quantile([*e.itl_s], 0.99)) for h, e in pairs]
 
     @property
     def aim(self) -> str:
@@ -74,9 +74,11 @@ class Compared:
         over_http, alone = (
             kit.quantile([w.tokens_per_s for w in waves], 0.5) for waves in (self.http, self.engine)
         )
+        added_low, added_high = kit.bootstrap_median(self.itl_added_ms)
         return (
             f"HTTP/engine {kit.quantile(self.ratios, 0.5):.3f} [{low:.3f}, {high:.3f}] ({over_http:.0f} over {alone:.0f} tok/s, "
-            f"{len(self.ratios)} pairs), first token {self.ttft_added_ms:+.1f} ms, p99 between tokens {self.itl_added_ms:+.1f} ms"
+            f"{len(self.ratios)} pairs), first token {self.ttft_added_ms:+.1f} ms, p99 between tokens "
+            f"{kit.quantile(self.itl_added_ms, 0.5):+.1f} [{added_low:+.1f}, {added_high:+.1f}] ms"
         )
 
 
@@ -151,5 +153,5 @@ class Served:
         began_s = min(stream.started_s for stream in seen)
         ttft_s = tuple(stream.times_s[0] - stream.started_s for stream in seen)
         first_s = max(stream.times_s[0] for stream in seen) - began_s
-        itl_s = tuple(b - a for stream in seen for a, b in pairwise(stream.times_s))
+        itl_s = tuple(b - a for stream in seen for a, b in pairwise(stream.times_s) if a >= began_s + first_s)
         return Wave(len(given), tokens, first_s, max(stream.times_s[-1] for stream in seen) - began_s, ttft_s, itl_s)

@@ -1,6 +1,6 @@
 """One rank of a gang from a cold interpreter to its first token, each part timed: ``python -m tests.engine.starting``.
 
-Arguments: FOLDER TP RANK PORT. Rank 0 prints {"imports": seconds, ...} in order; the parts add up to the whole.
+Arguments: FOLDER TP RANK PORT. Rank 0 prints {"import torch": seconds, ...} in order; the parts add up to the whole.
 """
 
 import json
@@ -31,13 +31,20 @@ def main() -> None:
     folder, tp, rank, port = sys.argv[1], *map(int, sys.argv[2:5])
     import torch.distributed as dist
 
+    watch.ended("import torch")
+    import transformers.modeling_utils  # noqa: F401
+
+    watch.ended("import transformers")
     from calmops.engine import checkpoint, kernel_backend, tensor_parallel
     from calmops.engine.runner import Engine, Follower
     from calmops.engine.settings import EngineSettings
     from calmops.messages.plan import StepPlan
     from tests.engine.runs import placement
 
-    watch.ended("imports")
+    watch.ended("import calmops")
+    import deepspeed  # noqa: F401
+
+    watch.ended("import deepspeed")
     tensor_parallel.join(rank, tp, port)
     watch.ended("join")
     _timed(watch, checkpoint, "shard", ("load", "shard"))
