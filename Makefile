@@ -45,10 +45,11 @@ test: check parts ## check, every test, and the proofs' short forms
 	$(BIN)/python -m pytest $(TESTS)
 	$(MAKE) prove
 
-parts: install ## what tests need beyond Python: compiler, Java, a real Kafka broker, DeepSpeed's compiled part
+parts: install ## what tests need beyond Python: compiler, Java, a real Kafka broker, compiled parts, llama.cpp to compare with
 	@.ci/parts
 	$(BIN)/calmops setup
 	$(BIN)/calmops setup kafka
+	$(BIN)/calmops setup bench
 
 prove: install ## the proofs' short forms (25 minutes at most)
 	$(BIN)/python tests/proofs/run.py --short
@@ -57,8 +58,7 @@ prove-long: install ## the proofs' long forms; appends to tests/proofs/LOG.md; c
 	$(BIN)/python tests/proofs/run.py --long
 
 bench: install ## speed beside other engines; PARTS="engine prefill families memory http telemetry"
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[bench]" \
-	  || echo "the extra bench could not be installed (pip says why above): the run goes on and says which rows are left out"
+	$(BIN)/calmops setup bench || echo "the peers could not be installed (pip says why above): parts that need them are left out"
 	$(BIN)/python tests/bench/run.py $(PARTS)
 
 gen: install ## write what is generated: platform/deploy/calmops.schema.json
