@@ -11,7 +11,8 @@ from calmops.messages.placement import ResumedChoice
 from tests.engine.driving import Driver, drive, place
 from tests.engine.tiny import VOCABULARY
 
-EXACT: dict[str, Any] = {"exact": True, "kv_blocks": 64, "max_sequences": 8, "max_rows_per_step": 48}
+# Without a prefix cache: these tests count what is computed. The last but one is with it.
+EXACT: dict[str, Any] = {"exact": True, "kv_blocks": 64, "max_sequences": 8, "max_rows_per_step": 48, "prefix_cache": False}
 
 
 def prompt(seed: int, length: int) -> list[int]:
@@ -211,6 +212,13 @@ def test_an_impossible_request_is_refused_and_leaves_nothing_behind(driver: Driv
     with pytest.raises(InputError, match="blocks"):
         driver.submit(place("huge", prompt(1, 900), max_tokens=500))
     assert not driver.step()
+
+
+def test_a_request_that_begins_like_an_earlier_one_finds_its_blocks_and_gets_the_same_tokens(llama: Path, driver: Driver) -> None:
+    cached = drive(llama, **(EXACT | {"prefix_cache": True}))
+    first, again = (alone(cached, 6, 100), alone(cached, 6, 100))
+    assert first == again == alone(driver, 6, 100)
+    assert [cached.answer(f"alone-{number}").cached for number in range(2)] == [0, 96]
 
 
 def test_fingerprints_tell_apart_what_gives_other_bits(llama: Path, driver: Driver) -> None:
