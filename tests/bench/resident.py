@@ -17,7 +17,7 @@ SEQUENCES, TOKENS = 16, 64
 def main() -> None:
     kind, release, gguf = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     if kind == "llama.cpp":
-        import llama_cpp  # noqa: F401
+        import llama_cpp  # noqa: F401  its import is taken off too
     before = psutil.Process().memory_info().rss
     if kind == "llama.cpp":
         engine: Calmops | LlamaCpp = LlamaCpp(gguf)

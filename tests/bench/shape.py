@@ -33,11 +33,7 @@ def write_llama_88m(folder: Path) -> Path:
         num_key_value_heads=4, max_position_embeddings=2048, bos_token_id=0, eos_token_id=1, pad_token_id=1,
         tie_word_embeddings=False,
     )  # fmt: skip
-    model = transformers.LlamaForCausalLM(config).to(torch.bfloat16)
-    model.save_pretrained(folder)
-    _write_tokenizer(folder)
-    write_release(folder, name=NAME)
-    return folder
+    return _save(transformers.LlamaForCausalLM(config).to(torch.bfloat16), folder, NAME)
 
 
 def write_llama_500m(folder: Path) -> Path:
@@ -49,10 +45,7 @@ def write_llama_500m(folder: Path) -> Path:
         num_key_value_heads=2, max_position_embeddings=2048, bos_token_id=0, eos_token_id=1, pad_token_id=1,
         tie_word_embeddings=False,
     )  # fmt: skip
-    transformers.LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
-    _write_tokenizer(folder)
-    write_release(folder, name=LARGE)
-    return folder
+    return _save(transformers.LlamaForCausalLM(config).to(torch.bfloat16), folder, LARGE)
 
 
 def write_family(family: str, folder: Path) -> Path:
@@ -65,10 +58,14 @@ def write_family(family: str, folder: Path) -> Path:
         num_key_value_heads=2, head_dim=64, max_position_embeddings=2048, bos_token_id=0, eos_token_id=1, pad_token_id=1,
         tie_word_embeddings=False,
     )  # fmt: skip
-    model: Any = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    return _save(transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16), folder, family)
+
+
+def _save(model: Any, folder: Path, name: str) -> Path:
+    """Model, tokenizer and release.json into ``folder``."""
     model.save_pretrained(folder)
     _write_tokenizer(folder)
-    write_release(folder, name=family)
+    write_release(folder, name=name)
     return folder
 
 

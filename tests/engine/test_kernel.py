@@ -110,7 +110,7 @@ def test_what_cannot_be_had_is_refused_and_what_was_not_asked_for_is_not(tmp_pat
     assert (settled.backend, settled.exact) == ("transformers", False)
     assert why is not None
     with pytest.raises(ConfigError, match="quantize is 'int4'"):
-        EngineSettings(folder=gemma, quantize="int4")  # type: ignore[arg-type]
+        EngineSettings(folder=gemma, quantize="int4")  # type: ignore[arg-type]  # as a person may write it
 
 
 def test_exact_costs_nothing_on_the_kernel_so_it_is_on(folder: Path) -> None:

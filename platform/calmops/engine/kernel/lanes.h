@@ -235,27 +235,24 @@ struct DotProduct {
       panel[(k + i) / 2 * rows] = uint32_t(to_bf16(x[i])) | uint32_t(to_bf16(x[i + 1])) << 16;
   }
 };
-template <>
-struct Product<uint16_t> : DotProduct<uint16_t> {
-  using Cached = uint16_t;
-};
-template <>
-struct Product<int8_t> : DotProduct<int8_t> {
-  using Cached = uint16_t;
-};
+template <class W>
+using HalfProduct = DotProduct<W>;
 
 #else
 
-template <>
-struct Product<uint16_t> : FloatProduct<uint16_t> {
-  using Cached = uint16_t;
-};
-template <>
-struct Product<int8_t> : FloatProduct<int8_t> {
-  using Cached = uint16_t;
-};
+template <class W>
+using HalfProduct = FloatProduct<W>;
 
 #endif
+
+template <>
+struct Product<uint16_t> : HalfProduct<uint16_t> {
+  using Cached = uint16_t;
+};
+template <>
+struct Product<int8_t> : HalfProduct<int8_t> {
+  using Cached = uint16_t;
+};
 
 // Where (output, k) lies in a block, and how a float is kept there.
 INLINE int place(const uint16_t*, int output, int k) { return k / 2 * 2 * kLanes + output * 2 + k % 2; }

@@ -117,8 +117,6 @@ struct Matrix {
   const float* scale = nullptr;  // [outputs], for int8
   const float* bias = nullptr;   // [outputs]
   int units = 0, pairs = 0;
-
-  int outputs() const { return units * kUnit * kLanes; }
 };
 
 // Panels [from, to) times one unit. Each block, or few side by side, meets every panel before the next ones do, and those
