@@ -8,10 +8,12 @@ from pathlib import Path
 
 import psutil
 
-from tests.bench.contenders import Calmops, LlamaCpp, prompts
+from calmops.messages.plan import BLOCK_TOKENS
+from tests.bench.contenders import CONTEXT_TOKENS, Calmops, LlamaCpp, prompts
 from tests.bench.shape import VOCABULARY
 
 SEQUENCES, TOKENS = 16, 64
+KV_BLOCKS = SEQUENCES * CONTEXT_TOKENS // BLOCK_TOKENS  # what llama.cpp's context holds
 
 
 def main() -> None:
@@ -22,9 +24,9 @@ def main() -> None:
     if kind == "llama.cpp":
         engine: Calmops | LlamaCpp = LlamaCpp(gguf)
     elif kind == "transformers":
-        engine = Calmops(release, backend="transformers")
+        engine = Calmops(release, kv_blocks=KV_BLOCKS, backend="transformers")
     else:
-        engine = Calmops(release, backend="kernel", quantize="int8" if kind.endswith("int8") else None)
+        engine = Calmops(release, kv_blocks=KV_BLOCKS, backend="kernel", quantize="int8" if kind.endswith("int8") else None)
     engine.wave(prompts("memory", SEQUENCES, TOKENS, VOCABULARY), 8)
     print(psutil.Process().memory_info().rss - before)
 

@@ -60,7 +60,7 @@ PREDICTED = {
     "engine": "88m 1.2, 1.9, 1.9, 1.9, 1.7 at B=1, 4, 8, 16, 32; mixed 1.6; 500m 1.1, 1.8 at B=1, 8",
     "prefill": "1.2 in chunks of 64, 256 and 512",
     "families": "15 to 30 with AVX2, where torch emulates bfloat16; 4 to 8 with avx512_bf16",
-    "memory": "kernel 1.0 of llama.cpp, int8 0.7, transformers 1.1",
+    "memory": "kernel 1.4 of llama.cpp, int8 1.0, transformers 1.4",
     "telemetry": "1.4 and 1.2 of the bars",
 }
 PREDICTED_RATIO = {NAME: (0.97, 0.95, 0.95), SHIPPED: (0.90, 0.80, 0.60)}

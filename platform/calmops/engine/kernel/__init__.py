@@ -12,6 +12,7 @@ import torch
 from calmops.engine.kernel import structures
 from calmops.engine.kernel.build import best_path, load
 from calmops.engine.kernel.fitting import why_not
+from calmops.engine.kernel.packing import give_back
 from calmops.engine.kernel.reduction import Reduction
 from calmops.engine.kernel.shaping import AllReduce, PackSettings, Shaping
 from calmops.foundation.errors import UnsupportedModel
@@ -34,7 +35,9 @@ def pack(model: Any, how: PackSettings) -> "Kernel":
     assert how.tp == 1 or how.all_reduce is not None, "a gang of several ranks needs a sum over them"
     library = load(path)
     shaping = Shaping(model, how)
-    return Kernel(library, shaping.shape(), shaping.kept, how)
+    shape = shaping.shape()
+    give_back()
+    return Kernel(library, shape, shaping.kept, how)
 
 
 class Kernel:

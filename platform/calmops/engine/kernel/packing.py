@@ -3,6 +3,7 @@
 Each matrix is packed once and its original freed, so that a model never lies in memory twice.
 """
 
+import ctypes
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,3 +71,10 @@ def padded_ffn(rows: int) -> int:
 def free(module: Any) -> None:
     """Let go of a module's weight; it can't be called any more."""
     module.weight = torch.nn.Parameter(torch.empty(0, dtype=module.weight.dtype), requires_grad=False)
+
+
+def give_back() -> None:
+    """Hand the pages of freed originals to the system; glibc keeps them otherwise (100 MiB of an 88 M model)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

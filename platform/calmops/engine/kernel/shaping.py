@@ -32,7 +32,10 @@ class PackSettings:
 
 
 class Shaping:
-    """Makes the structures, and keeps every tensor that they point to in ``kept``."""
+    """Makes the structures, and keeps every tensor that they point to in ``kept``.
+
+    All of them are copies: one view of the checkpoint would keep its whole file mapped.
+    """
 
     def __init__(self, model: Any, how: PackSettings) -> None:
         self.kept: list[Any] = []
@@ -59,7 +62,7 @@ class Shaping:
             **reads, vocabulary=config.vocab_size + -config.vocab_size % UNIT,
             blocks=how.kv_blocks, max_rows=how.max_rows, max_context=max_context, threads=how.threads,
             epsilon=config.rms_norm_eps, scaling=first.self_attn.scaling, cores=cores, weights=layers,
-            embedding=self._kept(model.embed_tokens.weight.detach().contiguous()),
+            embedding=self._kept(model.embed_tokens.weight.detach().clone()),
             lm_head=self._kept(lm_head.data), lm_head_scale=self._kept(lm_head.scale), last_norm=self._norm(model.norm),
             cosines=cosines, sines=sines,
         )  # fmt: skip
@@ -107,7 +110,7 @@ class Shaping:
         return self._kept((angles.cos() * scale).contiguous()), self._kept((angles.sin() * scale).contiguous())
 
     def _norm(self, module: Any) -> int | None:
-        return None if module is None else self._kept(module.weight.detach().float().contiguous())
+        return None if module is None else self._kept(module.weight.detach().float().clone())
 
     def _kept(self, tensor: torch.Tensor | None) -> int | None:
         self.kept.append(tensor)
