@@ -49,12 +49,12 @@ def start(config: Config) -> dict[str, Any]:
     log = paths.folder("logs") / "ray.log"
     command = [
         sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats",
-        "--node-ip-address=127.0.0.1", f"--port={port}", "--dashboard-host=127.0.0.1", f"--dashboard-port={free_port()}",
+        "--node-ip-address=127.0.0.1", f"--port={port}", "--include-dashboard=false",
         f"--dashboard-agent-listen-port={free_port()}", f"--ray-client-server-port={free_port()}",
         f"--num-cpus={_logical_cpus(config)}", f"--resources={json.dumps(_resources(config))}",
     ]  # fmt: skip
     environment = {
-        **os.environ, **own_cluster(), **serve_environment(), **(haproxy_environment() or {}), "RAY_GRAFANA_HOST": "",
+        **os.environ, **own_cluster(), **serve_environment(), **(haproxy_environment() or {}), "RAY_enable_metrics_collection": "0", "REPORTER_UPDATE_INTERVAL_MS": "60000",
         "RAY_worker_niceness": "0",  # 15 by default: replicas and gateways are what the cluster is for
     }  # fmt: skip
     with log.open("ab") as sink:

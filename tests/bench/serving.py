@@ -4,11 +4,16 @@ Both run the same waves on the same machine in turns (ABBA), so that what else t
 """
 
 import asyncio
+import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
+
+import aiohttp
 
 from tests.bench import cores
 from tests.bench.contenders import Calmops, Prompts, Wave, prompts
@@ -140,14 +145,16 @@ class Served:
         common = {
             "model": self._plan.name, "max_tokens": tokens, "temperature": 1.0, "ignore_eos": True, "loop_guard": False
         }  # fmt: skip
-        async with kit.client() as client:
-            await client.get(f"{self._url}/healthz")
-            seen = await asyncio.gather(
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as client:
+            async with client.get(f"{self._url}/healthz") as answer:
+                await answer.read()
+            heard = await asyncio.gather(
                 *(
-                    kit.complete_stream(client, self._url, {**common, "prompt": ids, "seed": number})
+                    listen(client, f"{self._url}/v1/completions", {**common, "prompt": ids, "seed": number, "stream": True})
                     for number, ids in enumerate(given)
                 )
             )
+        seen = [one.stream() for one in heard]
         for stream in seen:
             assert stream.complete and stream.tokens == tokens, f"a stream failed: {stream.status} {stream.error} {stream.tokens}"
         began_s = min(stream.started_s for stream in seen)
@@ -155,3 +162,36 @@ class Served:
         first_s = max(stream.times_s[0] for stream in seen) - began_s
         itl_s = tuple(b - a for stream in seen for a, b in pairwise(stream.times_s) if a >= began_s + first_s)
         return Wave(len(given), tokens, first_s, max(stream.times_s[-1] for stream in seen) - began_s, ttft_s, itl_s)
+
+
+@dataclass(slots=True)
+class Heard:
+    """One stream's bytes as they came. They are read when the wave is over: the client shares a core with what is measured."""
+
+    status: int
+    started_s: float
+    pieces: list[tuple[float, bytes]] = field(default_factory=list)  # monotonic s, at its arrival
+
+    def stream(self) -> kit.Stream:
+        """What it said, each token at the time of the piece that completed its event."""
+        stream = kit.Stream(status=self.status, started_s=self.started_s)
+        rest = b""
+        for time_s, piece in self.pieces:
+            *events, rest = (rest + piece).split(b"\n\n")
+            for event in events:
+                fields = dict(line.split(b": ", 1) for line in event.split(b"\n") if not line.startswith(b":"))
+                if fields.get(b"data") == b"[DONE]":
+                    stream.done = True
+                elif b"data" in fields:
+                    kit.note(stream, fields.get(b"id", b"").decode(), json.loads(fields[b"data"]), time_s)
+        return stream
+
+
+async def listen(client: aiohttp.ClientSession, url: str, body: dict[str, Any]) -> Heard:
+    """Send one request and keep what comes."""
+    started_s = time.monotonic()
+    async with client.post(url, json=body) as response:
+        heard = Heard(response.status, started_s)
+        async for piece in response.content.iter_any():
+            heard.pieces.append((time.monotonic(), piece))
+    return heard

@@ -122,8 +122,8 @@ async def complete_stream(client: httpx.AsyncClient, url: str, body: dict[str, A
     return seen
 
 
-def note(seen: Stream, event_id: str, chunk: dict[str, Any]) -> None:
-    """Count one event of a stream with one choice."""
+def note(seen: Stream, event_id: str, chunk: dict[str, Any], time_s: float | None = None) -> None:
+    """Count one event of a stream with one choice, which came at ``time_s`` (monotonic; now if None)."""
     if "error" in chunk:
         seen.error = chunk["error"]
         return
@@ -135,7 +135,7 @@ def note(seen: Stream, event_id: str, chunk: dict[str, Any]) -> None:
         if int(index) < seen.tokens or int(index) > seen.tokens + 1:
             seen.gapless = False
         if int(index) > seen.tokens:
-            seen.times_s.append(time.monotonic())
+            seen.times_s.append(time.monotonic() if time_s is None else time_s)
         seen.tokens = int(index)
 
 
