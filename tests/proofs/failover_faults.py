@@ -18,9 +18,9 @@ import httpx
 
 from tests.proofs import kit
 
-STREAMS = 16
+STREAMS, TOKENS = 16, 800  # so many that on the kernel they outlast the start of a new gang
 BODY = {
-    "model": "stdlib-5m", "prompt": "def read_lines(path):\n", "max_tokens": 160, "temperature": 0.8, "ignore_eos": True,
+    "model": "stdlib-5m", "prompt": "def read_lines(path):\n", "max_tokens": TOKENS, "temperature": 0.8, "ignore_eos": True,
     "loop_guard": False,
 }  # fmt: skip
 SEEDS = tuple(range(1000, 1000 + STREAMS))
@@ -62,6 +62,7 @@ async def inflict(rounds: int, chosen: Sequence[Fault] = FAULTS) -> Report:
     """Each of the faults once a round, on a gang chosen at random."""
     rng = random.Random(int(os.environ.get("PROOF_SEED", time.time_ns() % 10**6)))
     report = Report(faults=rounds * len(chosen))
+    kit.first_in_line()
     with kit.platform() as url:
         async with kit.client() as client:
             expected = await _run_streams(client, url)

@@ -34,8 +34,9 @@ from calmops.foundation.ports import free_port
 from calmops.messages.placement import Placement
 from calmops.messages.request import SamplingParams
 from tests.proofs import kit
+from tests.proofs.failover_faults import STREAMS, TOKENS
 
-STREAMS, TOKENS, CAP_S = 16, 160, 120.0
+CAP_S = 120.0
 RELEASE = Path(calmops.__file__).parent / "models" / "stdlib-5m"
 
 
@@ -165,6 +166,7 @@ def main() -> None:
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     deployment = serve.deployment(Plain).options(num_replicas=2, max_ongoing_requests=64, ray_actor_options={"num_cpus": 1})
     serve.run(deployment.bind(), name="plain")
+    kit.first_in_line()
     rng = random.Random(0)
     gaps: dict[str, list[float]] = {sent.name: [] for sent in kinds}
     try:

@@ -12,7 +12,7 @@ import torch
 
 from calmops.engine import tensor_parallel
 from calmops.engine.checkpoint import load_checkpoint
-from calmops.engine.kernel import AllReduce, Kernel, PackSettings, Reduction, best_path, load, pack
+from calmops.engine.kernel import Kernel, PackSettings, Reduction, best_path, load, pack
 from calmops.engine.kernel.drawing import KernelSampler
 from calmops.engine.sampler import Draw, Drawn
 from calmops.engine.settings import EngineSettings
@@ -59,20 +59,13 @@ class KernelBackend:
         return self._sampler.sample(logits, draws)
 
 
-def _sum_over_ranks(settings: EngineSettings, rank: int) -> AllReduce | Reduction | None:
-    """DeepSpeed's sum where every thread of the gang has a core, and ours, with the same bits, where they share cores.
-
-    DeepSpeed's spins on for ever, so ranks that share a core would take it from the one that they wait for.
-    """
+def _sum_over_ranks(settings: EngineSettings, rank: int) -> Reduction | None:
+    """Our own sum, with the bits of DeepSpeed's, which would spin for ever on a core that its peer needs; see decisions/."""
     if settings.tp == 1:
         return None
-    enough = bool(settings.cores) or settings.tp * settings.threads <= len(os.sched_getaffinity(0))
-    name = tensor_parallel.told_by_rank_0("" if enough else secrets.token_hex(8))
-    if not name:
-        return tensor_parallel.all_reduce
     path = best_path()
     assert path is not None, "settled: the kernel runs here"
-    ours = Reduction(load(path), name, rank, settings.tp)
+    ours = Reduction(load(path), tensor_parallel.told_by_rank_0(secrets.token_hex(8)), rank, settings.tp)
     tensor_parallel.meet()
     ours.unlink()
     return ours
