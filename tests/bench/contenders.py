@@ -62,8 +62,9 @@ def prompts(seed: str, count: int, length: int, vocabulary: int) -> Prompts:
 class Calmops:
     """The engine alone: no Ray, no HTTP, no telemetry."""
 
-    def __init__(self, release: Path, temperature: float = 0.0, kv_blocks: int = 1024, **engine: Any) -> None:
-        settings = EngineSettings(folder=release, dtype="bfloat16", kv_blocks=kv_blocks, max_sequences=64, **engine)
+    def __init__(self, release: Path, temperature: float = 0.0, **engine: Any) -> None:
+        chosen: dict[str, Any] = {"dtype": "bfloat16", "kv_blocks": 1024, "max_sequences": 64, **engine}
+        settings = EngineSettings(folder=release, **chosen)
         self._engine = Engine.load(settings, lambda _: None)
         self._temperature = temperature
         self._waves = 0

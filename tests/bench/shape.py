@@ -25,27 +25,25 @@ def shipped() -> Path:
 
 
 def write_llama_88m(folder: Path) -> Path:
-    """Random bfloat16 weights: hidden 768, 12 layers, 12 heads, 4 KV heads, vocabulary 8192, embeddings not tied."""
-    transformers.utils.logging.disable_progress_bar()
-    torch.manual_seed(0)
-    config = transformers.LlamaConfig(
-        vocab_size=VOCABULARY, hidden_size=768, intermediate_size=2048, num_hidden_layers=12, num_attention_heads=12,
-        num_key_value_heads=4, max_position_embeddings=2048, bos_token_id=0, eos_token_id=1, pad_token_id=1,
-        tie_word_embeddings=False,
-    )  # fmt: skip
-    return _save(transformers.LlamaForCausalLM(config).to(torch.bfloat16), folder, NAME)
+    """Hidden 768, 12 layers, 12 heads, 4 KV heads, vocabulary 8192."""
+    return write_llama(folder, NAME, hidden=768, ffn=2048, layers=12, heads=12, kv_heads=4)
 
 
 def write_llama_500m(folder: Path) -> Path:
-    """Qwen2.5-0.5B's sizes as a Llama, random bfloat16 weights: hidden 896, 24 layers, 14 heads, 2 KV heads."""
+    """Qwen2.5-0.5B's sizes as a Llama: hidden 896, 24 layers, 14 heads, 2 KV heads."""
+    return write_llama(folder, LARGE, vocabulary=LARGE_VOCABULARY, hidden=896, ffn=4864, layers=24, heads=14, kv_heads=2)
+
+
+def write_llama(folder: Path, name: str, *, vocabulary: int = VOCABULARY, hidden: int, ffn: int, layers: int, heads: int, kv_heads: int) -> Path:
+    """A Llama of these sizes with random bfloat16 weights, embeddings not tied."""
     transformers.utils.logging.disable_progress_bar()
     torch.manual_seed(0)
     config = transformers.LlamaConfig(
-        vocab_size=LARGE_VOCABULARY, hidden_size=896, intermediate_size=4864, num_hidden_layers=24, num_attention_heads=14,
-        num_key_value_heads=2, max_position_embeddings=2048, bos_token_id=0, eos_token_id=1, pad_token_id=1,
-        tie_word_embeddings=False,
+        vocab_size=vocabulary, hidden_size=hidden, intermediate_size=ffn, num_hidden_layers=layers, num_attention_heads=heads,
+        num_key_value_heads=kv_heads, max_position_embeddings=2048, bos_token_id=0, eos_token_id=1, pad_token_id=1,
+        tie_word_embeddings=False, dtype=torch.bfloat16,
     )  # fmt: skip
-    return _save(transformers.LlamaForCausalLM(config).to(torch.bfloat16), folder, LARGE)
+    return _save(transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16), folder, name)
 
 
 def write_family(family: str, folder: Path) -> Path:

@@ -16,10 +16,9 @@ import torch
 import torch.distributed as dist
 
 from calmops.foundation.errors import GangError, SetupError
-from calmops.foundation.paths import folder
+from calmops.foundation.paths import SHARED_MEMORY, folder
 
 JOIN_TIMEOUT_S = 120.0
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  where DeepSpeed maps its buffers
 
 
 def prebuild() -> None:
@@ -122,7 +121,7 @@ def _leave_no_files(rank: int, tp: int, port: int) -> None:
 
 def _own_file(rank: int, port: int) -> Path:
     """Where the op maps this rank's buffer: named by user, address and port (its C++ source says so)."""
-    return _SHARED_MEMORY / f"deepspeed_allreduce_buffer_{os.getuid()}_127.0.0.1_{port}_{rank}"
+    return SHARED_MEMORY / f"deepspeed_allreduce_buffer_{os.getuid()}_127.0.0.1_{port}_{rank}"
 
 
 def _local_rank(rank: int, device: str) -> int:

@@ -7,6 +7,8 @@
 import os
 from pathlib import Path
 
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  where ranks of one machine meet
+
 
 def home() -> Path:
     """The state folder. Nothing is created here."""

@@ -1,11 +1,9 @@
 """Our sum over a gang's ranks (reduce.cpp): it sleeps after a bounded spin, where DeepSpeed's op spins on for ever."""
 
 import ctypes
-from pathlib import Path
 
 from calmops.foundation.errors import GangError
-
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  where ranks of one machine meet
+from calmops.foundation.paths import SHARED_MEMORY
 
 
 class Reduction:
@@ -14,7 +12,7 @@ class Reduction:
     def __init__(self, library: ctypes.CDLL, name: str, rank: int, ranks: int) -> None:
         """``name`` must be fresh for each gang. Raises GangError if the memory can't be had."""
         assert ranks >= 2, f"{ranks} rank has nobody to sum with"
-        self._file = _SHARED_MEMORY / f"calmops-reduction-{name}"
+        self._file = SHARED_MEMORY / f"calmops-reduction-{name}"
         self.function = ctypes.cast(library.calmops_reduction_sum, ctypes.c_void_p).value or 0
         self._close = library.calmops_reduction_close
         self._close.argtypes, self._close.restype = (ctypes.c_void_p,), None
@@ -22,7 +20,7 @@ class Reduction:
         library.calmops_reduction_open.restype = ctypes.c_void_p
         self.handle = library.calmops_reduction_open(str(self._file).encode(), rank, ranks)
         if not self.handle:
-            raise GangError(f"rank {rank} of {ranks} can't map {self._file}: is {_SHARED_MEMORY} there, and not full?")
+            raise GangError(f"rank {rank} of {ranks} can't map {self._file}: is {SHARED_MEMORY} there, and not full?")
 
     def unlink(self) -> None:
         """Take the name away; every rank has opened it by now."""
