@@ -165,7 +165,7 @@ async def crowd(url: str, model: str) -> None:
 
     async with httpx.AsyncClient(base_url=url, timeout=300, limits=limit) as client:
         inside: list[asyncio.Task[httpx.Response]] = []
-        for count, max_tokens in ((RUNNING, 80), (BOUND - RUNNING, 4)):  # those that only wait can be short
+        for count, max_tokens in ((RUNNING, 400), (BOUND - RUNNING, 4)):  # those that only wait can be short
             asked = [client.post("/v1/completions", json=body | {"max_tokens": max_tokens}) for _ in range(count)]
             inside += map(asyncio.create_task, asked)
             while len((await client.get("/admin/requests")).json()["requests"]) < len(inside):
