@@ -24,9 +24,10 @@ def logits_on_two_ranks(folder: Path, weights: str, *, ours: bool, seed: int) ->
 def _rank(rank: int, tp: int, folder: Path, weights: str, ours: bool, seed: int) -> dict[tuple[int, int], Any] | None:
     cores = sorted(os.sched_getaffinity(0))[: 1 if ours else 2]
     os.sched_setaffinity(0, cores)
+    sums: Any = tensor_parallel if ours else kernel_backend
+    setattr(sums, "all_reduce" if ours else "Reduction", _forbidden)
     if not ours:
-        backend_module: Any = kernel_backend
-        backend_module._sum_over_ranks = lambda _settings, _rank: tensor_parallel.all_reduce
+        sums._sum_over_ranks = lambda _settings, _rank: tensor_parallel.all_reduce
     quantize: Any = "int8" if weights == "int8" else None
     settings = EngineSettings(
         folder=folder, tp=tp, dtype="float32" if weights == "float32" else "bfloat16", quantize=quantize, backend="kernel",
@@ -36,3 +37,7 @@ def _rank(rank: int, tp: int, folder: Path, weights: str, ours: bool, seed: int)
     sequences = random_sequences(seed // 10, LENGTHS, backend.vocabulary)
     found = ragged_logits(backend, sequences, BLOCKS, seed)
     return {at: logits.numpy().copy() for at, logits in found.items()} if rank == 0 else None
+
+
+def _forbidden(*_: object) -> None:
+    raise AssertionError("the other sum was used")
