@@ -238,3 +238,32 @@ def environment_reads(tree: ast.AST) -> Iterator[int]:
                 yield node.lineno
         elif isinstance(node, ast.Compare) and any("os.environ" in ast.unparse(side) for side in node.comparators):
             yield node.lineno
+
+
+def test_every_proof_declares_the_test_files_that_it_rests_on() -> None:
+    missing = []
+    for proof in (ROOT / "tests" / "proofs").iterdir():
+        if not proof.is_file() or proof.suffix or not is_python(proof):
+            continue
+        declared = [name for line in proof.read_text().splitlines() if line.startswith("# paths:") for name in line.split()[2:]]
+        missing += [
+            f"{proof.name}: {name}"
+            for name in map(name_of, sorted(behind(proof)))
+            if not any(f"{name}/".startswith(f"{path}/") for path in declared)
+        ]
+    assert not missing, "the log would say that it stands although these changed"
+
+
+def behind(file: Path) -> set[Path]:
+    """The files under tests/ that a file imports, and those that they import."""
+    found: set[Path] = set()
+    waiting = [file]
+    while waiting:
+        for name, _ in imports_of(waiting.pop()):
+            folders = name.split(".")
+            for depth in (len(folders), len(folders) - 1):
+                module = ROOT.joinpath(*folders[:depth]).with_suffix(".py")
+                if folders[0] == "tests" and module.is_file() and module not in found:
+                    found.add(module)
+                    waiting.append(module)
+    return found

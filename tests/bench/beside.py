@@ -44,18 +44,14 @@ class Board:
         name = max(tried, key=lambda one: tried[one])
         mine: list[float] = []
         theirs: list[float] = []
-        for number in range(rounds or self.rounds):
-            first = [(mine, ours), (theirs, peers[name])]
-            for into, timed in first if number % 2 == 0 else reversed(first):
-                into.append(timed(f"{what} {number}"))
+        for pair, (into, timed) in kit.in_turns([(mine, ours), (theirs, peers[name])], rounds or self.rounds):
+            into.append(timed(f"{what} {pair}"))
         a, b = kit.quantile(mine, 0.5), kit.quantile(theirs, 0.5)
-        ratios = [one / other for one, other in zip(mine, theirs, strict=True)]
-        ratio = kit.quantile(ratios, 0.5)
-        self.best[what], self.ratios[what] = a, ratio
-        low, high = kit.bootstrap_median(ratios)
-        self.holds &= (high if self._surely else ratio) >= aim
-        missed = "" if ratio >= aim else ", MISSED"
-        self.say(f"{what}: {ratio:.2f} [{low:.2f}, {high:.2f}] ({a:.0f} over {b:.0f} tok/s, {name}; aim {aim:.1f}{missed})")
+        ratio = kit.spread(kit.pair_ratios(mine, theirs))
+        self.best[what], self.ratios[what] = a, ratio.median
+        self.holds &= (ratio.high if self._surely else ratio.median) >= aim
+        missed = "" if ratio.median >= aim else ", MISSED"
+        self.say(f"{what}: {ratio:.2f} ({a:.0f} over {b:.0f} tok/s, {name}; aim {aim:.1f}{missed})")
 
     def say(self, line: str) -> None:
         """Keep a line, and show it."""

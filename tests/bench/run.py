@@ -151,8 +151,8 @@ def http(workspace: Path, rounds: int) -> Figures:
     found: dict[str, float] = {}
     release, _ = converted(workspace, NAME, gguf=False)
     for plan, folder in (
-        (Plan(SHIPPED, SHIPPED_VOCABULARY, STREAMS, rounds), shipped()),
-        (Plan(NAME, VOCABULARY, STREAMS, max(1, rounds // 2)), release),
+        (Plan(SHIPPED, SHIPPED_VOCABULARY, STREAMS, 2 * rounds), shipped()),
+        (Plan(NAME, VOCABULARY, STREAMS, max(2, rounds)), release),
     ):
         for pinned, streams, compared in compare(plan, folder, workspace, (True, False)):
             share = PREDICTED_RATIO[plan.name][plan.streams.index(streams)]

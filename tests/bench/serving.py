@@ -38,7 +38,7 @@ class Plan:
     name: str
     vocabulary: int
     streams: tuple[int, ...]
-    rounds: int  # of ABBA: each gives two waves of either kind
+    pairs: int  # of waves, over HTTP and of the engine alone
     prompt_tokens: int = 64
     answer_tokens: int = 64
 
@@ -53,7 +53,7 @@ class Compared:
     @property
     def ratios(self) -> list[float]:
         """Tokens per second over HTTP over the engine's, pair by pair."""
-        return [h.tokens_per_s / e.tokens_per_s for h, e in zip(self.http, self.engine, strict=True)]
+        return kit.pair_ratios([h.tokens_per_s for h in self.http], [e.tokens_per_s for e in self.engine])
 
     @property
     def ttft_added_ms(self) -> float:
@@ -70,20 +70,18 @@ class Compared:
     @property
     def aim(self) -> str:
         """"met" or "missed" if the ratio's whole interval lies on one side of AIM, else "unknown"."""
-        low, high = kit.bootstrap_median(self.ratios)
-        return "met" if low >= AIM else "missed" if high < AIM else "unknown"
+        ratio = kit.spread(self.ratios)
+        return "met" if ratio.low >= AIM else "missed" if ratio.high < AIM else "unknown"
 
     def summary(self) -> str:
         """One sentence with the figures."""
-        low, high = kit.bootstrap_median(self.ratios)
         over_http, alone = (
             kit.quantile([w.tokens_per_s for w in waves], 0.5) for waves in (self.http, self.engine)
         )
-        added_low, added_high = kit.bootstrap_median(self.itl_added_ms)
         return (
-            f"HTTP/engine {kit.quantile(self.ratios, 0.5):.3f} [{low:.3f}, {high:.3f}] ({over_http:.0f} over {alone:.0f} tok/s, "
+            f"HTTP/engine {kit.spread(self.ratios):.3f} ({over_http:.0f} over {alone:.0f} tok/s, "
             f"{len(self.ratios)} pairs), first token {self.ttft_added_ms:+.1f} ms, p99 between tokens "
-            f"{kit.quantile(self.itl_added_ms, 0.5):+.1f} [{added_low:+.1f}, {added_high:+.1f}] ms"
+            f"{kit.spread(self.itl_added_ms):+.1f} ms"
         )
 
 
@@ -109,9 +107,9 @@ def compare(
 def _in_turns(plan: Plan, served: "Served", engine: Calmops, cell: tuple[bool, int]) -> Compared:
     pinned, streams = cell
     compared = Compared()
-    for number, turn in enumerate("heeh" * plan.rounds):
-        seed = f"{pinned}/{streams}/{number}"
-        if turn == "h":
+    for pair, over_http in kit.in_turns((True, False), plan.pairs):
+        seed = f"{pinned}/{streams}/{pair}"
+        if over_http:
             cores.pin_self(cores.REST if pinned else cores.ALL)
             compared.http.append(served.wave(seed, streams))
         else:

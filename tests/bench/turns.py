@@ -26,16 +26,16 @@ def contenders(release: Path, workspace: Path) -> tuple[dict[str, Contender], st
 
 
 def in_turns(
-    field: dict[str, Contender], rounds: int, counts: Sequence[int], vocabulary: int, *, pinned: bool
+    field: dict[str, Contender], pairs: int, counts: Sequence[int], vocabulary: int, *, pinned: bool
 ) -> dict[tuple[str, int], list[Wave]]:
-    """Waves by contender and number of sequences, ABBA: two a round of each."""
+    """Waves by contender and number of sequences, ABBA: one a pair of each."""
     cores.pin_self(cores.ENGINE if pinned else cores.ALL)
     for contender in field.values():
         contender.wave(prompts("warm-up", 2, LENGTH, vocabulary), 4)
     waves: dict[tuple[str, int], list[Wave]] = {}
     for count in counts:
-        for number, name in enumerate([*field, *reversed(field)] * rounds):
-            given = prompts(f"{count}/{number}", count, LENGTH, vocabulary)
+        for pair, name in kit.in_turns(list(field), pairs):
+            given = prompts(f"{pinned}/{count}/{pair}", count, LENGTH, vocabulary)  # new ones: ours has a prefix cache
             waves.setdefault((name, count), []).append(field[name].wave(given, LENGTH))
         print(f"{count} sequences, {'pinned' if pinned else 'unpinned'}: {'; '.join(cell(waves[name, count], name) for name in field)}", flush=True)
     cores.pin_self(cores.ALL)

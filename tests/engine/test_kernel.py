@@ -73,7 +73,7 @@ def test_packing_keeps_every_weight(weights: str) -> None:
     weight = torch.randn(70, 33).to(torch.float32 if weights == "float32" else torch.bfloat16)
     packed = pack_matrix(weight, weights)
     outputs = packed.data.shape[0] * 16
-    back = packed.data.permute(0, 3, 1, 2) if weights == "float32" else packed.data.permute(0, 2, 1, 3)
+    back = packed.data.permute(0, 2, 1, 3) if weights == "bfloat16" else packed.data.permute(0, 3, 1, 2)
     back = back.reshape(outputs, -1).float() * (1 if packed.scale is None else packed.scale[:, None])
     assert outputs == 128
     assert not back[70:].any()

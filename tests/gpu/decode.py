@@ -116,15 +116,13 @@ def compared(field: dict[str, Timed], count: int, rounds: int) -> str:
     for timed in field.values():
         timed(prompts(f"warm-up {count}", count, LENGTH, VOCABULARY))
     rates: dict[str, list[float]] = {name: [] for name in field}
-    for number, name in enumerate([*field, *reversed(field)] * rounds):
-        rates[name].append(count * LENGTH / field[name](prompts(f"{count}/{number}", count, LENGTH, VOCABULARY)))
+    for pair, name in kit.in_turns(list(field), 2 * rounds):
+        rates[name].append(count * LENGTH / field[name](prompts(f"{count}/{pair}", count, LENGTH, VOCABULARY)))
     mine = rates["calmops"]
     said = [f"calmops {kit.quantile(mine, 0.5):.0f} tok/s"]
     for name, theirs in rates.items():
         if name != "calmops":
-            ratios = [a / b for a, b in zip(mine, theirs, strict=True)]
-            low, high = kit.bootstrap_median(ratios)
-            said.append(f"{kit.quantile(ratios, 0.5):.2f} [{low:.2f}, {high:.2f}] of {name} ({kit.quantile(theirs, 0.5):.0f})")
+            said.append(f"{kit.spread(kit.pair_ratios(mine, theirs)):.2f} of {name} ({kit.quantile(theirs, 0.5):.0f})")
     return ", ".join(said)
 
 

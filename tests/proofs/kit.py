@@ -11,15 +11,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import httpx
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED_CONFIG = Path(__file__).with_name("platform.yaml")
+T = TypeVar("T")
 
 
 def long_form(what: str) -> bool:
@@ -176,8 +177,31 @@ async def until(what: str, condition: Any, limit_s: float) -> float:
     raise AssertionError(f"{what}: not within {limit_s:g} s")
 
 
-def bootstrap_median(values: list[float], rounds: int = 2000) -> tuple[float, float]:
-    """A 95 % bootstrap interval of the median."""
+def in_turns(contenders: Sequence[T], pairs: int) -> Iterator[tuple[int, T]]:
+    """Whose turn it is, and in which pair: ABBA, so that what drifts on the machine weighs on all alike."""
+    for pair in range(pairs):
+        for one in reversed(contenders) if pair % 2 else contenders:
+            yield pair, one
+
+
+class Spread(NamedTuple):
+    """A median with its 95 % bootstrap interval."""
+
+    median: float
+    low: float
+    high: float
+
+    def __format__(self, how: str) -> str:
+        return f"{self.median:{how}} [{self.low:{how}}, {self.high:{how}}]"
+
+
+def spread(values: list[float], rounds: int = 2000) -> Spread:
+    """The median of values and how well it is known."""
     rng = random.Random(0)
     medians = sorted(quantile(rng.choices(values, k=len(values)), 0.5) for _ in range(rounds))
-    return medians[int(0.025 * rounds)], medians[int(0.975 * rounds)]
+    return Spread(quantile(values, 0.5), medians[int(0.025 * rounds)], medians[int(0.975 * rounds)])
+
+
+def pair_ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    """Ours over theirs, pair by pair."""
+    return [a / b for a, b in zip(ours, theirs, strict=True)]

@@ -138,11 +138,10 @@ def cost_of_exact(dtype: Dtype, pairs: int) -> list[float]:
 
     for exact in (False, True):
         seconds(exact)
-    ratios = []
-    for _ in range(pairs // 2):
-        a, b, c, d = (seconds(exact) for exact in (False, True, True, False))
-        ratios += [b / a, c / d]
-    return ratios
+    took_s: dict[bool, list[float]] = {True: [], False: []}
+    for _, exact in kit.in_turns((False, True), pairs):
+        took_s[exact].append(seconds(exact))
+    return kit.pair_ratios(took_s[True], took_s[False])
 
 
 def families(dtype: Dtype) -> int:
@@ -197,9 +196,7 @@ def prove(dtype: Dtype, long: bool) -> None:
     rows = families(dtype)
     cost = "; its cost is measured in the long form"
     if long:
-        ratios = cost_of_exact(dtype, 20)
-        low, high = kit.bootstrap_median(ratios)
-        cost = f"; cost of exact x{kit.quantile(ratios, 0.5):.2f} [{low:.2f}, {high:.2f}]"
+        cost = f"; cost of exact x{kit.spread(cost_of_exact(dtype, 20)):.2f}"
     exact_one = tallies["exact"]
     kit.verdict(
         not exact_one.margins and rows == 0 and preempted > 0 and exact_one.runs >= (512 if long else 60)

@@ -2,7 +2,7 @@
 //
 // A block of weights is 16 outputs wide: each lane owns one output, so a sum over k never crosses lanes and its order
 // never depends on how many rows or blocks are computed side by side. Within a block, k goes in pairs.
-//   bf16, int8   [pair][16 outputs][2]       float32   [pair][2][16 outputs]
+//   bf16   [pair][16 outputs][2]       float32, int8   [pair][2][16 outputs]
 #pragma once
 #include <immintrin.h>
 
@@ -57,9 +57,7 @@ INLINE F16 first(const uint16_t* p) { return {_mm512_castsi512_ps(_mm512_slli_ep
 INLINE F16 second(const uint16_t* p) {
   return {_mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi32(int(0xffff0000))))};
 }
-INLINE __m512i both(const int8_t* p) { return _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i*)p)); }
-INLINE F16 first(const int8_t* p) { return {_mm512_cvtepi32_ps(_mm512_srai_epi32(_mm512_slli_epi32(both(p), 24), 24))}; }
-INLINE F16 second(const int8_t* p) { return {_mm512_cvtepi32_ps(_mm512_srai_epi32(both(p), 8))}; }
+INLINE F16 widen(const int8_t* p) { return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)))}; }
 
 #else
 
@@ -111,18 +109,15 @@ INLINE __m256 second_half(const uint16_t* p) {  // the mask stays in memory: a f
 }
 INLINE F16 first(const uint16_t* p) { return {first_half(p), first_half(p + 16)}; }
 INLINE F16 second(const uint16_t* p) { return {second_half(p), second_half(p + 16)}; }
-INLINE __m256i eight(const int8_t* p) { return _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i*)p)); }
-INLINE __m256 first_half(const int8_t* p) {
-  return _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(eight(p), 24), 24));
-}
-INLINE __m256 second_half(const int8_t* p) { return _mm256_cvtepi32_ps(_mm256_srai_epi32(eight(p), 8)); }
-INLINE F16 first(const int8_t* p) { return {first_half(p), first_half(p + 16)}; }
-INLINE F16 second(const int8_t* p) { return {second_half(p), second_half(p + 16)}; }
+INLINE __m256 widen_half(const int8_t* p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p))); }
+INLINE F16 widen(const int8_t* p) { return {widen_half(p), widen_half(p + 8)}; }
 
 #endif
 
 INLINE F16 first(const float* p) { return load(p); }
 INLINE F16 second(const float* p) { return load(p + kLanes); }
+INLINE F16 first(const int8_t* p) { return widen(p); }
+INLINE F16 second(const int8_t* p) { return widen(p + kLanes); }
 
 INLINE void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
 
@@ -220,11 +215,9 @@ struct DotProduct {
     return std::bit_cast<__m512bh>(_mm512_loadu_si512(p));
   }
   template <int step>
-  static INLINE Operand operand(const int8_t* p) {  // whole numbers up to 127 are bf16 exactly
-    const auto wide = [](const int8_t* q) {
-      return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)q)));
-    };
-    return _mm512_cvtne2ps_pbh(wide(p + 16), wide(p));
+  static INLINE Operand operand(const int8_t* p) {  // whole numbers up to 127 are bf16 exactly: a float's upper half
+    const __m512i low = _mm512_srli_epi32(_mm512_castps_si512(first(p).v), 16);
+    return std::bit_cast<__m512bh>(_mm512_or_si512(low, _mm512_castps_si512(second(p).v)));
   }
   static INLINE Operand spread(const Act& a) { return std::bit_cast<__m512bh>(_mm512_set1_epi32(int(a))); }
   static INLINE void add(F16& sum, Operand w, Operand a) { sum.v = _mm512_dpbf16_ps(sum.v, w, a); }

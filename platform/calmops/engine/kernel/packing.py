@@ -36,7 +36,7 @@ def pack_matrix(weight: torch.Tensor, weights: str, bias: torch.Tensor | None = 
         weight = (weight.float() / scale).round_().to(torch.int8)
         scale = scale[:, 0].contiguous()
     blocks = weight.view(weight.shape[0] // LANES, LANES, weight.shape[1] // 2, 2)
-    order = (0, 2, 3, 1) if weights == "float32" else (0, 2, 1, 3)
+    order = (0, 2, 1, 3) if weights == "bfloat16" else (0, 2, 3, 1)
     padded = None if bias is None else functional.pad(bias.detach().float(), (0, weight.shape[0] - bias.shape[0]))
     return Packed(blocks.permute(*order).contiguous(), scale, padded)
 
