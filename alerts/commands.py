@@ -1,0 +1,71 @@
+"""`calmops slo`: check what is promised, and generate the rules that hold it."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from alerts.generating import differing, generated, write
+from alerts.reading import SHIPPED, read_folder
+from calmops.cli.output import AS_JSON, print_json, print_table, table_of
+from calmops.objectives.objective import AnyObjective, Ratio, Value
+from calmops.objectives.windows import Windows
+
+COLUMNS = ("objective", "promise", "severity", "alert", "team", "windows", "left out")
+FOLDER = Annotated[
+    Path, typer.Option("--folder", "-f", help="holds objectives/, and its own windows.yaml, receivers.yaml, maintenance.yaml and links.yaml if any")
+]
+
+
+def commands(app: typer.Typer) -> None:
+    """Add this package's commands."""
+    group = typer.Typer(help="What is promised (OpenSLO), and the rules that alert when it isn't kept.", no_args_is_help=True)
+    group.command("check")(check)
+    group.command("generate")(generate)
+    app.add_typer(group, name="slo")
+
+
+def check(folder: FOLDER = SHIPPED, as_json: bool = AS_JSON) -> None:
+    """Read every objective; say which windows can fire for it. A problem is named with file, line and remedy (exit 2)."""
+    promises = read_folder(folder).promises
+    rows = [_row(one, promises.windows) for one in promises.objectives]
+    if as_json:
+        print_json({"folder": str(folder), "objectives": rows})
+    else:
+        print_table(table_of(rows, list(COLUMNS)))
+
+
+def generate(
+    folder: FOLDER = SHIPPED,
+    only_check: Annotated[bool, typer.Option("--check", help="write nothing; exit 1 if a file isn't as it should be")] = False,
+    as_json: bool = AS_JSON,
+) -> None:
+    """Write Prometheus rules, Alertmanager's configuration and promtool tests into the folder."""
+    files = generated(read_folder(folder))
+    changed = differing(files, folder) if only_check else write(files, folder)
+    if as_json:
+        print_json({"folder": str(folder), "files": sorted(files), "changed": changed})
+    else:
+        for name in changed:
+            typer.echo(f"{folder / name}: {'differs' if only_check else 'written'}")
+        if not changed:
+            typer.echo(f"all {len(files)} files of {folder} are as they should be")
+    if only_check and changed:
+        raise typer.Exit(1)
+
+
+def _row(objective: AnyObjective, windows: Windows) -> dict[str, Any]:
+    usable, left_out = windows.of(objective) if isinstance(objective, Ratio) else ([], [])
+    return {
+        "objective": objective.name, "promise": _promise(objective), "severity": objective.severity, "alert": objective.alert,
+        "team": objective.team, "windows": ", ".join(one.name for one in usable),
+        "left out": ", ".join(f"{one.name} ({one.factor:g} x {objective.budget:g} >= 1)" for one in left_out if isinstance(objective, Ratio)),
+    }  # fmt: skip
+
+
+def _promise(objective: AnyObjective) -> str:
+    if isinstance(objective, Value):
+        return f"{objective.gauge} {objective.op} {objective.bound:g} (or alert after {objective.for_s} s)"
+    within = f" within {objective.source.within_s:g} s" if objective.source.within_s is not None else ""
+    told = f"{objective.target:g} of" if isinstance(objective, Ratio) else "all"
+    return f"{told} {objective.source.events}{within}"

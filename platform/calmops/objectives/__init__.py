@@ -1,0 +1,1 @@
+"""Counts to burn: what is promised (OpenSLO), how fast its budget burns, and the rules that page. See objective.py."""

@@ -1,0 +1,198 @@
+"""The alerts where no Prometheus runs: the same mathematics as rules.py, on the meter's own counters.
+
+``read`` takes one reading, ``evaluate`` says what fires. Spans that pages ask for come from the counters themselves; what
+was counted is noted once a step, and spans that tickets and budgets ask for are summed from those notes.
+"""
+
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from calmops.objectives.burn import budget_left, burn, is_at_risk
+from calmops.objectives.history import CounterHistory, StepSums
+from calmops.objectives.objective import BAD, GOOD, AnyObjective, Ratio, Severity, Value, Zero
+from calmops.objectives.series import STEP_S, ZERO_S
+from calmops.objectives.windows import Window, Windows
+
+Labels = tuple[str, ...]  # the values of objective.LABELS, in their order; of a model: without the last, the shard's
+Gauges = Mapping[str, Mapping[Labels, float]]  # by the gauge's name
+KEPT = {"lt": operator.lt, "lte": operator.le, "gt": operator.gt, "gte": operator.ge}
+
+
+class Counter(NamedTuple):
+    """Names one counter of EVENTS_SERIES."""
+
+    objective: str
+    labels: Labels
+    result: str  # GOOD or BAD
+
+
+class Firing(NamedTuple):
+    """One alert that fires. ``labels``: a shard's for a ticket, a model's for a page."""
+
+    alert: str
+    severity: Severity
+    labels: Labels
+    value: float  # the burn over the long span, the number of bad events, or the gauge
+
+
+class Spent(NamedTuple):
+    """What happened in a span: how fast the budget burnt, and how many events there were."""
+
+    burn: float
+    events: float
+
+
+class Steps(NamedTuple):
+    """What was counted of one shard, or of one model, step by step."""
+
+    events: StepSums
+    bad: StepSums
+
+
+class Evaluator:
+    """Owns what it read; bounded by the longest span that is asked for."""
+
+    def __init__(self, objectives: Sequence[AnyObjective], windows: Windows, step_s: float = STEP_S) -> None:
+        self._objectives = objectives
+        self._windows = windows
+        self._step_s = step_s
+        spans = {severity: [one.long_s for one in windows.windows if one.severity == severity] for severity in ("page", "ticket")}
+        periods = [one.period_s for one in objectives if isinstance(one, Ratio)]
+        self._keep_s = max([*spans["page"], ZERO_S])
+        self._keep_steps_s = max([*spans["ticket"], *periods, step_s])
+        self._counters: dict[Counter, CounterHistory] = {}
+        self._steps: dict[tuple[str, Labels], Steps] = {}
+        self._shards: dict[tuple[str, Labels], dict[Labels, None]] = {}  # objective and model to its shards, in order
+        self._gauges: Gauges = {}
+        self._out_since_s: dict[tuple[str, Labels], float] = {}
+        self._stepped_s = float("-inf")
+
+    def read(self, at_s: float, counters: Mapping[Counter, float], gauges: Gauges) -> None:
+        """One reading, later than the last."""
+        for name, value in counters.items():
+            if name not in self._counters:
+                self._counters[name] = CounterHistory(self._keep_s)
+                self._shards.setdefault((name.objective, name.labels[:-1]), {})[name.labels] = None
+            self._counters[name].append(at_s, value)
+        self._gauges = gauges
+
+    def evaluate(self, at_s: float, maintained: Iterable[str] = ()) -> list[Firing]:
+        """What fires now. ``maintained``: models that only a zero's alert is raised for; an empty name stands for all."""
+        if at_s - self._stepped_s >= self._step_s:
+            self._take_step(at_s)
+        silent = set(maintained)
+        return [
+            one
+            for objective in self._objectives
+            for one in self._firing(objective, at_s)
+            if isinstance(objective, Zero) or not silent & {"", *one.labels[:1]}
+        ]
+
+    def left(self, objective: Ratio, model: Labels, at_s: float) -> float | None:
+        """The share of the objective's budget that is left to a model; None where nothing was counted."""
+        steps = self._steps.get((objective.name, model))
+        if steps is None:
+            return None
+        start_s = at_s - objective.period_s
+        bad, noted = steps.bad.over(start_s, at_s)
+        events, count = steps.events.over(start_s, at_s)
+        if not noted or not count:
+            return None
+        return budget_left(bad, events / count, objective.budget, objective.period_s / self._step_s)
+
+    def _take_step(self, at_s: float) -> None:
+        self._stepped_s = at_s
+        span = (at_s - self._step_s, at_s)
+        for (objective, model), shards in self._shards.items():
+            for labels, members in [(model, list(shards)), *((shard, [shard]) for shard in shards)]:
+                steps = self._steps.get((objective, labels))
+                if steps is None:
+                    steps = self._steps[objective, labels] = Steps(StepSums(self._keep_steps_s), StepSums(self._keep_steps_s))
+                for sums, results in ((steps.events, (GOOD, BAD)), (steps.bad, (BAD,))):
+                    counted = self._rise(objective, members, results, span)
+                    if counted is not None:
+                        sums.append(at_s, counted)
+
+    def _rise(
+        self, objective: str, shards: Iterable[Labels], results: tuple[str, ...], span: tuple[float, float]
+    ) -> float | None:
+        """Summed over shards and results; None where nothing can be said."""
+        counters = (self._counters.get(Counter(objective, labels, result)) for labels in shards for result in results)
+        rises = [rise for one in counters if one is not None and (rise := one.increase(*span)) is not None]
+        return sum(rises) if rises else None
+
+    def _firing(self, objective: AnyObjective, at_s: float) -> Iterator[Firing]:
+        if isinstance(objective, Ratio):
+            yield from self._burning(objective, at_s)
+        elif isinstance(objective, Zero):
+            for model, shards in self._of(objective.name):
+                bad = self._rise(objective.name, shards, (BAD,), (at_s - ZERO_S, at_s))
+                if bad is not None and bad > 0:
+                    yield Firing(objective.alert, objective.severity, model, bad)
+        else:
+            yield from self._out_of_bounds(objective, at_s)
+
+    def _of(self, objective: str) -> Iterator[tuple[Labels, list[Labels]]]:
+        """The objective's models with their shards."""
+        for (name, model), shards in self._shards.items():
+            if name == objective:
+                yield model, list(shards)
+
+    def _burning(self, objective: Ratio, at_s: float) -> Iterator[Firing]:
+        usable, _ = self._windows.of(objective)
+        paging, ticketing = ([one for one in usable if one.severity == severity] for severity in ("page", "ticket"))
+        for model, shards in self._of(objective.name):
+            burning = next(self._burns(objective, paging, model, at_s), None)
+            if burning is not None:
+                yield Firing(objective.alert, "page", model, burning)
+            for shard in shards:
+                burning = next(self._burns(objective, ticketing, shard, at_s), None)
+                if burning is not None:
+                    yield Firing(objective.alert, "ticket", shard, burning)
+
+    def _burns(self, objective: Ratio, windows: Iterable[Window], labels: Labels, at_s: float) -> Iterator[float]:
+        """The burn over the long span of each window that fires."""
+        for window in windows:
+            spent = self._spent if window.severity == "page" else self._spent_in_steps
+            over_long, over_short = (spent(objective, labels, span_s, at_s) for span_s in (window.long_s, window.short_s))
+            if (
+                over_long is not None and over_short is not None
+                and over_long.burn > window.factor and over_short.burn > window.factor
+                and over_long.events >= objective.least_events
+                and (not window.only_at_risk or self._at_risk(objective, labels, over_long.burn, at_s))
+            ):  # fmt: skip
+                yield over_long.burn
+
+    def _spent(self, objective: Ratio, model: Labels, span_s: float, at_s: float) -> Spent | None:
+        """Of a model, from the counters themselves."""
+        shards, span = self._shards[objective.name, model], (at_s - span_s, at_s)
+        bad, events = (self._rise(objective.name, shards, results, span) for results in ((BAD,), (GOOD, BAD)))
+        return _spent(bad, events, objective.budget)
+
+    def _spent_in_steps(self, objective: Ratio, shard: Labels, span_s: float, at_s: float) -> Spent | None:
+        """Of a shard, from what was noted each step."""
+        steps = self._steps.get((objective.name, shard))
+        if steps is None:
+            return None
+        (bad, noted), (events, _) = (sums.over(at_s - span_s, at_s) for sums in (steps.bad, steps.events))
+        return _spent(bad if noted else None, events, objective.budget)
+
+    def _at_risk(self, objective: Ratio, model: Labels, rate: float, at_s: float) -> bool:
+        left = self.left(objective, model, at_s)
+        return left is not None and is_at_risk(left, rate, self._windows.at_risk, objective.period_s)
+
+    def _out_of_bounds(self, objective: Value, at_s: float) -> Iterator[Firing]:
+        gauges = self._gauges.get(objective.gauge, {})
+        out = {labels: value for labels, value in gauges.items() if not KEPT[objective.op](value, objective.bound)}
+        for labels in [at for name, at in self._out_since_s if name == objective.name and at not in out]:
+            del self._out_since_s[objective.name, labels]
+        for labels, value in out.items():
+            if at_s - self._out_since_s.setdefault((objective.name, labels), at_s) >= objective.for_s:
+                yield Firing(objective.alert, objective.severity, labels, value)
+
+
+def _spent(bad: float | None, events: float | None, budget: float) -> Spent | None:
+    if bad is None or events is None or (rate := burn(bad, events, budget)) is None:
+        return None
+    return Spent(rate, events)

@@ -1,0 +1,67 @@
+"""Prometheus and Alertmanager on this machine, with their tools: found on PATH, or fetched where Debian's packages can be had.
+
+Fetched ones are unpacked into the state folder, not installed: nothing starts by itself, and no rights are needed.
+"""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from calmops.foundation.errors import SetupError
+
+PACKAGES = ("prometheus", "prometheus-alertmanager")
+PROGRAMS = {  # ours to Debian's, which renamed one
+    "prometheus": "prometheus", "promtool": "promtool", "alertmanager": "prometheus-alertmanager", "amtool": "amtool",
+}  # fmt: skip
+FETCH_S = 300.0
+HOW = "put prometheus, promtool, alertmanager and amtool on PATH (https://prometheus.io/download)"
+
+
+def install(folder: Path) -> str:
+    """Have every program; where they are. Raises SetupError with what is missing and the remedy."""
+    missing = [name for name in PROGRAMS if _find(folder, name) is None]
+    if missing:
+        _fetch(folder, missing)
+    return ", ".join(sorted({str(program(folder, name).parent) for name in PROGRAMS}))
+
+
+def program(folder: Path, name: str) -> Path:
+    """Where one of PROGRAMS is. SetupError if it isn't there."""
+    found = _find(folder, name)
+    if found is None:
+        raise SetupError(f"{name} is neither on PATH nor in {folder}; run `calmops setup prometheus`, or {HOW}")
+    return found
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    for debian in (name, PROGRAMS[name]):
+        unpacked = folder / "usr" / "bin" / debian
+        if unpacked.is_file():
+            return unpacked
+        if found := shutil.which(debian):
+            return Path(found)
+    return None
+
+
+def _fetch(folder: Path, missing: list[str]) -> None:
+    lacking = [tool for tool in ("apt-get", "dpkg-deb") if shutil.which(tool) is None]
+    if lacking:
+        raise SetupError(f"{' and '.join(missing)} can't be fetched: this machine has no {' and '.join(lacking)}; {HOW}")
+    folder.mkdir(parents=True, exist_ok=True)
+    for package in PACKAGES:
+        _run(["apt-get", "download", "-q", package], folder)
+        fetched = sorted(folder.glob(f"{package}_*.deb"))
+        if not fetched:
+            raise SetupError(f"apt-get downloaded no {package} into {folder}; {HOW}")
+        _run(["dpkg-deb", "-x", str(fetched[-1]), str(folder)], folder)
+        fetched[-1].unlink()
+
+
+def _run(command: list[str], folder: Path) -> None:
+    try:
+        done = subprocess.run(command, cwd=folder, timeout=FETCH_S, check=False, capture_output=True, text=True)
+    except subprocess.TimeoutExpired as error:
+        raise SetupError(f"`{' '.join(command)}` wasn't done after {FETCH_S:g} s; {HOW}") from error
+    if done.returncode != 0:
+        said = (done.stdout + done.stderr)[-400:].strip()
+        raise SetupError(f"`{' '.join(command)}` ended with {done.returncode}: {said}; run `apt-get update` first, or {HOW}")

@@ -1,0 +1,63 @@
+"""Objectives and windows to a Prometheus rule file. Generated, never edited: `calmops slo generate` writes, tests compare.
+
+evaluator.py has the same mathematics in Python, for where no Prometheus runs.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import yaml
+
+from calmops.objectives import maintenance, recording
+from calmops.objectives.alerting import Alerts, Links
+from calmops.objectives.maintenance import Maintenance
+from calmops.objectives.objective import AnyObjective, Ratio
+from calmops.objectives.series import STEP_S, Pace
+from calmops.objectives.windows import Windows, span
+
+SHORT_S, LONG_S = 30, 300  # how often short spans and alerts, and how often long spans are evaluated
+
+
+class Promises(NamedTuple):
+    """Everything that was written down, as it was read."""
+
+    objectives: Sequence[AnyObjective]
+    windows: Windows
+    announced: Sequence[Maintenance] = ()
+
+
+def rule_file(promises: Promises, links: Links, pace: Pace | None = None) -> dict[str, Any]:
+    """The file's content. ``pace`` makes every span shorter."""
+    pace = pace or Pace()
+    paced = promises.windows.paced(pace.seconds)
+    step_s = pace.seconds(STEP_S)
+    ratios = [one for one in promises.objectives if isinstance(one, Ratio)]
+    alerts = Alerts(paced, links, pace)
+    groups = [
+        ("calmops-steps", step_s, recording.budgets(ratios) + recording.noted(step_s)),
+        ("calmops-short-spans", pace.seconds(SHORT_S), recording.direct(recording.spans(paced.windows, "page"))),
+        (
+            "calmops-long-spans", pace.seconds(LONG_S),
+            recording.summed(recording.spans(paced.windows, "ticket"), step_s) + recording.left(ratios, pace),
+        ),
+        ("calmops-maintenance", pace.seconds(SHORT_S), maintenance.rules(promises.announced)),
+        ("calmops-alerts", pace.seconds(SHORT_S), [rule for one in promises.objectives for rule in alerts.of(one)]),
+        ("calmops-watchers", pace.seconds(SHORT_S), alerts.watching()),
+    ]  # fmt: skip
+    return {"groups": [{"name": name, "interval": span(each_s), "rules": rules} for name, each_s, rules in groups if rules]}
+
+
+def as_yaml(content: dict[str, Any]) -> str:
+    """A generated file's text; expressions of several lines stay so."""
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes text of several lines as a block."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _text)

@@ -1,0 +1,94 @@
+"""What is generated is committed as it is generated, and says what the objectives promise."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from alerts.generating import RULES, differing, generated
+from alerts.reading import SHIPPED, read_folder
+from calmops.cli.main import build
+from calmops.foundation.errors import ConfigError
+from calmops.objectives.alerting import Links
+from calmops.objectives.rules import rule_file
+from calmops.objectives.series import Pace
+
+
+def rules() -> list[dict[str, Any]]:
+    content: dict[str, Any] = yaml.safe_load((SHIPPED / RULES).read_text(encoding="utf-8"))
+    return [rule for group in content["groups"] for rule in group["rules"]]
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(build(), ["slo", *arguments])
+    if isinstance(result.exception, ConfigError):
+        return result.exception.exit_code, str(result.exception)
+    return result.exit_code, result.output
+
+
+def test_what_is_committed_is_what_is_generated() -> None:
+    assert not differing(generated(read_folder()), SHIPPED), "run `calmops slo generate`"
+
+
+def test_every_alert_has_a_runbook_a_summary_and_somebody_who_is_told() -> None:
+    told = {one["name"] for one in yaml.safe_load((SHIPPED / "receivers.yaml").read_text(encoding="utf-8"))["receivers"]}
+    alerts = [rule for rule in rules() if "alert" in rule]
+    assert alerts
+    for rule in alerts:
+        assert {"summary", "description", "runbook_url", "dashboard_url"} <= set(rule["annotations"]), rule["alert"]
+        assert rule["annotations"]["runbook_url"].endswith(f"/{rule['alert']}.md")
+        assert {rule["labels"]["team"], rule["labels"]["escalation"]} <= told
+        assert rule["labels"]["severity"] in ("page", "ticket")
+
+
+def test_pages_sum_over_shards_and_tickets_dont() -> None:
+    for rule in rules():
+        if "alert" in rule and "burn" in rule["expr"]:
+            level = "model" if rule["labels"]["severity"] == "page" else "shard"
+            assert f"{level}:calmops_objective_burn" in rule["expr"], rule["alert"]
+
+
+def test_maintenance_silences_all_but_zeros_and_watchers() -> None:
+    loud = {rule["alert"] for rule in rules() if "alert" in rule and "calmops:maintenance:active" not in rule["expr"]}
+    assert loud == {"TokenizationFailing", "PersonalDataLeaked", "TelemetryStopped", "TelemetryLagging"}
+
+
+def test_every_series_that_a_rule_reads_is_recorded_or_a_metric() -> None:
+    recorded = {rule["record"] for rule in rules() if "record" in rule} | {"calmops:maintenance:active"}
+    for rule in rules():
+        for word in rule["expr"].replace("(", " ").replace("{", " ").replace("[", " ").split():
+            assert ":calmops" not in word or word in recorded, f"{rule.get('alert') or rule['record']} reads {word}"
+
+
+def test_a_pace_makes_every_span_shorter_alike() -> None:
+    promises = read_folder().promises
+    text = str(rule_file(promises, Links("http://r", "http://d"), Pace(60, least_s=4)))
+    assert "rate5s" in text and "rate1m" in text and "left12h" in text and "[1h]" not in text
+
+
+def test_the_command_checks_and_generates_an_own_folder(tmp_path: Path) -> None:
+    (tmp_path / "objectives").mkdir()
+    own = tmp_path / "objectives" / "mine.yaml"
+    own.write_text((SHIPPED / "objectives" / "request-success.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    folder = ("--folder", str(tmp_path))
+    assert run("check", *folder)[0] == 0
+    assert run("generate", "--check", *folder)[0] == 1
+    code, said = run("generate", *folder)
+    assert code == 0 and "rule_tests/request-success.yaml: written" in said
+    assert run("generate", "--check", *folder) == (0, f"all 3 files of {tmp_path} are as they should be\n")
+    own.write_text(own.read_text(encoding="utf-8").replace("target: 0.99", "target: 1"), encoding="utf-8")
+    code, said = run("check", *folder)
+    assert code == 2 and "mine.yaml:26: spec.objectives[0].target" in said
+
+
+def test_the_command_says_which_windows_can_fire() -> None:
+    code, said = run("check")
+    assert code == 0 and "day (3 x 0.5 >= 1)" in said and "three-days" in said
+
+
+@pytest.mark.parametrize("name", ["no-such-folder", "."])
+def test_a_folder_without_objectives_is_refused(name: str, tmp_path: Path) -> None:
+    code, said = run("check", "--folder", str(tmp_path / name))
+    assert code == 2 and "has no folder objectives/" in said
