@@ -9,8 +9,9 @@ from alerts.generating import differing, generated, write
 from alerts.reading import SHIPPED, read_folder
 from calmops.cli.output import AS_JSON, print_json, print_table, table_of
 from calmops.objectives.objective import AnyObjective, Ratio, Value
-from calmops.objectives.windows import Windows
+from calmops.objectives.windows import Windows, span
 
+SIGNS = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 COLUMNS = ("objective", "promise", "severity", "alert", "team", "windows", "left out")
 FOLDER = Annotated[
     Path, typer.Option("--folder", "-f", help="holds objectives/, and its own windows.yaml, receivers.yaml, maintenance.yaml and links.yaml if any")
@@ -65,7 +66,7 @@ def _row(objective: AnyObjective, windows: Windows) -> dict[str, Any]:
 
 def _promise(objective: AnyObjective) -> str:
     if isinstance(objective, Value):
-        return f"{objective.gauge} {objective.op} {objective.bound:g} (or alert after {objective.for_s} s)"
+        return f"{objective.gauge} {SIGNS[objective.op]} {objective.bound:g}, but for {span(objective.for_s)}"
     within = f" within {objective.source.within_s:g} s" if objective.source.within_s is not None else ""
-    told = f"{objective.target:g} of" if isinstance(objective, Ratio) else "all"
+    told = f"{objective.target:.12g} of" if isinstance(objective, Ratio) else "all"
     return f"{told} {objective.source.events}{within}"
