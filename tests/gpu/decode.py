@@ -1,5 +1,6 @@
-"""Decoding on a GPU: our engine beside transformers' continuous batching, vLLM where it is installed, and the memory's speed.
+"""Decoding on a GPU: our engine beside transformers' continuous batching, vLLM where it is installed, and what is possible.
 
+What is possible: static shapes and a CUDA graph (static.py), and the speed at which memory gives the weights.
 ``python -m tests.gpu.decode`` on a machine with a GPU; ``--small`` runs every line of it on a CPU, and measures nothing.
 Llama shapes with random bfloat16 weights, tp 1, 64 tokens after prompts of 64, at 1, 8, 32 and 128 sequences, in turns
 (ABBA) in one run. Appends a line for each number of sequences to tests/gpu/LOG.md, with date and device.
@@ -22,6 +23,7 @@ import transformers
 from calmops.foundation.errors import CalmopsError
 from tests.bench.contenders import Calmops, Prompts, prompts
 from tests.bench.shape import VOCABULARY, write_llama
+from tests.gpu.static import StaticDecoding
 from tests.proofs import kit
 
 LOG = Path(__file__).with_name("LOG.md")
@@ -31,7 +33,7 @@ SHAPES = {
     "1b": {"hidden": 2048, "ffn": 8192, "layers": 16, "heads": 32, "kv_heads": 8},
     "8b": {"hidden": 4096, "ffn": 14336, "layers": 32, "heads": 32, "kv_heads": 8},
 }
-PREDICTED = "calmops 0.5 of continuous batching at every size: neither CUDA graphs nor a static layout are in its step yet"
+PREDICTED = "calmops 0.5 of continuous batching and 0.3 of the CUDA graph at every size: neither graphs nor a static layout are in its step yet"
 
 Timed = Callable[[Prompts], float]  # seconds for a wave
 
@@ -66,7 +68,11 @@ def main() -> int:
 
 def contenders(release: Path, device: str) -> dict[str, Timed]:
     """Who takes part, ours first."""
-    field = {"calmops": ours(release, device), "transformers' continuous batching": continuous_batching(release, device)}
+    field = {
+        "calmops": ours(release, device),
+        "transformers' continuous batching": continuous_batching(release, device),
+        "a static cache and a CUDA graph": static_graph(release, device),
+    }
     if device == "cuda" and importlib.util.find_spec("vllm") is not None:
         field["vLLM"] = vllm(release)
     return field
@@ -78,8 +84,7 @@ def ours(release: Path, device: str) -> Timed:
 
 
 def continuous_batching(release: Path, device: str) -> Timed:
-    loader: Any = transformers.AutoModelForCausalLM
-    model: Any = loader.from_pretrained(release, dtype=torch.bfloat16, local_files_only=True, attn_implementation="sdpa").to(device).eval()
+    model = loaded(release, device)
     how = transformers.GenerationConfig(max_new_tokens=LENGTH, do_sample=False, eos_token_id=-1, pad_token_id=1)
 
     sized_for: list[int] = []
@@ -96,6 +101,45 @@ def continuous_batching(release: Path, device: str) -> Timed:
         return took_s
 
     return wave
+
+
+def static_graph(release: Path, device: str) -> Timed:
+    """On a CPU in float32, where its tokens must be those of ``generate``: in bfloat16 another mask may turn a near tie."""
+    model = loaded(release, device, torch.float32 if device == "cpu" else torch.bfloat16)
+    sized: dict[int, StaticDecoding] = {}
+
+    def wave(given: Prompts) -> float:
+        if len(given) not in sized:
+            sized.clear()
+            sized[len(given)] = StaticDecoding(model, len(given), 2 * LENGTH)
+        _finish(device)
+        began_s = time.perf_counter()
+        decoding = sized[len(given)]
+        made = [decoding.begin(torch.tensor(given, device=device)), *(decoding.step() for _ in range(LENGTH - 1))]
+        told = torch.stack(made, dim=1).tolist()
+        took_s = time.perf_counter() - began_s
+        if device == "cpu":
+            assert told == greedy(model, given), "a static cache changed the tokens"
+        return took_s
+
+    return wave
+
+
+def greedy(model: Any, given: Prompts) -> list[list[int]]:
+    """What ``generate`` answers."""
+    made = model.generate(
+        torch.tensor(given), attention_mask=torch.ones(len(given), len(given[0]), dtype=torch.long),
+        max_new_tokens=LENGTH, do_sample=False, eos_token_id=None, pad_token_id=1,
+    )  # fmt: skip
+    answer: list[list[int]] = made[:, len(given[0]) :].tolist()
+    return answer
+
+
+def loaded(release: Path, device: str, dtype: torch.dtype = torch.bfloat16) -> Any:
+    """The checkpoint as transformers' model."""
+    loader: Any = transformers.AutoModelForCausalLM
+    model = loader.from_pretrained(release, dtype=dtype, local_files_only=True, attn_implementation="sdpa")
+    return model.to(device).eval()
 
 
 def vllm(release: Path) -> Timed:
