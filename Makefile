@@ -8,8 +8,8 @@ DIGEST := $(shell cat constraints.txt pyproject.toml | sha256sum | cut -c1-32)
 STAMP := $(VENV)/.calmops-$(DIGEST)
 LINK := $(VENV)/.calmops-link
 HERE := $(CURDIR) $(patsubst %/__init__.py,%,$(wildcard */__init__.py)) $(firstword $(DIGEST))
-TESTS := tests/core tests/test_tidy.py tests/alerts tests/engine tests/actors tests/integration
-PYTHON_CODE := platform/calmops actors alerts tests setup.py
+TESTS := tests/core tests/test_tidy.py tests/alerts tests/dashboards tests/engine tests/actors tests/integration
+PYTHON_CODE := platform/calmops actors alerts dashboards tests setup.py
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: help up down test check prove prove-long bench gen install parts
@@ -61,7 +61,8 @@ bench: install ## speed beside other engines; PARTS="engine prefill families mem
 	$(BIN)/calmops setup bench || echo "the peers could not be installed (pip says why above): parts that need them are left out"
 	$(BIN)/python tests/bench/run.py $(PARTS)
 
-gen: install ## write what is generated: platform/deploy/calmops.schema.json; rules, routes and rule tests under alerts/
+gen: install ## write what is generated: platform/deploy/calmops.schema.json; rules, routes and rule tests under alerts/; dashboards
 	$(BIN)/calmops config schema > platform/deploy/calmops.schema.json.new
 	@mv platform/deploy/calmops.schema.json.new platform/deploy/calmops.schema.json
 	$(BIN)/calmops slo generate
+	$(BIN)/calmops dashboards generate

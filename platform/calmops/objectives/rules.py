@@ -15,7 +15,7 @@ from calmops.objectives.objective import AnyObjective, Ratio
 from calmops.objectives.series import STEP_S, Pace
 from calmops.objectives.windows import Windows, span
 
-SHORT_S, LONG_S = 30, 300  # how often short spans and alerts, and how often long spans are evaluated
+SHORT_S, LONG_S = 30, 300  # how often short spans and pages, and how often long spans and tickets are evaluated
 
 
 class Promises(NamedTuple):
@@ -32,19 +32,22 @@ def rule_file(promises: Promises, links: Links, pace: Pace | None = None) -> dic
     paced = promises.windows.paced(pace.seconds)
     step_s = pace.seconds(STEP_S)
     ratios = [one for one in promises.objectives if isinstance(one, Ratio)]
-    alerts = Alerts(paced, links, pace)
+    writer = Alerts(paced, links, pace)
+    alerts = [rule for one in promises.objectives for rule in writer.of(one)] + writer.watching()
+    pages, tickets = ([rule for rule in alerts if rule["labels"]["severity"] == severity] for severity in ("page", "ticket"))
+    # Rules of a group are evaluated one after the other: what an alert reads stands before it, so it is never a round late.
     groups = [
         ("calmops-steps", step_s, recording.budgets(ratios) + recording.noted(step_s)),
-        ("calmops-short-spans", pace.seconds(SHORT_S), recording.direct(recording.spans(paced.windows, "page"))),
+        (
+            "calmops-short-spans", pace.seconds(SHORT_S),
+            maintenance.rules(promises.announced) + recording.direct(recording.spans(paced.windows, "page")) + pages,
+        ),
         (
             "calmops-long-spans", pace.seconds(LONG_S),
-            recording.summed(recording.spans(paced.windows, "ticket"), step_s) + recording.left(ratios, pace),
+            recording.left(ratios, pace) + recording.summed(recording.spans(paced.windows, "ticket"), step_s) + tickets,
         ),
-        ("calmops-maintenance", pace.seconds(SHORT_S), maintenance.rules(promises.announced)),
-        ("calmops-alerts", pace.seconds(SHORT_S), [rule for one in promises.objectives for rule in alerts.of(one)]),
-        ("calmops-watchers", pace.seconds(SHORT_S), alerts.watching()),
     ]  # fmt: skip
-    return {"groups": [{"name": name, "interval": span(each_s), "rules": rules} for name, each_s, rules in groups if rules]}
+    return {"groups": [{"name": name, "interval": span(each_s), "rules": rules} for name, each_s, rules in groups]}
 
 
 def as_yaml(content: dict[str, Any]) -> str:

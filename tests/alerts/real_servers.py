@@ -1,4 +1,4 @@
-"""A real Prometheus on loopback for tests: filled with a past, given recording rules, and asked."""
+"""Real Prometheus and Alertmanager on loopback, for tests. Prometheus can be given a past, and what rules recorded in it."""
 
 import subprocess
 import time
@@ -18,40 +18,39 @@ PARTS = paths.home() / "parts" / "prometheus"
 START_S = 60.0
 
 
-class RealPrometheus:
-    """One server with its data in ``folder``; ``options``: of its command line, ``settings``: of its configuration file."""
+class Server:
+    """One program that listens on loopback, with its files in ``folder``."""
 
-    def __init__(self, folder: Path, *options: str, settings: dict[str, Any] | None = None) -> None:
+    def __init__(self, folder: Path, ready: str) -> None:
         install(PARTS)
-        self._folder, self._port, self._options = folder, free_port(), options
+        self.folder, self.port, self._ready = folder, free_port(), ready
         (folder / "data").mkdir(parents=True, exist_ok=True)
-        (folder / "prometheus.yml").write_text(yaml.safe_dump(settings or {}), encoding="utf-8")
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         """Where it answers."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"http://127.0.0.1:{self.port}"
 
-    def start(self) -> None:
+    @property
+    def runs(self) -> bool:
+        """Whether it was started."""
+        return self._process is not None
+
+    def launch(self, command: list[str]) -> None:
         """Start it; returns when it is ready."""
-        command = [
-            str(program(PARTS, "prometheus")), "--config.file=prometheus.yml", "--storage.tsdb.path=data",
-            f"--web.listen-address=127.0.0.1:{self._port}", "--storage.tsdb.retention.time=10y", "--web.enable-admin-api",
-            "--query.max-samples=500000000", "--query.timeout=10m", *self._options,
-        ]  # fmt: skip
-        with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, cwd=self._folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         end_s = time.monotonic() + START_S
         while time.monotonic() < end_s:
-            assert self._process.poll() is None, (self._folder / "log").read_text()[-2000:]
+            assert self._process.poll() is None, (self.folder / "log").read_text()[-2000:]
             try:
-                if httpx.get(f"{self.url}/-/ready", timeout=2.0).status_code == 200:
+                if httpx.get(f"{self.url}{self._ready}", timeout=2.0).status_code == 200:
                     return
             except httpx.TransportError:
                 pass
             time.sleep(0.1)
-        raise AssertionError(f"prometheus wasn't ready after {START_S:g} s")
+        raise AssertionError(f"{command[0]} wasn't ready after {START_S:g} s")
 
     def stop(self) -> None:
         """End it."""
@@ -60,23 +59,55 @@ class RealPrometheus:
             self._process.wait(30)
             self._process = None
 
+
+class RealAlertmanager(Server):
+    """``settings``: of its configuration file."""
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        super().__init__(folder, "/-/ready")
+        (folder / "alertmanager.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+
+    def start(self) -> None:
+        """Start it; returns when it is ready."""
+        self.launch([
+            str(program(PARTS, "alertmanager")), "--config.file=alertmanager.yml", "--storage.path=data",
+            f"--web.listen-address=127.0.0.1:{self.port}", "--cluster.listen-address=",
+        ])  # fmt: skip
+
+
+class RealPrometheus(Server):
+    """``options``: of its command line; ``settings``: of its configuration file."""
+
+    def __init__(self, folder: Path, *options: str, settings: dict[str, Any] | None = None) -> None:
+        super().__init__(folder, "/-/ready")
+        self._options = options
+        (folder / "prometheus.yml").write_text(yaml.safe_dump(settings or {}), encoding="utf-8")
+
+    def start(self) -> None:
+        """Start it; returns when it is ready."""
+        self.launch([
+            str(program(PARTS, "prometheus")), "--config.file=prometheus.yml", "--storage.tsdb.path=data",
+            f"--web.listen-address=127.0.0.1:{self.port}", "--storage.tsdb.retention.time=10y",
+            "--query.max-samples=500000000", "--query.timeout=10m", *self._options,
+        ])  # fmt: skip
+
     def fill(self, lines: Iterable[str]) -> None:
         """Give it a past, as OpenMetrics text with times; only while it doesn't run."""
-        assert self._process is None
-        past = self._folder / "past.txt"
+        assert not self.runs
+        past = self.folder / "past.txt"
         with past.open("w", encoding="utf-8") as written:
             written.writelines(f"{line}\n" for line in lines)
             written.write("# EOF\n")
-        _promtool(self._folder, "tsdb", "create-blocks-from", "openmetrics", "past.txt", "data")
+        _promtool(self.folder, "tsdb", "create-blocks-from", "openmetrics", "past.txt", "data")
         past.unlink()
 
     def record(self, rules: list[Rule], start_s: int, end_s: int, every_s: int) -> None:
         """What recording rules would have recorded in its past; it runs before and after."""
-        (self._folder / "rules.yml").write_text(
+        (self.folder / "rules.yml").write_text(
             yaml.safe_dump({"groups": [{"name": "past", "interval": f"{every_s}s", "rules": rules}]}), encoding="utf-8"
         )
         _promtool(
-            self._folder, "tsdb", "create-blocks-from", "rules", f"--start={start_s}", f"--end={end_s}",
+            self.folder, "tsdb", "create-blocks-from", "rules", f"--start={start_s}", f"--end={end_s}",
             f"--eval-interval={every_s}s", f"--url={self.url}", "--output-dir=data", "rules.yml",
         )  # fmt: skip
         self.stop()

@@ -1,0 +1,39 @@
+"""`calmops dashboards`: what Grafana shows, as JSON."""
+
+from typing import Annotated
+
+import typer
+
+from calmops.cli.output import AS_JSON, print_json
+
+
+def commands(app: typer.Typer) -> None:
+    """Add this package's commands."""
+    group = typer.Typer(help="Grafana dashboards: executive, on-call, debug, game day.", no_args_is_help=True)
+    group.callback()(_group)
+    group.command("generate")(generate)
+    app.add_typer(group, name="dashboards")
+
+
+def _group() -> None:
+    """A group stays one with a single command."""
+
+
+def generate(
+    only_check: Annotated[bool, typer.Option("--check", help="write nothing; exit 1 if a file isn't as it should be")] = False,
+    as_json: bool = AS_JSON,
+) -> None:
+    """Write the dashboards' JSON, which Grafana imports as it is."""
+    from dashboards.generating import SHIPPED, differing, generated, write  # Grafana's builders take a while to import
+
+    files = generated()
+    changed = differing(files) if only_check else write(files)
+    if as_json:
+        print_json({"folder": str(SHIPPED), "files": sorted(files), "changed": changed})
+    else:
+        for name in changed:
+            typer.echo(f"{SHIPPED / name}: {'differs' if only_check else 'written'}")
+        if not changed:
+            typer.echo(f"all {len(files)} files of {SHIPPED} are as they should be")
+    if only_check and changed:
+        raise typer.Exit(1)

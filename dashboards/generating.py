@@ -1,0 +1,34 @@
+"""The dashboards as JSON, by the file's name under generated/. Compared in tests, written by `calmops dashboards generate`."""
+
+import json
+from pathlib import Path
+
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+
+from dashboards import debug, executive, game_day, on_call
+
+SHIPPED = Path(__file__).resolve().parent
+DASHBOARDS = {"executive": executive, "on-call": on_call, "debug": debug, "game-day": game_day}
+
+
+def generated() -> dict[str, str]:
+    """Every file's text."""
+    return {
+        f"generated/{name}.json": json.dumps(module.build().build(), cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
+        for name, module in DASHBOARDS.items()
+    }
+
+
+def differing(files: dict[str, str], folder: Path = SHIPPED) -> list[str]:
+    """Those that aren't in the folder as they should be."""
+    return [name for name, text in files.items() if not (folder / name).is_file() or (folder / name).read_text(encoding="utf-8") != text]
+
+
+def write(files: dict[str, str], folder: Path = SHIPPED) -> list[str]:
+    """Bring the folder up to date; what changed."""
+    changed = differing(files, folder)
+    for name in changed:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(files[name], encoding="utf-8")
+    return changed

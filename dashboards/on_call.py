@@ -1,0 +1,51 @@
+"""The on-call dashboard: what burns, how slow, how full, and which replica."""
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard
+
+from calmops.foundation import metric_names as names
+from calmops.objectives.series import burn_series, left_series
+from calmops.objectives.windows import seconds
+from dashboards.panels import RATE, THIRD, Figure, Lines, Query, Rows, Section, chosen, dashboard
+
+MODEL = chosen("model")
+SHARD = chosen("model", "shard")
+VERSION = chosen("model", "version", "variant")
+GAP = f'{names.INTER_TOKEN.name}_bucket{{{MODEL}, at="gateway"}}'
+
+
+def percentile(share: float, buckets: str, by: str = "model") -> str:
+    """A percentile of a histogram over the panel's rate interval."""
+    return f"histogram_quantile({share}, sum by (le, {by}) (rate({buckets}[{RATE}])))"
+
+
+def build() -> Dashboard:
+    """`calmops-on-call`."""
+    outcomes = f"sum by (outcome) (rate({names.REQUESTS.name}{{{MODEL}}}[{RATE}]))"
+    failed = f'sum(rate({names.REQUESTS.name}{{{MODEL}, outcome=~"failed|timeout|refused_load|lost_gateway"}}[{RATE}])) / sum(rate({names.REQUESTS.name}{{{MODEL}}}[{RATE}]))'
+    return dashboard("calmops-on-call", "calmops: on call", "What burns, how slow, how full, and which replica.", (
+        Section("Now", (
+            Figure("Token latency p99", "s", Query(f"max({percentile(0.99, GAP)})"), 0.3),
+            Figure("Token latency p50", "s", Query(f"max({percentile(0.5, GAP)})"), 0.05),
+            Figure("First token p99", "s", Query(f"max({percentile(0.99, f'{names.TTFT.name}_bucket{{{MODEL}}}')})"), 2.5),
+            Figure("Failed", "percentunit", Query(failed), 0.01),
+            Figure("Tokens a second", "short", Query(f'sum(rate({names.TOKENS.name}{{{MODEL}, kind="generated"}}[{RATE}]))')),
+            Figure("Waiting", "short", Query(f"sum({names.WAITING.name}{{{SHARD}}})")),
+        )),
+        Section("What burns", (
+            Rows("Alerts", Query(f'ALERTS{{alertstate="firing", {VERSION}}}'), {"alertname": "Alert", "severity": "Severity", "model": "Model", "version": "Version", "shard": "Shard", "team": "Team"}),
+            Lines("Burn over an hour", "short", (Query(f"{burn_series('model', 3600)}{{{VERSION}}}", "{{objective}} {{model}} {{version}}"),), bound=3, says="1 uses up a budget exactly within 30 days; pages come from 3, 6, 14.4."),
+            Lines("Burn over five minutes", "short", (Query(f"{burn_series('model', 300)}{{{VERSION}}}", "{{objective}} {{model}} {{version}}"),), bound=3),
+            Lines("Budget left", "percentunit", (Query(f"{left_series(seconds('30d'))}{{{VERSION}}}", "{{objective}} {{model}} {{version}}"),)),
+        )),
+        Section("Latency and errors", (
+            Lines("Token latency", "s", tuple(Query(percentile(share, GAP), f"p{share * 100:g} {{{{model}}}}") for share in (0.5, 0.95, 0.99)), bound=0.3),
+            Lines("How requests end", "reqps", (Query(outcomes, "{{outcome}}"),), stacked=True),
+            Lines("What gateways counted", "short", (Query(f"sum by (name, reason) (rate({names.EVENT.name}{{{MODEL}}}[{RATE}]))", "{{name}} {{reason}}"),), says="Migrations, lost gangs, clients that were cut, tokenization errors."),
+            Lines("Throughput", "short", (Query(f'sum by (model) (rate({names.TOKENS.name}{{{MODEL}, kind="generated"}}[{RATE}]))', "{{model}}"),)),
+        )),
+        Section("Replicas", (
+            Lines("Running and waiting", "short", (Query(f"sum by (model, shard) ({names.RUNNING.name}{{{SHARD}}})", "running {{model}}/{{shard}}"), Query(f"sum by (model, shard) ({names.WAITING.name}{{{SHARD}}})", "waiting {{model}}/{{shard}}")), width=THIRD),
+            Lines("KV cache", "percentunit", (Query(f"sum by (model, shard) ({names.KV_USED.name}{{{SHARD}}}) / sum by (model, shard) ({names.KV_TOTAL.name}{{{SHARD}}})", "{{model}}/{{shard}}"),), width=THIRD, bound=0.95),
+            Lines("Preemptions", "short", (Query(f"sum by (model, shard) (rate({names.PREEMPTIONS.name}{{{SHARD}}}[{RATE}]))", "{{model}}/{{shard}}"),), width=THIRD),
+        )),
+    ))  # fmt: skip

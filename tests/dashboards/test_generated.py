@@ -1,0 +1,76 @@
+"""The dashboards: committed as they are generated, asking for series that there are, with panels beside each other."""
+
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from alerts.generating import RULES
+from alerts.reading import SHIPPED as ALERTS
+from calmops.foundation.metric_names import METRICS
+from calmops.objectives.objective import EVENTS_SERIES, GAUGES
+from dashboards.generating import DASHBOARDS, SHIPPED, differing, generated
+
+SERIES = re.compile(r"\b(?:gen_ai_\w+|calmops_\w+|(?:model|shard):calmops_\w+:\w+|calmops:\w+:\w+)")
+RAW = {  # exposed for whoever asks, on no panel and in no rule
+    "calmops_counting_since_seconds",
+}
+
+
+def boards() -> list[tuple[str, dict[str, Any]]]:
+    return [(name, json.loads((SHIPPED / f"generated/{name}.json").read_text(encoding="utf-8"))) for name in DASHBOARDS]
+
+
+def expressions(board: dict[str, Any]) -> Iterator[str]:
+    for panel in board["panels"]:
+        for target in panel.get("targets", ()):
+            yield target["expr"]
+
+
+def asked_for(text: str) -> set[str]:
+    without_strings = re.sub(r'"[^"]*"', '""', text)
+    return {re.sub(r"_(bucket|sum|count)$", "", name) for name in SERIES.findall(without_strings)}
+
+
+def rules() -> list[dict[str, str]]:
+    groups = yaml.safe_load((ALERTS / RULES).read_text(encoding="utf-8"))["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def test_what_is_committed_is_what_is_generated() -> None:
+    assert not differing(generated()), "run `calmops dashboards generate`"
+
+
+@pytest.mark.parametrize(("name", "board"), boards())
+def test_every_query_asks_for_series_that_there_are(name: str, board: dict[str, Any]) -> None:
+    known = {one.name for one in METRICS} | {rule["record"] for rule in rules() if "record" in rule} | {EVENTS_SERIES, *GAUGES}
+    for expression in expressions(board):
+        assert asked_for(expression) <= known, f"{name}: {expression}"
+
+
+def test_every_metric_is_on_a_panel_or_in_a_rule_or_said_to_be_raw() -> None:
+    asked = set().union(*(asked_for(expression) for _, board in boards() for expression in expressions(board)))
+    asked |= set().union(*(asked_for(rule["expr"]) for rule in rules()))
+    assert {one.name for one in METRICS} - asked == RAW
+
+
+@pytest.mark.parametrize(("name", "board"), boards())
+def test_panels_lie_beside_each_other_and_have_titles_of_their_own(name: str, board: dict[str, Any]) -> None:
+    places = [(panel["gridPos"], panel["title"]) for panel in board["panels"]]
+    for (a, one), (b, other) in itertools.combinations(places, 2):
+        apart = a["x"] + a["w"] <= b["x"] or b["x"] + b["w"] <= a["x"] or a["y"] + a["h"] <= b["y"] or b["y"] + b["h"] <= a["y"]
+        assert apart, f"{name}: {one} and {other} overlap"
+        assert one != other, f"{name}: two panels are called {one}"
+    assert all(place["x"] + place["w"] <= 24 for place, _ in places)
+
+
+@pytest.mark.parametrize(("name", "board"), boards())
+def test_a_dashboard_can_be_narrowed_marked_and_left(name: str, board: dict[str, Any]) -> None:
+    variables = [one["name"] for one in board["templating"]["list"]]
+    assert variables == ["source", "model", "version", "variant", "shard"], name
+    assert {one["name"] for one in board["annotations"]["list"]} == {"deploy", "game-day"}
+    assert board["links"] and board["uid"] == f"calmops-{name}"
