@@ -1,6 +1,6 @@
 """Prometheus and Alertmanager on this machine, with their tools: found on PATH, or fetched where Debian's packages can be had.
 
-Fetched ones are unpacked into the state folder, not installed: nothing starts by itself, and no rights are needed.
+Fetched ones are unpacked into the state folder, not installed, so that no service starts by itself.
 """
 
 import shutil
@@ -13,6 +13,7 @@ PACKAGES = ("prometheus", "prometheus-alertmanager")
 PROGRAMS = {  # ours to Debian's, which renamed one
     "prometheus": "prometheus", "promtool": "promtool", "alertmanager": "prometheus-alertmanager", "amtool": "amtool",
 }  # fmt: skip
+TEMPLATE = Path("usr/share/prometheus/alertmanager")  # beneath /: Debian's Alertmanager looks nowhere else for it
 FETCH_S = 300.0
 HOW = "put prometheus, promtool, alertmanager and amtool on PATH (https://prometheus.io/download)"
 
@@ -22,6 +23,8 @@ def install(folder: Path) -> str:
     missing = [name for name in PROGRAMS if _find(folder, name) is None]
     if missing:
         _fetch(folder, missing)
+    if program(folder, "alertmanager").is_relative_to(folder):
+        _show_template(folder)
     return ", ".join(sorted({str(program(folder, name).parent) for name in PROGRAMS}))
 
 
@@ -55,6 +58,22 @@ def _fetch(folder: Path, missing: list[str]) -> None:
             raise SetupError(f"apt-get downloaded no {package} into {folder}; {HOW}")
         _run(["dpkg-deb", "-x", str(fetched[-1]), str(folder)], folder)
         fetched[-1].unlink()
+
+
+def _show_template(folder: Path) -> None:
+    """Where Debian's Alertmanager looks for its template, have a link to the unpacked one."""
+    wanted, unpacked = "/" / TEMPLATE, folder / TEMPLATE
+    if (wanted / "default.tmpl").is_file():
+        return
+    try:
+        wanted.parent.mkdir(parents=True, exist_ok=True)
+        wanted.unlink(missing_ok=True)  # a link whose folder is gone
+        wanted.symlink_to(unpacked, target_is_directory=True)
+    except OSError as error:
+        raise SetupError(
+            f"Debian's Alertmanager reads its template from {wanted}, which can't be made here ({error.strerror}); as root: "
+            f"ln -sfn {unpacked} {wanted}, or {HOW}"
+        ) from error
 
 
 def _run(command: list[str], folder: Path) -> None:
