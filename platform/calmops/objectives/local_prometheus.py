@@ -3,6 +3,7 @@
 Fetched ones are unpacked into the state folder, not installed, so that no service starts by itself.
 """
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -52,7 +53,13 @@ def _fetch(folder: Path, missing: list[str]) -> None:
         raise SetupError(f"{' and '.join(missing)} can't be fetched: this machine has no {' and '.join(lacking)}; {HOW}")
     folder.mkdir(parents=True, exist_ok=True)
     for package in PACKAGES:
-        _run(["apt-get", "download", "-q", package], folder)
+        try:
+            _run(["apt-get", "download", "-q", package], folder)
+        except SetupError:
+            if os.geteuid() != 0:
+                raise
+            _run(["apt-get", "update", "-q"], folder)  # its lists may be old, or not there at all
+            _run(["apt-get", "download", "-q", package], folder)
         fetched = sorted(folder.glob(f"{package}_*.deb"))
         if not fetched:
             raise SetupError(f"apt-get downloaded no {package} into {folder}; {HOW}")
