@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": BELOW | {"decoding"},
     "training": BELOW | {"decoding", "engine"},
     "models": set(),
+    "console": set(),
     "cli": {*BELOW, *SIX, "engine", "training", "models"},
 }
 
