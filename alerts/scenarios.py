@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from calmops.objectives.objective import BAD, EVENTS_SERIES, GOOD, AnyObjective, Ratio, Value, Zero
 from calmops.objectives.series import MAINTENANCE, ZERO_S, left_series
-from calmops.objectives.windows import Window, Windows
+from calmops.objectives.windows import Windows
 
 Test = dict[str, Any]
 Stretch = tuple[int, float, float]  # minutes, good and bad events in each
@@ -45,7 +45,7 @@ def _of_a_ratio(objective: Ratio, windows: Windows) -> Iterator[Test]:
     pages = [one for one in usable if one.severity == "page" and not one.only_at_risk]
     clean: Stretch = (CLEAN, RATE, 0.0)
     fastest, severity = (pages[0], "page") if pages else (usable[0], "ticket")
-    delay = _minutes(fastest, objective, 1.0, CLEAN)
+    delay = math.ceil(windows.delay_s(fastest, objective, 1.0, CLEAN * 60) / 60)
     outage = Course([clean, (delay + 30, 0.0, RATE)])
     yield _test("fast burn: a total outage alerts", objective, outage, {CLEAN: "", CLEAN + delay + LATE: severity})
     if pages:
@@ -66,7 +66,7 @@ def _of_one_that_pages(objective: Ratio, windows: Windows) -> Iterator[Test]:
     slow = max(pages, key=lambda one: one.long_s)
     quicker = min(windows.factor(one, objective) for one in pages if one.long_s < slow.long_s)
     share = (slow.factor + quicker) / 2 * objective.budget
-    delay = _minutes(slow, objective, share, LONG_CLEAN)
+    delay = math.ceil(windows.delay_s(slow, objective, share, LONG_CLEAN * 60) / 60)
     burning = Course([(LONG_CLEAN, RATE, 0.0), (delay + 30, RATE * (1 - share), RATE * share)])
     name = "slow burn: what is too little for the other windows pages by the slow one"
     expected = {LONG_CLEAN + delay // 2: "", LONG_CLEAN + delay + LATE: "page"}
@@ -160,12 +160,4 @@ def _values(stretches: Sequence[tuple[int, float]], reset_at: int | None) -> str
         value += each * minutes
         minute += minutes
     return " ".join(told)
-
-
-def _minutes(window: Window, objective: Ratio, share: float, clean: int) -> int:
-    """After how many minutes a window fires, that looks back over no more than the clean traffic there was."""
-    reached = window.factor * objective.budget / share
-    if window.long_s > clean * 60:
-        return math.ceil(clean * reached / (1 - reached))
-    return math.ceil(window.long_s / 60 * reached)
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from alerts.generating import RULES, differing, generated
+from alerts.generating import HEAD, RULES, differing, generated
 from alerts.reading import SHIPPED, read_folder
 from calmops.cli.main import build
 from calmops.foundation.errors import ConfigError
@@ -79,6 +79,10 @@ def test_the_command_checks_and_generates_an_own_folder(tmp_path: Path) -> None:
     code, said = run("generate", *folder)
     assert code == 0 and "rule_tests/request-success.yaml: written" in said
     assert run("generate", "--check", *folder) == (0, f"all 3 files of {tmp_path} are as they should be\n")
+    by_hand, left_over = (tmp_path / "rule_tests" / name for name in ("by-hand.yaml", "left-over.yaml"))
+    by_hand.write_text("tests: []\n", encoding="utf-8")
+    left_over.write_text(f"{HEAD}tests: []\n", encoding="utf-8")
+    assert run("generate", *folder)[0] == 0 and by_hand.is_file() and not left_over.exists()
     own.write_text(own.read_text(encoding="utf-8").replace("target: 0.99", "target: 1"), encoding="utf-8")
     code, said = run("check", *folder)
     assert code == 2 and "mine.yaml:28: spec.objectives[0].target" in said

@@ -4,6 +4,7 @@ A window fires while the budget burns more than ``factor`` times as fast as it m
 long one gives weight, the short one lets it end soon after recovery (SRE workbook, chapter 5).
 """
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +38,6 @@ class Window(Struct, frozen=True, kw_only=True):
         return self.factor * objective.budget < 1.0
 
 
-
 class AtRisk(Struct, frozen=True, kw_only=True):
     """A budget is at risk with less than ``left`` of it left, or if at this rate it ends within ``ends_within_s``."""
 
@@ -61,11 +61,11 @@ class Windows(Struct, frozen=True, kw_only=True):
         soon = objective.period_s / self.at_risk.ends_within_s if window.only_at_risk else 0.0
         return max(window.factor, soon)
 
-    def delay_s(self, window: Window, objective: Ratio, bad_share: float) -> float:
-        """After how long a window fires once this share of a steady traffic turns bad, nothing having been bad before."""
+    def delay_s(self, window: Window, objective: Ratio, bad_share: float, clean_s: float = math.inf) -> float:
+        """After how long a window fires once this share of a steady traffic turns bad, having been good for ``clean_s``."""
         reached = self.factor(window, objective) * objective.budget / bad_share
         assert reached < 1, f"{window.name} doesn't fire for {objective.name} at {bad_share:g}"
-        return window.long_s * reached
+        return window.long_s * reached if window.long_s <= clean_s else clean_s * reached / (1 - reached)
 
     def paced(self, pace: Callable[[float], int]) -> "Windows":
         """The same with every span as ``pace`` gives it, for tests that can't wait."""
