@@ -238,11 +238,11 @@ def verdict(result: Result) -> str:
 
 
 def table(results: list[Result]) -> str:
-    """What a person reads at the end."""
+    """What a person reads at the end: what fails last, since of a long log often only the end is kept."""
     width = max(len(result.proof.name) for result in results)
     lines = [
         f"{result.proof.name:<{width}}  {verdict(result):<13}  {result.seconds:6.0f} s  {result.figure}"
-        for result in results
+        for result in sorted(results, key=lambda result: not result.holds)
     ]
     held = sum(result.holds for result in results)
     return "\n".join(["", *lines, f"{held} of {len(results)} proofs hold"])
