@@ -34,7 +34,7 @@ NAME = re.compile(r"^[a-z]+(_[a-z]+)*-\d+-[a-z0-9_-]+$")
 SHORT_BUDGET_S = 25 * 60
 LONG_BUDGET_S = 30 * 60
 HEADER_LINES = 40
-TAIL_LINES = 25
+TAIL_LINES = 60
 HEAD = (
     "# Proofs, long forms\n\nAppended by `make prove-long`; failures are kept.\n\n"
     "| date (UTC) | proof | holds | machine | commit | seconds | figure |\n|---|---|---|---|---|---|---|\n"
@@ -61,6 +61,7 @@ class Result(NamedTuple):
     seconds: float
     figure: str
     skipped: bool = False
+    said: str = ""  # the last lines of one that does not hold
 
 
 def main() -> int:
@@ -149,10 +150,12 @@ def run(proof: Proof, form: str, budget_s: float, platform: SharedPlatform) -> R
         raise
     seconds = time.monotonic() - began_s
     lines = [line for line in printed.splitlines() if line.strip()]
-    holds = process.returncode == 0
-    if not holds:
-        print("\n".join(f"    | {line}" for line in lines[-TAIL_LINES:]))
-    return Result(proof, holds, seconds, lines[-1].strip() if lines else f"printed nothing, exit {process.returncode}")
+    figure = lines[-1].strip() if lines else f"printed nothing, exit {process.returncode}"
+    if process.returncode == 0:
+        return Result(proof, True, seconds, figure)
+    said = "\n".join(f"    | {line}" for line in lines[-TAIL_LINES:])
+    print(said)
+    return Result(proof, False, seconds, figure, said=said)
 
 
 def interpreter(proof: Proof) -> list[str]:
@@ -244,8 +247,9 @@ def table(results: list[Result]) -> str:
         f"{result.proof.name:<{width}}  {verdict(result):<13}  {result.seconds:6.0f} s  {result.figure}"
         for result in sorted(results, key=lambda result: not result.holds)
     ]
+    said = [f"{result.proof.name} said last:\n{result.said}" for result in results if result.said]
     held = sum(result.holds for result in results)
-    return "\n".join(["", *lines, f"{held} of {len(results)} proofs hold"])
+    return "\n".join(["", *lines, *said, f"{held} of {len(results)} proofs hold"])
 
 
 if __name__ == "__main__":
