@@ -26,6 +26,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path[:0] = [str(ROOT / "platform"), str(ROOT)]
 
+from tests.proofs.machine_watch import MachineWatch
 from tests.proofs.shared_platform import SharedPlatform, checkout_environment
 
 LOG = HERE / "LOG.md"
@@ -141,19 +142,20 @@ def run(proof: Proof, form: str, budget_s: float, platform: SharedPlatform) -> R
         [*interpreter(proof), str(proof.path), form], cwd=ROOT, env=environment, text=True, start_new_session=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
-    try:
-        printed, _ = process.communicate(timeout=max(1.0, budget_s - (time.monotonic() - began_s)))
-    except subprocess.TimeoutExpired:
-        printed = end(process) + f"\nended after {budget_s:.0f} s, its time being over"
-    except BaseException:
-        end(process)
-        raise
+    with MachineWatch() as watch:
+        try:
+            printed, _ = process.communicate(timeout=max(1.0, budget_s - (time.monotonic() - began_s)))
+        except subprocess.TimeoutExpired:
+            printed = end(process) + f"\nended after {budget_s:.0f} s, its time being over"
+        except BaseException:
+            end(process)
+            raise
     seconds = time.monotonic() - began_s
     lines = [line for line in printed.splitlines() if line.strip()]
     figure = lines[-1].strip() if lines else f"printed nothing, exit {process.returncode}"
     if process.returncode == 0:
         return Result(proof, True, seconds, figure)
-    said = "\n".join(f"    | {line}" for line in lines[-TAIL_LINES:])
+    said = "\n".join(f"    | {line}" for line in [*lines[-TAIL_LINES:], watch.said()])
     print(said)
     return Result(proof, False, seconds, figure, said=said)
 
