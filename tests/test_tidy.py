@@ -21,7 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": BELOW | {"decoding"},
     "training": BELOW | {"decoding", "engine"},
     "models": set(),
-    "console": set(),
+    "console": set(BELOW),
     "cli": {*BELOW, *SIX, "engine", "training", "models"},
 }
 

@@ -3,7 +3,7 @@
 import random
 from typing import NamedTuple
 
-from calmops.objectives.evaluator import Counter
+from calmops.objectives.counting import Counter
 from calmops.objectives.objective import BAD, GOOD
 
 Readings = dict[Counter, list[float | None]]  # one a minute; None: it couldn't be had

@@ -9,22 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from calmops.objectives.burn import budget_left, burn, is_at_risk
+from calmops.objectives.counting import Counter, Labels
 from calmops.objectives.history import CounterHistory, StepSums
 from calmops.objectives.objective import BAD, GOOD, AnyObjective, Ratio, Severity, Value, Zero
 from calmops.objectives.series import STEP_S, ZERO_S
 from calmops.objectives.windows import Window, Windows
 
-Labels = tuple[str, ...]  # the values of objective.LABELS, in their order; of a model: without the last, the shard's
 Gauges = Mapping[str, Mapping[Labels, float]]  # by the gauge's name
 KEPT = {"lt": operator.lt, "lte": operator.le, "gt": operator.gt, "gte": operator.ge}
-
-
-class Counter(NamedTuple):
-    """Names one counter of EVENTS_SERIES."""
-
-    objective: str
-    labels: Labels
-    result: str  # GOOD or BAD
 
 
 class Firing(NamedTuple):
@@ -89,6 +81,23 @@ class Evaluator:
             if isinstance(objective, Zero) or not silent & {"", *one.labels[:1]}
         ]
 
+    def models(self, objective: str) -> list[Labels]:
+        """Of which models something was counted for an objective."""
+        return [model for name, model in self._shards if name == objective]
+
+    def burnt(self, objective: Ratio, model: Labels, span_s: float, at_s: float) -> float | None:
+        """How fast a model's budget burnt over a span no longer than a page looks back; None while idle."""
+        spent = self._spent(objective, model, span_s, at_s)
+        return spent.burn if spent else None
+
+    def bad(self, objective: Zero, model: Labels, at_s: float) -> float | None:
+        """How many bad events keep a zero's alert firing; None before there is a second reading."""
+        return self._rise(objective.name, self._shards[objective.name, model], (BAD,), (at_s - ZERO_S, at_s))
+
+    def gauge(self, objective: Value) -> Mapping[Labels, float]:
+        """The gauge of a value, as it was read last, by labels."""
+        return self._gauges.get(objective.gauge, {})
+
     def left(self, objective: Ratio, model: Labels, at_s: float) -> float | None:
         """The share of the objective's budget that is left to a model; None where nothing was counted."""
         steps = self._steps.get((objective.name, model))
@@ -126,8 +135,8 @@ class Evaluator:
         if isinstance(objective, Ratio):
             yield from self._burning(objective, at_s)
         elif isinstance(objective, Zero):
-            for model, shards in self._of(objective.name):
-                bad = self._rise(objective.name, shards, (BAD,), (at_s - ZERO_S, at_s))
+            for model in self.models(objective.name):
+                bad = self.bad(objective, model, at_s)
                 if bad is not None and bad > 0:
                     yield Firing(objective.alert, objective.severity, model, bad)
         else:
@@ -183,8 +192,7 @@ class Evaluator:
         return left is not None and is_at_risk(left, rate, self._windows.at_risk, objective.period_s)
 
     def _out_of_bounds(self, objective: Value, at_s: float) -> Iterator[Firing]:
-        gauges = self._gauges.get(objective.gauge, {})
-        out = {labels: value for labels, value in gauges.items() if not KEPT[objective.op](value, objective.bound)}
+        out = {labels: value for labels, value in self.gauge(objective).items() if not KEPT[objective.op](value, objective.bound)}
         for labels in [at for name, at in self._out_since_s if name == objective.name and at not in out]:
             del self._out_since_s[objective.name, labels]
         for labels, value in out.items():

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from calmops.objectives.evaluator import Counter, Evaluator, Firing
+from calmops.objectives.counting import Counter
+from calmops.objectives.evaluator import Evaluator, Firing
 from calmops.objectives.objective import BAD, GOOD, AnyObjective
 from calmops.objectives.windows import Windows
 
