@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": BELOW | {"decoding", "engine"},
     "models": set(),
     "console": set(BELOW),
+    "tracing": set(BELOW),
     "cli": {*BELOW, *SIX, "engine", "training", "models"},
 }
 
@@ -34,6 +35,7 @@ VENDORS: dict[str, tuple[tuple[str, ...], int | None]] = {
     "kafka": (("platform/calmops/telemetry/kafka_log.py",), 1),
     "zmq": (("platform/calmops/foundation/sockets.py",), 1),
     "grafana_client": (("dashboards",), 1),
+    "opentelemetry": (("platform/calmops/tracing",), 1),
 }
 DEEPSPEED_FILES = {"platform/calmops/engine": 1, "platform/calmops/training": 1}
 

@@ -59,13 +59,13 @@ def test_a_thousand_tokens_cost_the_hour_over_what_it_delivered() -> None:
     costs = Costs(Prices(currency="EUR", prices=(Price(on_demand_per_hour=3.0),)))
     for minute in range(121):
         costs.read(60.0 * minute, {PROD: Usage(2 if minute <= 60 else 4, 500 * minute), TEST: Usage(1, 0)})
-    spent = costs.spent()
-    assert spent[PROD] is not None
-    assert spent[PROD].money["on_demand"] == pytest.approx(12)
-    assert spent[PROD].tokens == 30_000
-    assert spent[PROD].per_1k_tokens == pytest.approx(0.4)
-    assert spent[TEST] is not None
-    assert spent[TEST].per_1k_tokens is None, "idle: it costs, but no token does"
+    busy, idle = (costs.spent()[place] for place in (PROD, TEST))
+    assert busy is not None
+    assert idle is not None
+    assert busy.money["on_demand"] == pytest.approx(12)
+    assert busy.tokens == 30_000
+    assert busy.per_1k_tokens == pytest.approx(0.4)
+    assert idle.per_1k_tokens is None, "it costs, but no token does"
 
 
 def test_what_has_no_price_costs_nobody_knows_what() -> None:

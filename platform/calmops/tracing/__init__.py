@@ -1,0 +1,1 @@
+"""Telemetry records to traces: spans of a request, which of them are kept, and how they leave through OTLP."""

@@ -1,0 +1,140 @@
+"""One request's records to its spans: request -> queue -> prefill -> decode, the latter three once an attempt.
+
+Read off the log, so that tracing costs the token path nothing and a trace can't say other than what was metered.
+Names of attributes: OpenTelemetry's GenAI conventions where they have one, else calmops.*.
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from calmops.messages.record import NOT_COUNTED, SUCCESSES, Closed, FrameRecord, Opened, SequenceStep
+from calmops.tracing.context import TraceContext, span_id
+from calmops.tracing.spans import Attribute, Name, Span, SpanEvent
+
+MOST_TOKENS = 2048  # whose timing one decode span holds; further ones are counted
+
+
+class Attempt:
+    """One placement of the request on a replica: what its steps did. Times are the engine's wall clock, ns."""
+
+    def __init__(self, number: int, frame: FrameRecord) -> None:
+        self.number = number
+        self.replica_id, self.shard = frame.replica_id, frame.shard
+        self.started_ns = frame.at_ns - (frame.duration_ns or 0)
+        self.first_ns: int | None = None  # its first token
+        self.last_ns = frame.at_ns
+        self.tokens = self.prefilled = self.cached = self.recomputed = 0
+        self.gaps_gateway_ms: list[float] = []
+        self.gaps_engine_ms: list[float] = []
+        self.rows: list[int] = []
+
+    def step(self, frame: FrameRecord, share: SequenceStep) -> None:
+        """One step of one of its sequences."""
+        self.last_ns = max(self.last_ns, frame.at_ns)
+        self.prefilled += share.prefilled
+        self.cached += share.cached
+        self.recomputed += share.recomputed
+        if share.tokens <= 0:
+            return
+        if self.first_ns is None:
+            self.first_ns = frame.at_ns
+        self.tokens += share.tokens
+        if len(self.rows) < MOST_TOKENS and share.choice == 0:
+            self.gaps_gateway_ms.append(_ms(share.gap_gateway_ns))
+            self.gaps_engine_ms.append(_ms(share.gap_engine_ns))
+            self.rows.append(frame.rows)
+
+
+class RequestTrace:
+    """Grows with a request's records; gives its spans when it ended."""
+
+    def __init__(self, opened: Opened, context: TraceContext) -> None:
+        self._opened = opened
+        self._context = context
+        self._attempts: dict[int, Attempt] = {}
+
+    @property
+    def context(self) -> TraceContext:
+        """The trace it belongs to."""
+        return self._context
+
+    @property
+    def migrated(self) -> bool:
+        """Whether it ran on more than one replica."""
+        return len(self._attempts) > 1
+
+    def step(self, frame: FrameRecord, share: SequenceStep) -> None:
+        """One step of one of its sequences."""
+        attempt = self._attempts.get(share.attempt)
+        if attempt is None:
+            attempt = self._attempts[share.attempt] = Attempt(share.attempt, frame)
+        attempt.step(frame, share)
+
+    def spans(self, closed: Closed) -> list[Span]:
+        """The request's span and those beneath it, in order."""
+        root = span_id(self._context.trace_id, Name.REQUEST)
+        end_ns = self._opened.at_ns + closed.duration_ns
+        attempts = [self._attempts[number] for number in sorted(self._attempts)]
+        request = Span(
+            trace_id=self._context.trace_id, span_id=root, parent_id=self._context.parent_id, name=Name.REQUEST,
+            start_ns=self._opened.at_ns, end_ns=end_ns, attributes=_request(self._opened, closed), events=tuple(_moves(attempts)),
+            error=None if closed.outcome in (*SUCCESSES, *NOT_COUNTED) else closed.detail or closed.outcome,
+        )  # fmt: skip
+        waited_since_ns, found = self._opened.at_ns, [request]
+        for attempt in attempts:
+            found += _stretches(attempt, request, waited_since_ns)
+            waited_since_ns = attempt.last_ns
+        return found
+
+
+def _stretches(attempt: Attempt, request: Span, waited_since_ns: int) -> Iterator[Span]:
+    """An attempt's queue, prefill and decode, within the request: clocks of two machines may differ."""
+    first_ns = attempt.last_ns if attempt.first_ns is None else attempt.first_ns
+    whose: dict[str, Attribute] = {"calmops.attempt": attempt.number, "calmops.replica_id": attempt.replica_id, "calmops.shard": attempt.shard}
+    prefill: dict[str, Attribute] = {"calmops.tokens.prefilled": attempt.prefilled, "calmops.tokens.cached": attempt.cached, "calmops.tokens.recomputed": attempt.recomputed}
+    decode: dict[str, Attribute] = {
+        "calmops.tokens.generated": attempt.tokens, "calmops.tokens.timed": len(attempt.rows),
+        "calmops.token.gap_ms": tuple(attempt.gaps_gateway_ms), "calmops.token.engine_gap_ms": tuple(attempt.gaps_engine_ms),
+        "calmops.token.rows": tuple(attempt.rows),
+    }  # fmt: skip
+    for name, start_ns, end_ns, attributes in (
+        (Name.QUEUE, waited_since_ns, attempt.started_ns, {}), (Name.PREFILL, attempt.started_ns, first_ns, prefill),
+        (Name.DECODE, first_ns, attempt.last_ns, decode),
+    ):  # fmt: skip
+        if name is Name.DECODE and attempt.first_ns is None:
+            return
+        within_ns = min(max(start_ns, request.start_ns), request.end_ns)
+        yield Span(
+            trace_id=request.trace_id, span_id=span_id(request.trace_id, f"{name}/{attempt.number}"), parent_id=request.span_id,
+            name=name, start_ns=within_ns, end_ns=min(max(end_ns, within_ns), request.end_ns), attributes=whose | attributes,
+        )  # fmt: skip
+
+
+def _request(opened: Opened, closed: Closed) -> dict[str, Attribute]:
+    found: dict[str, Attribute] = {
+        "gen_ai.provider.name": "calmops", "gen_ai.request.model": opened.model, "gen_ai.request.max_tokens": opened.max_tokens,
+        "gen_ai.request.choice.count": opened.choices, "gen_ai.usage.input_tokens": closed.prompt_tokens,
+        "gen_ai.usage.output_tokens": closed.delivered, "calmops.request_id": opened.request_id, "calmops.gateway_id": opened.gateway_id,
+        "calmops.outcome": closed.outcome, "calmops.attempts": closed.attempts, "calmops.tokens.journaled": closed.journaled,
+        "calmops.tokens.discarded": closed.discarded, "calmops.ledger": closed.ledger, "calmops.exact_lost": closed.exact_lost,
+        "calmops.stream": opened.stream,
+    }  # fmt: skip
+    if closed.ttft_ns is not None:
+        found["calmops.ttft_ms"] = _ms(closed.ttft_ns)
+    return found
+
+
+def _moves(attempts: list[Attempt]) -> Iterator[SpanEvent]:
+    """A migration to each replica but the first, with the token that it went on with."""
+    tokens = 0
+    for before, attempt in pairwise(attempts):
+        tokens += before.tokens
+        yield SpanEvent(
+            name="migration", at_ns=attempt.started_ns,
+            attributes={"calmops.from": before.replica_id, "calmops.to": attempt.replica_id, "calmops.token.index": tokens},
+        )  # fmt: skip
+
+
+def _ms(duration_ns: int | None) -> float:
+    """0 where there is none before."""
+    return 0.0 if duration_ns is None else round(duration_ns / 1e6, 3)
