@@ -22,7 +22,7 @@ function make(tag, attributes = {}, ...children) {
 
 function number(value, unit = "") {
   if (value === null || value === undefined) return "–";
-  const told = Math.abs(value) >= 100 ? Math.round(value).toLocaleString("en") : Math.abs(value) >= 10 ? value.toFixed(1) : value.toFixed(2);
+  const told = Number.isInteger(value) ? value.toLocaleString("en") : Math.abs(value) >= 100 ? Math.round(value).toLocaleString("en") : Math.abs(value) >= 10 ? value.toFixed(1) : value.toFixed(2);
   return told + unit;
 }
 
@@ -82,6 +82,7 @@ function show() {
   objectives();
   gangs();
   draw(at("strip"), state.requests.filter((one) => chosen(one.model)));
+  at("hidden").textContent = state.hidden ? `and ${state.hidden} more live requests, for which there is no room` : "";
 }
 
 function chosen(model) {
@@ -143,14 +144,14 @@ function line(values) {
 }
 
 function objectives() {
-  const rows = state.objectives.filter((one) => !one.model || chosen(one.model));
+  const rows = state.objectives.filter((one) => !one.model || chosen(one.model)), several = state.figures.length > 1;
   at("objectives").replaceChildren(...rows.map((one) => {
     const burn = (value) => make("td", { class: `number${value > 1 ? " ill" : ""}` }, number(value));
-    const name = make("td", { title: one.says }, one.title, " ", make("span", { class: "quiet" }, one.model ?? ""));
+    const name = make("td", { title: one.says }, one.title, several ? make("span", { class: "quiet" }, ` ${one.model ?? ""}`) : null);
     if (one.kind !== "ratio") return make("tr", {}, name, make("td", { colspan: 4, class: one.kept === false ? "ill" : "quiet" }, one.told));
     const left = one.left, share = left === null ? 0 : Math.min(1, Math.max(0, left));
     const bar = make("span", { class: `bar${left !== null && left < 0.5 ? " ill" : ""}`, role: "img", "aria-label": left === null ? "unknown" : `${Math.round(left * 100)} % left` }, make("i", { style: `width:${share * 100}%` }));
-    return make("tr", {}, name, burn(one.burn["5m"]), burn(one.burn["1h"]), burn(one.burn["6h"]), make("td", {}, bar, left === null ? "–" : `${Math.round(left * 100)} %`));
+    return make("tr", {}, name, burn(one.burn["5m"]), burn(one.burn["1h"]), burn(one.burn["6h"]), make("td", { class: "budget" }, bar, left === null ? "–" : `${Math.round(left * 100)} %`));
   }));
   if (!rows.length) at("objectives").replaceChildren(make("tr", {}, make("td", { colspan: 5, class: "quiet" }, "Nothing was counted yet.")));
 }
