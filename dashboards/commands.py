@@ -1,18 +1,23 @@
-"""`calmops dashboards`: what Grafana shows, as JSON."""
+"""`calmops dashboards`: what Grafana shows, as JSON and in a Grafana; `calmops alerts push`: the alerts there."""
 
 from typing import Annotated
 
 import typer
 
 from calmops.cli.output import AS_JSON, print_json
+from dashboards import push_commands
 
 
 def commands(app: typer.Typer) -> None:
     """Add this package's commands."""
     group = typer.Typer(help="Grafana dashboards: executive, on-call, debug, game day.", no_args_is_help=True)
-    group.callback()(_group)
     group.command("generate")(generate)
+    push_commands.register_dashboards(group)
     app.add_typer(group, name="dashboards")
+    alerts = typer.Typer(help="The alerts, evaluated and told by Grafana where no Alertmanager is.", no_args_is_help=True)
+    alerts.callback()(_group)
+    push_commands.register_alerts(alerts)
+    app.add_typer(alerts, name="alerts")
 
 
 def _group() -> None:
