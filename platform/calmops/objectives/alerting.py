@@ -7,7 +7,8 @@ of them fire, it is one alert. Maintenance silences burning budgets and values, 
 from typing import NamedTuple
 
 from calmops.foundation import metric_names as names
-from calmops.objectives.objective import BAD, EVENTS_SERIES, RESULT, AnyObjective, Ratio, Severity, Value, Zero
+from calmops.foundation.metric_names import BAD, RESULT
+from calmops.objectives.objective import EVENTS_SERIES, AnyObjective, Ratio, Severity, Value, Zero
 from calmops.objectives.recording import Rule
 from calmops.objectives.series import (
     MAINTENANCE,

@@ -9,8 +9,9 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from calmops.foundation import metric_names as names
-from calmops.telemetry.counts import Counts, Histogram
+from calmops.telemetry.counts import INTER_TOKEN_NS, TTFT_NS, Counts, Histogram, summed
 from calmops.telemetry.fold import missing
+from calmops.telemetry.label_cap import OTHER, OTHER_SHARD
 
 Samples = list[tuple[list[str], float]]
 Histograms = list[tuple[list[str], Histogram]]
@@ -30,19 +31,21 @@ class CountsCollector(Collector):
 
     def _models(self) -> Iterator[Family]:
         models = sorted(self._counts.models.items())
-        yield _histogram(names.TTFT, 1e9, [([m], c.ttft) for m, c in models])
-        yield _histogram(names.DURATION, 1e9, [([m], c.duration) for m, c in models])
-        gaps: Histograms = []
-        for name, counts in models:
-            gaps += [([name, "engine"], counts.gap_engine), ([name, "gateway"], counts.gap_gateway)]
+        felt = [(key, self._counts.shards.get(key, {}).values()) for key, _ in models]
+        yield _histogram(names.TTFT, 1e9, [([*m], summed((c.ttft for c in by), TTFT_NS)) for m, by in felt])
+        yield _histogram(names.DURATION, 1e9, [([*m], c.duration) for m, c in models])
+        gaps: Histograms = [([*m, "engine"], c.gap_engine) for m, c in models]
+        gaps += [([*m, "gateway"], summed((c.gap_gateway for c in by), INTER_TOKEN_NS)) for m, by in felt]
         yield _histogram(names.INTER_TOKEN, 1e9, gaps)
-        yield _plain(names.TOKENS, [([m, kind], n) for m, c in models for kind, n in sorted(c.tokens.items())])
-        yield _plain(names.REQUESTS, [([m, outcome], n) for m, c in models for outcome, n in sorted(c.outcomes.items())])
-        yield _plain(names.ACCEPTED, [([m], c.accepted) for m, c in models])
-        yield _plain(names.LEDGER_UNKNOWN, [([m], c.ledger_unknown) for m, c in models])
+        yield _plain(names.TOKENS, [([*m, kind], n) for m, c in models for kind, n in sorted(c.tokens.items())])
+        yield _plain(names.REQUESTS, [([*m, outcome], n) for m, c in models for outcome, n in sorted(c.outcomes.items())])
+        yield _plain(names.ACCEPTED, [([*m], c.accepted) for m, c in models])
+        yield _plain(names.ATTEMPTS, [([*m], c.attempts) for m, c in models])
+        yield _plain(names.LEDGER_UNKNOWN, [([*m], c.ledger_unknown) for m, c in models])
 
     def _shards(self) -> Iterator[Family]:
-        shards = [([m, str(s)], c) for m, by in sorted(self._counts.shards.items()) for s, c in sorted(by.items())]
+        every = ((m, s, c) for m, by in sorted(self._counts.shards.items()) for s, c in sorted(by.items()))
+        shards = [([*m, shard_label(s)], c) for m, s, c in every if c.latest >= (0, 0)]  # requests that ran nowhere have no gauge
         yield _histogram(names.STEP_DURATION, 1e9, [(labels, c.duration) for labels, c in shards])
         yield _histogram(names.BATCH_ROWS, 1, [(labels, c.rows) for labels, c in shards])
         yield _plain(names.STEPS, [(labels, c.steps) for labels, c in shards])
@@ -64,9 +67,17 @@ class CountsCollector(Collector):
         events: Samples = []
         for model, by_name in sorted(counts.events.items()):
             for name, by_reason in sorted(by_name.items()):
-                events += [([model, name, reason], value) for reason, value in sorted(by_reason.items())]
+                events += [([*model, name, reason], value) for reason, value in sorted(by_reason.items())]
         yield _plain(names.EVENT, events)
+        reports = [([*m, name], one) for m, by in sorted(counts.reports.items()) for name, one in sorted(by.items())]
+        yield _plain(names.REPORTS, [([*labels, result], getattr(one, result)) for labels, one in reports for result in (names.GOOD, names.BAD)])
+        yield _plain(names.REPORTED_VALUE, [(labels, one.value) for labels, one in reports if one.value is not None])
         yield _plain(names.COUNTING_SINCE, [([], counts.since_ns / 1e9)])
+
+
+def shard_label(shard: int) -> str:
+    """A shard as a label: "none" for requests that ran nowhere, "other" for one too many."""
+    return {-1: "none", OTHER_SHARD: OTHER}.get(shard, str(shard))
 
 
 def exposition(counts: Counts) -> bytes:
