@@ -32,6 +32,8 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     name: Annotated[Name, Meta(description="the name clients ask for: letters, digits, `.`, `_`, `-`")] = SHIPPED_MODEL
     path: Annotated[Text | None, Meta(description="checkpoint folder; leave it out for the shipped model")] = None
+    tier: Annotated[Literal["distilled", "base", "large"], Meta(description="of its size, as metrics name it")] = "base"
+    variant: Annotated[Literal["stable", "canary"], Meta(description="of its rollout, as metrics name it")] = "stable"
     tp: Annotated[int, Meta(ge=1, le=64, description="ranks that share one replica's weights")] = 2
     replicas: Annotated[int, Meta(ge=1, le=1024, description="copies of the model, each a gang of tp ranks")] = 1
     dtype: Annotated[Literal["bfloat16", "float32"], Meta(description="type of weights and cache")] = "bfloat16"
@@ -121,17 +123,40 @@ class FailoverConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     drain_s: Annotated[Seconds, Meta(description="for running streams of a stopping replica, then they migrate")] = 300.0
 
 
+class ObjectivesConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is promised, and what it costs."""
+
+    path: Annotated[
+        Text | None, Meta(description="folder with objectives/ and what else differs from what ships; left out: what ships")
+    ] = None
+    prices_file: Annotated[Text | None, Meta(description="prices.yaml: what replicas cost; left out: no costs are shown")] = None
+
+
+class TracingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where traces go, and which. Errors, migrations and broken ledgers are always among them."""
+
+    endpoint: Annotated[
+        str | None, Meta(pattern="^https?://", description="OTLP over HTTP, as in http://127.0.0.1:4318/v1/traces; left out: none leave")
+    ] = None
+    slowest: Annotated[float, Meta(ge=0, le=1, description="share of requests that counts as slow, and is kept")] = 0.01
+    share: Annotated[float, Meta(ge=0, le=1, description="of the other requests, how many are kept")] = 0.01
+    baggage: Annotated[tuple[Text, ...], Meta(description="keys of a caller's baggage that its spans show")] = ()
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """calmops.yaml, whole. With no file at all the defaults serve the shipped model."""
 
     models: Annotated[
         tuple[ModelConfig, ...], Meta(min_length=1, description="the models served, the first is the default")
     ] = (ModelConfig(),)
+    environment: Annotated[Name, Meta(description="where this runs, as metrics and prices name it")] = "local"
     http: HttpConfig = HttpConfig()
     kafka: KafkaConfig | None = None
     limits: LimitsConfig = LimitsConfig()
     retention: RetentionConfig = RetentionConfig()
     failover: FailoverConfig = FailoverConfig()
+    objectives: ObjectivesConfig = ObjectivesConfig()
+    tracing: TracingConfig = TracingConfig()
 
     def model(self, name: str) -> ModelConfig:
         """The model of that name; ConfigError if there is none."""

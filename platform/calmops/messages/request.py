@@ -35,3 +35,5 @@ class GenerationRequest(Struct, frozen=True, kw_only=True):
     timeout_s: float  # from acceptance, monotonic
     cache_salt: str = ""  # only requests of one salt share cached prompts
     probe: bool = False  # readiness probes: outside SLIs and ledger
+    traceparent: str | None = None  # the caller's, W3C trace context
+    baggage: dict[str, str] = {}  # of the caller's, what is kept

@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 from calmops.foundation import metric_names as names
 from calmops.telemetry.counts import INTER_TOKEN_NS, TTFT_NS, Counts, Histogram, summed
 from calmops.telemetry.fold import missing
-from calmops.telemetry.label_cap import OTHER, OTHER_SHARD
+from calmops.telemetry.label_cap import NO_SHARD, OTHER, OTHER_SHARD
 
 Samples = list[tuple[list[str], float]]
 Histograms = list[tuple[list[str], Histogram]]
@@ -77,7 +77,7 @@ class CountsCollector(Collector):
 
 def shard_label(shard: int) -> str:
     """A shard as a label: "none" for requests that ran nowhere, "other" for one too many."""
-    return {-1: "none", OTHER_SHARD: OTHER}.get(shard, str(shard))
+    return {NO_SHARD: "none", OTHER_SHARD: OTHER}.get(shard, str(shard))
 
 
 def exposition(counts: Counts) -> bytes:

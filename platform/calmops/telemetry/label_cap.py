@@ -14,7 +14,7 @@ MOST_KEYS = 2000  # models with their labels
 MOST_SHARDS = 1024  # of one model
 MOST_REASONS = 50  # of one event
 OTHER = "other"
-OTHER_SHARD = -2
+NO_SHARD, OTHER_SHARD = -1, -2
 
 
 def admitted(counts: Counts, model: str, labels: Labels) -> Key:
@@ -35,7 +35,7 @@ def admitted(counts: Counts, model: str, labels: Labels) -> Key:
 
 def admitted_shard(shard: int, known: Collection[int]) -> int:
     """The shard, or OTHER_SHARD for one too many."""
-    return shard if shard in known or len(known) < MOST_SHARDS else OTHER_SHARD
+    return shard if shard in known or shard == NO_SHARD or len(known) < MOST_SHARDS else OTHER_SHARD
 
 
 def admitted_reason(reason: str, known: Collection[str]) -> str:

@@ -2,11 +2,14 @@
 
 import hashlib
 import re
+from collections.abc import Collection
 from typing import NamedTuple
+from urllib.parse import unquote
 
 TRACEPARENT = re.compile(r"^(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?$")
 TRACE_BYTES, SPAN_BYTES = 16, 8
 SAMPLED = 1
+MOST_BAGGAGE = 8192  # bytes; the standard asks for no more
 
 
 class TraceContext(NamedTuple):
@@ -24,6 +27,14 @@ def parse(traceparent: str | None) -> TraceContext | None:
         return None
     trace_id, parent_id, flags = (int(group, 16) for group in match.groups())
     return TraceContext(trace_id, parent_id, bool(flags & SAMPLED)) if trace_id and parent_id else None
+
+
+def parse_baggage(header: str | None, keys: Collection[str]) -> dict[str, str]:
+    """What a caller's baggage header says under these keys. Source: https://www.w3.org/TR/baggage/."""
+    if not header or not keys or len(header) > MOST_BAGGAGE:
+        return {}
+    members = (member.partition(";")[0].partition("=") for member in header.split(","))
+    return {name: unquote(value.strip()) for key, _, value in members if (name := key.strip()) in keys}
 
 
 def begin(request_id: str, at_ns: int) -> TraceContext:
