@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from alerts.generating import RULES
-from alerts.reading import SHIPPED as ALERTS
+from alerts.generating import SHIPPED as ALERTS
 from calmops.foundation.metric_names import METRICS
 from calmops.objectives.objective import EVENTS_SERIES, GAUGES
 from dashboards.generating import DASHBOARDS, SHIPPED, differing, generated

@@ -50,7 +50,7 @@ def fold(counts: Counts, envelope: Envelope) -> Counts:
     record = envelope.record
     if record.at_ns < counts.since_ns or counts.since_ns == 0:
         counts.since_ns = record.at_ns
-    if type(record) is Dropped:
+    if isinstance(record, Dropped):
         reason = admitted_reason(record.reason, counts.dropped)
         records, tokens = counts.dropped.get(reason, (0, 0))
         counts.dropped[reason] = (records + record.records, tokens + record.tokens)
@@ -72,7 +72,7 @@ def fold(counts: Counts, envelope: Envelope) -> Counts:
         reasons = names.setdefault(record.name if record.name in EVENTS else OTHER, {})
         reason = admitted_reason(record.reason, reasons)
         reasons[reason] = reasons.get(reason, 0) + record.value
-    else:
+    elif type(record) is Reported:
         _fold_reported(counts.reports.setdefault(key, {}), record)
     return counts
 

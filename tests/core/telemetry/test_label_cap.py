@@ -37,7 +37,7 @@ def test_the_combinations_are_capped_too() -> None:
 def test_shards_reasons_names_and_outcomes_are_capped() -> None:
     frames = [msgspec.structs.replace(frame(n + 1), shard=n) for n in range(MOST_SHARDS + 50)]
     events = [Counted(gateway_id="g", model="m", at_ns=T0_NS, name="migrations", reason=f"r{n}", value=1) for n in range(500)]
-    odd = [closed("r", outcome="exploded"), Counted(gateway_id="g", model="m", at_ns=T0_NS, name="odd", reason="r", value=3)]
+    odd: list[Record] = [closed("r", outcome="exploded"), Counted(gateway_id="g", model="m", at_ns=T0_NS, name="odd", reason="r", value=3)]
     counts = counted([*frames, *events, *odd])
     (shards,), (names,) = counts.shards.values(), counts.events.values()
     assert sum(shard.steps for shard in shards.values()) == len(frames)

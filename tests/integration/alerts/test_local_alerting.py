@@ -10,8 +10,7 @@ import httpx
 import pytest
 import yaml
 
-from alerts.generating import ALERTMANAGER, RULES
-from alerts.reading import SHIPPED
+from alerts.generating import ALERTMANAGER, RULES, SHIPPED
 from calmops.foundation.errors import SetupError
 from calmops.foundation.ports import free_port
 from calmops.objectives import local_alerting
