@@ -33,7 +33,7 @@ def start_serve(config: Config, say: Say) -> None:
 
 def deploy(config: Config, say: Say) -> None:
     """Run every application that the configuration names, the meter first and the gateway last."""
-    tree = {**configuration.to_json(config), "environment": haproxy_environment() or {}}
+    tree = {**configuration.to_json(config), "variables": haproxy_environment() or {}}
     targets = [serve.RunTarget(app.telemetry(tree), name=TELEMETRY_APP, route_prefix=None)]
     for model in config.models:
         args = {**tree, "model": model.name}

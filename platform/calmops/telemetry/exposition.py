@@ -1,6 +1,6 @@
 """Counts to Prometheus text. Names and buckets come from foundation.metric_names; nothing is counted here."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -13,7 +13,7 @@ from calmops.telemetry.counts import INTER_TOKEN_NS, TTFT_NS, Counts, Histogram,
 from calmops.telemetry.fold import missing
 from calmops.telemetry.label_cap import NO_SHARD, OTHER, OTHER_SHARD
 
-Samples = list[tuple[list[str], float]]
+Samples = Sequence[tuple[list[str], float]]
 Histograms = list[tuple[list[str], Histogram]]
 
 
@@ -37,42 +37,42 @@ class CountsCollector(Collector):
         gaps: Histograms = [([*m, "engine"], c.gap_engine) for m, c in models]
         gaps += [([*m, "gateway"], summed((c.gap_gateway for c in by), INTER_TOKEN_NS)) for m, by in felt]
         yield _histogram(names.INTER_TOKEN, 1e9, gaps)
-        yield _plain(names.TOKENS, [([*m, kind], n) for m, c in models for kind, n in sorted(c.tokens.items())])
-        yield _plain(names.REQUESTS, [([*m, outcome], n) for m, c in models for outcome, n in sorted(c.outcomes.items())])
-        yield _plain(names.ACCEPTED, [([*m], c.accepted) for m, c in models])
-        yield _plain(names.ATTEMPTS, [([*m], c.attempts) for m, c in models])
-        yield _plain(names.LEDGER_UNKNOWN, [([*m], c.ledger_unknown) for m, c in models])
+        yield plain(names.TOKENS, [([*m, kind], n) for m, c in models for kind, n in sorted(c.tokens.items())])
+        yield plain(names.REQUESTS, [([*m, outcome], n) for m, c in models for outcome, n in sorted(c.outcomes.items())])
+        yield plain(names.ACCEPTED, [([*m], c.accepted) for m, c in models])
+        yield plain(names.ATTEMPTS, [([*m], c.attempts) for m, c in models])
+        yield plain(names.LEDGER_UNKNOWN, [([*m], c.ledger_unknown) for m, c in models])
 
     def _shards(self) -> Iterator[Family]:
         every = ((m, s, c) for m, by in sorted(self._counts.shards.items()) for s, c in sorted(by.items()))
         shards = [([*m, shard_label(s)], c) for m, s, c in every if c.latest >= (0, 0)]  # requests that ran nowhere have no gauge
         yield _histogram(names.STEP_DURATION, 1e9, [(labels, c.duration) for labels, c in shards])
         yield _histogram(names.BATCH_ROWS, 1, [(labels, c.rows) for labels, c in shards])
-        yield _plain(names.STEPS, [(labels, c.steps) for labels, c in shards])
-        yield _plain(names.PREEMPTIONS, [(labels, c.preempted) for labels, c in shards])
-        yield _plain(names.RUNNING, [(labels, c.running) for labels, c in shards])
-        yield _plain(names.WAITING, [(labels, c.waiting) for labels, c in shards])
-        yield _plain(names.KV_USED, [(labels, c.kv_blocks_used) for labels, c in shards])
-        yield _plain(names.KV_TOTAL, [(labels, c.kv_blocks_total) for labels, c in shards])
+        yield plain(names.STEPS, [(labels, c.steps) for labels, c in shards])
+        yield plain(names.PREEMPTIONS, [(labels, c.preempted) for labels, c in shards])
+        yield plain(names.RUNNING, [(labels, c.running) for labels, c in shards])
+        yield plain(names.WAITING, [(labels, c.waiting) for labels, c in shards])
+        yield plain(names.KV_USED, [(labels, c.kv_blocks_used) for labels, c in shards])
+        yield plain(names.KV_TOTAL, [(labels, c.kv_blocks_total) for labels, c in shards])
 
     def _log(self) -> Iterator[Family]:
         counts = self._counts
-        yield _plain(names.DROPPED, [([r], n) for r, (n, _) in sorted(counts.dropped.items())])
-        yield _plain(names.DROPPED_TOKENS, [([r], n) for r, (_, n) in sorted(counts.dropped.items())])
-        yield _plain(names.DUPLICATES, [([], counts.duplicates)])
-        yield _plain(names.GAPS, [([], counts.gaps)])
-        yield _plain(names.MISSING, [([], missing(counts))])
-        yield _plain(names.FOLDED, [([], counts.folded)])
-        yield _plain(names.UNREADABLE, [([], counts.unreadable)])
-        events: Samples = []
+        yield plain(names.DROPPED, [([r], n) for r, (n, _) in sorted(counts.dropped.items())])
+        yield plain(names.DROPPED_TOKENS, [([r], n) for r, (_, n) in sorted(counts.dropped.items())])
+        yield plain(names.DUPLICATES, [([], counts.duplicates)])
+        yield plain(names.GAPS, [([], counts.gaps)])
+        yield plain(names.MISSING, [([], missing(counts))])
+        yield plain(names.FOLDED, [([], counts.folded)])
+        yield plain(names.UNREADABLE, [([], counts.unreadable)])
+        events: list[tuple[list[str], float]] = []
         for model, by_name in sorted(counts.events.items()):
             for name, by_reason in sorted(by_name.items()):
                 events += [([*model, name, reason], value) for reason, value in sorted(by_reason.items())]
-        yield _plain(names.EVENT, events)
+        yield plain(names.EVENT, events)
         reports = [([*m, name], one) for m, by in sorted(counts.reports.items()) for name, one in sorted(by.items())]
-        yield _plain(names.REPORTS, [([*labels, result], getattr(one, result)) for labels, one in reports for result in (names.GOOD, names.BAD)])
-        yield _plain(names.REPORTED_VALUE, [(labels, one.value) for labels, one in reports if one.value is not None])
-        yield _plain(names.COUNTING_SINCE, [([], counts.since_ns / 1e9)])
+        yield plain(names.REPORTS, [([*labels, result], getattr(one, result)) for labels, one in reports for result in (names.GOOD, names.BAD)])
+        yield plain(names.REPORTED_VALUE, [(labels, one.value) for labels, one in reports if one.value is not None])
+        yield plain(names.COUNTING_SINCE, [([], counts.since_ns / 1e9)])
 
 
 def shard_label(shard: int) -> str:
@@ -82,12 +82,30 @@ def shard_label(shard: int) -> str:
 
 def exposition(counts: Counts) -> bytes:
     """The counts in Prometheus' text format."""
+    return _text(CountsCollector(counts))
+
+
+def rendered(families: Sequence[Family]) -> bytes:
+    """Other families in the same format."""
+    return _text(_Families(families))
+
+
+class _Families(Collector):
+    def __init__(self, families: Sequence[Family]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Family]:
+        yield from self._families
+
+
+def _text(collector: Collector) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(CountsCollector(counts))
+    registry.register(collector)
     return generate_latest(registry)
 
 
-def _plain(metric: names.Metric, samples: Samples) -> Family:
+def plain(metric: names.Metric, samples: Samples) -> Family:
+    """A counter's or a gauge's family."""
     kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
     family = kind(metric.name, metric.help, labels=metric.labels)
     for labels, value in samples:
