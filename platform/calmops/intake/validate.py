@@ -38,6 +38,8 @@ class Context(Struct, frozen=True, kw_only=True):
     limits: IntakeLimits
     draw_seed: Callable[[], int]  # 63 bits
     request_id: str
+    traceparent: str | None = None  # the caller's, W3C trace context
+    baggage: dict[str, str] = {}  # of the caller's, what is kept
 
 
 def parse_completion(raw: bytes, context: Context) -> Intake:
@@ -135,6 +137,8 @@ def _intake(body: CommonBody, context: Context, prompt: Prompt, params: Sampling
         stream=bool(body.stream),
         timeout_s=_given(body.timeout, limit_s),
         cache_salt=body.cache_salt or "",
+        traceparent=context.traceparent,
+        baggage=context.baggage,
     )
     return Intake(
         request=request,

@@ -52,5 +52,11 @@ def traceparent(trace_id: int, span: int, *, sampled: bool) -> str:
     return f"00-{trace_id:032x}-{span:016x}-{SAMPLED if sampled else 0:02x}"
 
 
+def handed_on(header: str | None) -> str | None:
+    """A caller's traceparent header as version 00 writes it, 55 characters; None for one that the standard doesn't allow."""
+    context = parse(header)
+    return None if context is None else traceparent(context.trace_id, context.parent_id, sampled=context.sampled)
+
+
 def _number(text: str, size: int) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=size).digest(), "big") or 1
