@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from calmops.foundation.config_file import Problem, parse, refuse
 from calmops.foundation.errors import ConfigError
+from calmops.foundation.secret_file import secret
 
 CONFIG_VARIABLE = "CALMOPS_CONFIG"
 ADMIN_TOKEN_VARIABLE = "CALMOPS_ADMIN_TOKEN"  # noqa: S105  a variable's name, not a secret
@@ -25,6 +26,7 @@ Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=10_000_000)]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 Text = Annotated[str, Meta(min_length=1)]
+Address = Annotated[str, Meta(pattern="^https?://.")]
 
 
 class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -136,7 +138,7 @@ class TracingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Where traces go, and which. Errors, migrations and broken ledgers are always among them."""
 
     endpoint: Annotated[
-        str | None, Meta(pattern="^https?://", description="OTLP over HTTP, as in http://127.0.0.1:4318/v1/traces; left out: none leave")
+        Address | None, Meta(description="OTLP over HTTP, as in http://127.0.0.1:4318/v1/traces; left out: none leave")
     ] = None
     slowest: Annotated[float, Meta(ge=0, le=1, description="share of requests that counts as slow, and is kept")] = 0.01
     share: Annotated[float, Meta(ge=0, le=1, description="of the other requests, how many are kept")] = 0.01
@@ -214,13 +216,13 @@ def json_schema() -> dict[str, Any]:
 
 def admin_token(config: Config) -> str | None:
     """The token that /admin/* asks for, from the environment or its file; None where none is set."""
-    return _secret(ADMIN_TOKEN_VARIABLE, config.http.admin_token_file, "http.admin_token_file")
+    return secret(ADMIN_TOKEN_VARIABLE, config.http.admin_token_file, "http.admin_token_file")
 
 
 def kafka_password(config: Config) -> str | None:
     """The SASL password, from the environment or its file; None where none is set."""
     file = config.kafka.sasl_password_file if config.kafka else None
-    return _secret(KAFKA_PASSWORD_VARIABLE, file, "kafka.sasl_password_file")
+    return secret(KAFKA_PASSWORD_VARIABLE, file, "kafka.sasl_password_file")
 
 
 def contradictions(tree: dict[str, Any]) -> list[Problem]:
@@ -270,21 +272,6 @@ def _kafka_contradictions(kafka: KafkaConfig | None) -> list[Problem]:
         needed["sasl_password_file"] = kafka.sasl_password_file
     protocol = kafka.security_protocol
     return [Problem(f"kafka.{key}", f"is needed with {protocol}; set it") for key, value in needed.items() if not value]
-
-
-def _secret(variable: str, file: str | None, where: str) -> str | None:
-    given = os.environ.get(variable)
-    if given:
-        return given
-    if file is None:
-        return None
-    try:
-        lines = Path(file).read_text().splitlines()
-    except OSError as error:
-        raise ConfigError(f"{where}: can't read {file}: {error.strerror}; write the secret there, mode 600") from error
-    if not lines or not lines[0].strip():
-        raise ConfigError(f"{where}: {file} is empty; write the secret on its first line")
-    return lines[0].strip()
 
 
 def _absolute(tree: dict[str, Any], folder: Path) -> dict[str, Any]:
