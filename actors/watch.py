@@ -6,7 +6,8 @@ here as well where a Prometheus does so, since the console shows them; only Aler
 
 import threading
 import time
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from actors.tallies import readings, tallies, usage
 from calmops.console.figures import Figures
@@ -23,13 +24,21 @@ from calmops.objectives.rules import Promises
 from calmops.objectives.standing import Standing, standings
 from calmops.telemetry.counts import Counts
 from calmops.telemetry.exposition import plain, rendered
-from calmops.telemetry.meter import Meter
 from calmops.tracing.tracer import Tracer
 
+T = TypeVar("T")
 EVERY_S = 1.0
 EVALUATE_S = 15.0  # as often as a Prometheus would read them
 MOST_COUNTERS = 5000  # that the embedded evaluator remembers six hours of: some 200 MB
 NO_PRICES = Prices(currency="XXX")
+
+
+class Counting(Protocol):
+    """What it needs of a meter."""
+
+    def look(self, reading: Callable[[Counts], T]) -> T:
+        """What ``reading`` makes of the counts, which stand still meanwhile."""
+        ...
 
 
 class _Look(NamedTuple):
@@ -63,12 +72,12 @@ class Watch:
         if self._tracer is not None:
             self._tracer.see(record)
 
-    def run(self, meter: Meter, over: threading.Event) -> None:
+    def run(self, meter: Counting, over: threading.Event) -> None:
         """Look each second until it is ``over``."""
         while not over.wait(EVERY_S):
             self.tick(meter, time.time())
 
-    def tick(self, meter: Meter, at_s: float) -> None:
+    def tick(self, meter: Counting, at_s: float) -> None:
         """One look at the counts."""
         counted, read, used = meter.look(self._read)
         with self._lock:
@@ -94,11 +103,10 @@ class Watch:
 
     def state(self) -> dict[str, Any]:
         """The console's share of it, for JSON."""
-        at_s = time.time()
         with self._lock:
-            told = standings(self._promises.objectives, self._evaluator, at_s)
+            told = standings(self._promises.objectives, self._evaluator, self._evaluated_s)
             return {
-                "at_s": at_s, "figures": self._figures.shown(), "alerts": self._alerts(), "alerts_unknown": self._unknown,
+                "at_s": time.time(), "figures": self._figures.shown(), "alerts": self._alerts(), "alerts_unknown": self._unknown,
                 "objectives": [_objective(one) for one in told], **self._strips.shown(time.time_ns()),
             }  # fmt: skip
 
