@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import ray
 from fastapi import FastAPI
 from ray import serve
@@ -21,6 +22,7 @@ from ray.actor import ActorHandle
 from ray.serve.handle import DeploymentHandle
 
 from actors.applications import REPLICA, model_app
+from actors.capture import Capture
 from actors.driver import Driver
 from actors.health import REPORT_S, health
 from actors.ingress import refuse_open_ingress
@@ -36,8 +38,9 @@ from calmops.intake.admission import Admission
 from calmops.intake.limits import IntakeLimits
 from calmops.intake.served import ServedModel, load_served
 from calmops.intake.validate import Intake
+from calmops.messages.captured import Captured
 from calmops.messages.record import NOT_COUNTED, SUCCESSES, Closed, Labels, Opened
-from calmops.messages.request import GenerationRequest
+from calmops.messages.request import GenerationRequest, SamplingParams
 from calmops.streams.journal import Journal
 from calmops.streams.links import Links
 from calmops.telemetry.publisher import Publisher
@@ -46,6 +49,7 @@ from calmops.tracing.context import span_id
 from calmops.tracing.spans import Name
 from calmops.tracing.tracer import of_request
 
+CONTENT = ("stop", "logit_bias")  # parameters that tell of what was written
 VERSION_CHARS = 12  # of a release's digest: enough to tell two apart on a dashboard
 _LOGGED = ("model", "gateway_id", "outcome", "attempts", "shard", "prompt_tokens", "delivered", "discarded", "ledger", "exact_lost", "detail")
 
@@ -65,6 +69,7 @@ class Gateway:
         labels |= {model.name: self._labels(model) for model in self.config.models}
         self._log = open_log("requests", self.gateway_id)
         self._prompt_hash = PromptHash()
+        self._capture = Capture(self.gateway_id, self.config.capture.most_bytes) if self.config.capture.enabled else None
         self.admission = Admission(self.config.limits.max_waiting)
         self.intake_limits = IntakeLimits(
             body_bytes=self.config.limits.max_body_bytes,
@@ -195,9 +200,19 @@ class Gateway:
             extra={
                 "request_id": request.request_id, "trace_id": f"{trace_id:032x}", "span_id": f"{span_id(trace_id, Name.REQUEST):016x}",
                 **facts, **closed.labels._asdict(), "ttft_ms": ttft_ms, "duration_ms": round(closed.duration_ns / 1e6, 3),
-                "prompt_hash": self._prompt_hash.of(request.prompt_ids),
+                "prompt_hash": self._prompt_hash.of(request.prompt_ids), "marks_hash": self._prompt_hash.of_text(live.journal.digests()),
+                "fingerprint": live.journal.fingerprint, "params": _without_content(request.params),
+                "content_parameters": [name for name in CONTENT if getattr(request.params, name)],
             },
         )  # fmt: skip
+        if self._capture is not None:
+            self._capture.keep(
+                Captured(
+                    request_id=request.request_id, model=request.model, at_ns=closed.at_ns, outcome=closed.outcome,
+                    fingerprint=live.journal.fingerprint, params=request.params, prompt_ids=request.prompt_ids,
+                    answers=live.journal.answers(), cache_salt=request.cache_salt,
+                )  # fmt: skip
+            )
 
     def _takes(self, replica_id: str) -> bool:
         return BOOK.is_routable(replica_id) and replica_id not in self.roster.draining
@@ -230,6 +245,12 @@ class Gateway:
             except (ray.exceptions.RayActorError, TimeoutError):
                 self._health = health()
             await asyncio.sleep(REPORT_S)
+
+
+def _without_content(params: SamplingParams) -> dict[str, Any]:
+    """Parameters for the log: those that hold what a client wrote are named beside it."""
+    tree: dict[str, Any] = msgspec.to_builtins(params)
+    return {name: value for name, value in tree.items() if name not in CONTENT}
 
 
 class GangReports:

@@ -134,6 +134,13 @@ class ObjectivesConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     prices_file: Annotated[Text | None, Meta(description="prices.yaml: what replicas cost; left out: no costs are shown")] = None
 
 
+class CaptureConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether content is kept. Nothing else of calmops ever writes a prompt or an answer to a disk."""
+
+    enabled: Annotated[bool, Meta(description="keep prompts and answers in the state folder, for calmops replay; each is audited")] = False
+    most_bytes: Annotated[int, Meta(ge=1 << 20, description="of captured requests, for each gateway")] = 64 << 20
+
+
 class TracingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where traces go, and which. Errors, migrations and broken ledgers are always among them."""
 
@@ -159,6 +166,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     failover: FailoverConfig = FailoverConfig()
     objectives: ObjectivesConfig = ObjectivesConfig()
     tracing: TracingConfig = TracingConfig()
+    capture: CaptureConfig = CaptureConfig()
 
     def model(self, name: str) -> ModelConfig:
         """The model of that name; ConfigError if there is none."""

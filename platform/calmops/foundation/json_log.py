@@ -59,7 +59,13 @@ class PromptHash:
 
     def of(self, prompt_ids: Iterable[int]) -> str:
         """The prompt's name: 24 hex digits."""
-        body = b"".join(token.to_bytes(4, "little") for token in prompt_ids)
+        return self._of(b"".join(token.to_bytes(4, "little") for token in prompt_ids))
+
+    def of_text(self, text: str) -> str:
+        """Likewise of a text that tells of content."""
+        return self._of(text.encode())
+
+    def _of(self, body: bytes) -> str:
         return hashlib.blake2b(body, key=self._key, digest_size=HASH_BYTES).hexdigest()
 
 

@@ -95,6 +95,14 @@ class Journal:
         """Length of the prompt."""
         return len(self.request.prompt_ids)
 
+    def answers(self) -> tuple[tuple[int, ...], ...]:
+        """The token ids of each choice, as journaled."""
+        return tuple(tuple(choice.ids) for choice in self._choices)
+
+    def digests(self) -> str:
+        """The digest of each choice's ids, comma-separated."""
+        return ",".join(f"{choice.digest:08x}" if choice.ids else "" for choice in self._choices)
+
     def finish_reasons(self) -> tuple[str, ...]:
         """Of the choices that have ended."""
         return tuple(choice.finish_reason for choice in self._choices if choice.finish_reason is not None)
