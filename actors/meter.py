@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from calmops.objectives.folder import read_folder
 from calmops.objectives.prices import read_prices
 from calmops.telemetry import meter as telemetry
 from calmops.telemetry.settings import TelemetrySettings
+from calmops.telemetry.vllm_view import vllm_exposition
 from calmops.tracing.otlp import OtlpTraces
 from calmops.tracing.sampling import TailSampler
 from calmops.tracing.tracer import Tracer
@@ -31,7 +33,10 @@ class Meter:
     def __init__(self, settings: TelemetrySettings, config: dict[str, Any]) -> None:
         self._watch, self._traces = _watch(configuration.from_json(config))
         self._meter = _take_lease(settings, self._watch)
-        self._server = ThreadingHTTPServer((_host(settings), 0), _handler(self._meter, self._watch))
+        shown = [self._meter.exposition, self._watch.metrics]
+        if config.get("vllm_names"):
+            shown.append(lambda: self._meter.look(vllm_exposition))
+        self._server = ThreadingHTTPServer((_host(settings), 0), _handler(shown, self._watch))
         host, port = self._server.server_address[:2]
         self._url = f"http://{host!s}:{port}/metrics"
         self._leaving = threading.Event()
@@ -96,11 +101,11 @@ def _host(settings: TelemetrySettings) -> str:
     return str(ray.util.get_node_ip_address())
 
 
-def _handler(meter: telemetry.Meter, watch: Watch) -> type[BaseHTTPRequestHandler]:
+def _handler(shown: Sequence[Callable[[], bytes]], watch: Watch) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path == "/metrics":
-                body, kind = meter.exposition() + watch.metrics(), "text/plain; version=0.0.4; charset=utf-8"
+                body, kind = b"".join(part() for part in shown), "text/plain; version=0.0.4; charset=utf-8"
             elif self.path == "/state":
                 body, kind = msgspec.json.encode(watch.state()), "application/json"
             else:

@@ -167,6 +167,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     objectives: ObjectivesConfig = ObjectivesConfig()
     tracing: TracingConfig = TracingConfig()
     capture: CaptureConfig = CaptureConfig()
+    vllm_names: Annotated[bool, Meta(description="show the metrics under vLLM's names too; doubles the series")] = False
 
     def model(self, name: str) -> ModelConfig:
         """The model of that name; ConfigError if there is none."""

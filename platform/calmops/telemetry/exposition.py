@@ -32,11 +32,11 @@ class CountsCollector(Collector):
     def _models(self) -> Iterator[Family]:
         models = sorted(self._counts.models.items())
         felt = [(key, self._counts.shards.get(key, {}).values()) for key, _ in models]
-        yield _histogram(names.TTFT, 1e9, [([*m], summed((c.ttft for c in by), TTFT_NS)) for m, by in felt])
-        yield _histogram(names.DURATION, 1e9, [([*m], c.duration) for m, c in models])
+        yield histogram(names.TTFT, 1e9, [([*m], summed((c.ttft for c in by), TTFT_NS)) for m, by in felt])
+        yield histogram(names.DURATION, 1e9, [([*m], c.duration) for m, c in models])
         gaps: Histograms = [([*m, "engine"], c.gap_engine) for m, c in models]
         gaps += [([*m, "gateway"], summed((c.gap_gateway for c in by), INTER_TOKEN_NS)) for m, by in felt]
-        yield _histogram(names.INTER_TOKEN, 1e9, gaps)
+        yield histogram(names.INTER_TOKEN, 1e9, gaps)
         yield plain(names.TOKENS, [([*m, kind], n) for m, c in models for kind, n in sorted(c.tokens.items())])
         yield plain(names.REQUESTS, [([*m, outcome], n) for m, c in models for outcome, n in sorted(c.outcomes.items())])
         yield plain(names.ACCEPTED, [([*m], c.accepted) for m, c in models])
@@ -46,8 +46,8 @@ class CountsCollector(Collector):
     def _shards(self) -> Iterator[Family]:
         every = ((m, s, c) for m, by in sorted(self._counts.shards.items()) for s, c in sorted(by.items()))
         shards = [([*m, shard_label(s)], c) for m, s, c in every if c.latest >= (0, 0)]  # requests that ran nowhere have no gauge
-        yield _histogram(names.STEP_DURATION, 1e9, [(labels, c.duration) for labels, c in shards])
-        yield _histogram(names.BATCH_ROWS, 1, [(labels, c.rows) for labels, c in shards])
+        yield histogram(names.STEP_DURATION, 1e9, [(labels, c.duration) for labels, c in shards])
+        yield histogram(names.BATCH_ROWS, 1, [(labels, c.rows) for labels, c in shards])
         yield plain(names.STEPS, [(labels, c.steps) for labels, c in shards])
         yield plain(names.PREEMPTIONS, [(labels, c.preempted) for labels, c in shards])
         yield plain(names.RUNNING, [(labels, c.running) for labels, c in shards])
@@ -113,11 +113,10 @@ def plain(metric: names.Metric, samples: Samples) -> Family:
     return family
 
 
-def _histogram(metric: names.Metric, unit: float, samples: Histograms) -> Family:
-    """``unit``: how many of the histogram's integer units make one of the metric's."""
+def histogram(metric: names.Metric, unit: float, samples: Histograms) -> Family:
+    """A histogram's family. ``unit``: how many of the integer units make one of the metric's."""
     family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
     edges = [*(str(float(edge)) for edge in metric.edges), "+Inf"]
-    for labels, histogram in samples:
-        cumulative = accumulate(histogram.buckets)
-        family.add_metric(labels, list(zip(edges, cumulative, strict=True)), histogram.total / unit)
+    for labels, one in samples:
+        family.add_metric(labels, list(zip(edges, accumulate(one.buckets), strict=True)), one.total / unit)
     return family
