@@ -14,7 +14,7 @@ class Projection:
 
     def __init__(self, labels: Mapping[str, Labels] | None = None) -> None:
         """``labels``: by model."""
-        self._labels = labels or {}
+        self._labels: Mapping[str, Labels] = {} if labels is None else labels
         self._beaten_ns: dict[str, int] = {}
         self._kv_blocks_total: dict[str, int] = {}
 

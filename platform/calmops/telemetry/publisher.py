@@ -31,7 +31,7 @@ class Publisher:
     ) -> None:
         """``labels``: by model; of what it counts itself, and for whoever makes records for it."""
         self._gateway_id = gateway_id
-        self.labels = labels or {}
+        self.labels: Mapping[str, Labels] = {} if labels is None else labels  # an empty one is filled later
         self._settings = settings
         self._clock = clock or SystemClock()
         self._writer = SpoolWriter(gateway_id, settings, self._clock)
