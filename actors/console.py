@@ -14,6 +14,7 @@ from markdown_it import MarkdownIt
 import calmops
 from actors.gateway import Gateway
 from actors.peers import Peers, merged
+from actors.roster import GangEntry
 from calmops.foundation.errors import InputError, UnavailableError
 
 KINDS = {".css": "text/css", ".js": "text/javascript"}
@@ -87,9 +88,15 @@ async def _gangs(gateway: Gateway, peers: Peers) -> list[dict[str, Any]]:
         state = "ready" if gang["linked"] and gang["routable"] else "linked" if gang["linked"] else "not linked"
         shown.append({
             "model": entry.model, "shard": entry.shard, "replica_id": entry.replica_id, "state": state,
-            "draining": entry.replica_id in gateway.roster.draining, "gpu": None, **gang,
+            "draining": entry.replica_id in gateway.roster.draining, "gpu": _busy(entry), **gang,
         })  # fmt: skip
     return shown
+
+
+def _busy(entry: GangEntry) -> int | None:
+    """Of its node's GPUs, in percent; None where there is none."""
+    gpus = entry.node.gpus
+    return round(100 * sum(gpu.busy for gpu in gpus) / len(gpus)) if gpus else None
 
 
 def _runbook(name: str) -> str:

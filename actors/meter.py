@@ -52,7 +52,7 @@ class Meter:
     def _report_often(self) -> None:
         while not self._leaving.is_set():
             try:
-                ray.get(health().meter_here.remote(self._url), timeout=REPORT_S * 20)
+                self._watch.roster = ray.get(health().meter_here.remote(self._url), timeout=REPORT_S * 20)
             except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
                 time.sleep(REPORT_S)
             self._leaving.wait(REPORT_S)

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from actors.cluster_metrics import cluster_families
+from actors.roster import Roster
 from actors.tallies import readings, tallies, usage
 from calmops.console.figures import Figures
 from calmops.console.strips import Strips
@@ -64,6 +66,7 @@ class Watch:
         self._since_s: dict[tuple[str, str, Labels], float] = {}
         self._evaluated_s = float("-inf")
         self._unknown: str | None = None
+        self.roster = Roster()  # as it was reported last
 
     def see(self, record: Record) -> None:
         """One record that was counted just now."""
@@ -99,7 +102,7 @@ class Watch:
             ([place.model, place.environment, pricing], money)
             for place, spent in sorted(look.spent.items()) if spent is not None for pricing, money in sorted(spent.an_hour.items())
         ]  # fmt: skip
-        return rendered([plain(OBJECTIVE_EVENTS, events), plain(COST, costs), plain(SPENDING, spending)])
+        return rendered([plain(OBJECTIVE_EVENTS, events), plain(COST, costs), plain(SPENDING, spending), *cluster_families(self.roster)])
 
     def state(self) -> dict[str, Any]:
         """The console's share of it, for JSON."""

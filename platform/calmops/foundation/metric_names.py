@@ -134,7 +134,21 @@ SPENDING = Metric(
     help="What a model's replicas cost an hour, by how they are paid for: owned, reserved, on_demand.",
 )  # fmt: skip
 
-JUDGED = (OBJECTIVE_EVENTS, COST, SPENDING)  # shown by the meter beside what it counts
+GANGS = Metric(
+    name="calmops_gangs", kind="gauge", labels=("model", "node", "state"), help="Gangs that report: serving, or draining."
+)
+OOM_KILLS = Metric(
+    name="calmops_oom_kills_total", kind="counter", labels=("node",), help="Processes that a node's kernel killed for want of memory."
+)
+GPU_USED = Metric(
+    name="calmops_gpu_memory_used_bytes", kind="gauge", labels=("node", "gpu"), help="GPU memory in use; no series where there is no GPU."
+)
+GPU_TOTAL = Metric(name="calmops_gpu_memory_total_bytes", kind="gauge", labels=("node", "gpu"), help="GPU memory.")
+GPU_BUSY = Metric(
+    name="calmops_gpu_busy_ratio", kind="gauge", labels=("node", "gpu"), help="Share of time in which a GPU computed, 0 to 1."
+)
+
+WATCHED = (OBJECTIVE_EVENTS, COST, SPENDING, GANGS, OOM_KILLS, GPU_USED, GPU_TOTAL, GPU_BUSY)  # shown beside what is counted
 METRICS = (
     TTFT, DURATION, INTER_TOKEN, STEP_DURATION, BATCH_ROWS, TOKENS, REQUESTS, ACCEPTED, LEDGER_UNKNOWN, STEPS, ATTEMPTS,
     PREEMPTIONS, RUNNING, WAITING, KV_USED, KV_TOTAL, DROPPED, DROPPED_TOKENS, DUPLICATES, GAPS, MISSING, FOLDED, UNREADABLE,
