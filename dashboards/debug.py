@@ -43,6 +43,10 @@ def build() -> Dashboard:
             Lines("Bad answers, of those looked at", "percentunit", (Query(f'sum by (name, model) (rate({names.REPORTS.name}{{{VERSION}, result="bad"}}[{RATE}])) / (sum by (name, model) (rate({names.REPORTS.name}{{{VERSION}}}[{RATE}])) > 0)', "{{name}} {{model}}"),), says="Scanners, judges and drift jobs report to /admin/reports; nothing is found here where none does."),
             Lines("Drift", "short", (Query(f"{names.REPORTED_VALUE.name}{{{VERSION}}}", "{{name}} {{model}} {{version}}"),), says="In the check's own unit."),
         )),
+        Section("Prompts", (
+            Heat("Tokens of a prompt", Query(f"sum by (le) (rate({names.PROMPT_LENGTH.name}_bucket{{{VERSION}}}[{RATE}]))", "{{le}}")),
+            Lines("Characters a token", "short", (Query(f"sum by (model) (rate({names.TOKENIZED_CHARS.name}{{{VERSION}}}[{RATE}])) / (sum by (model) (rate({names.TOKENIZED_TOKENS.name}{{{VERSION}}}[{RATE}])) > 0)", "{{model}}"),), says="A fall is text that the tokenizer wasn't made for, or another tokenizer."),
+        )),
         Section("Tokens and telemetry", (
             Lines("Tokens, by kind", "short", (Query(f"sum by (kind) (rate({names.TOKENS.name}{{{VERSION}}}[{RATE}]))", "{{kind}}"),), width=THIRD),
             Lines("Ledgers that can't be shown to hold", "short", (Query(f"sum by (model) (increase({names.LEDGER_UNKNOWN.name}{{{VERSION}}}[{RATE}]))", "{{model}}"),), width=THIRD),

@@ -14,6 +14,8 @@ INTER_TOKEN_EDGES_S = (
 STEP_EDGES_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 BATCH_EDGES_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)  # rows, that is tokens
 
+PROMPT_EDGES_TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
+
 MODEL = ("model", "version", "variant", "tier", "environment")  # what keeps models' numbers apart
 RESULT, GOOD, BAD = "result", "good", "bad"
 TOKEN_KINDS = ("prompt", "cached", "generated", "delivered", "recomputed", "discarded")
@@ -67,6 +69,16 @@ ACCEPTED = Metric(
 ATTEMPTS = Metric(
     name="calmops_attempts_total", kind="counter", labels=MODEL,
     help="Placements of ended requests on replicas; those beyond one a request are migrations.",
+)  # fmt: skip
+PROMPT_LENGTH = Metric(
+    name="calmops_prompt_tokens", kind="histogram", labels=MODEL, edges=PROMPT_EDGES_TOKENS, help="Tokens of a prompt."
+)
+TOKENIZED_CHARS = Metric(
+    name="calmops_tokenized_characters_total", kind="counter", labels=MODEL, help="Characters of prompts that came as text."
+)
+TOKENIZED_TOKENS = Metric(
+    name="calmops_tokenized_tokens_total", kind="counter", labels=MODEL,
+    help="Tokens of prompts that came as text: fewer characters a token than usual is text that the tokenizer wasn't made for.",
 )  # fmt: skip
 LEDGER_UNKNOWN = Metric(
     name="calmops_ledger_unknown_total", kind="counter", labels=MODEL,
@@ -151,6 +163,7 @@ GPU_BUSY = Metric(
 WATCHED = (OBJECTIVE_EVENTS, COST, SPENDING, GANGS, OOM_KILLS, GPU_USED, GPU_TOTAL, GPU_BUSY)  # shown beside what is counted
 METRICS = (
     TTFT, DURATION, INTER_TOKEN, STEP_DURATION, BATCH_ROWS, TOKENS, REQUESTS, ACCEPTED, LEDGER_UNKNOWN, STEPS, ATTEMPTS,
+    PROMPT_LENGTH, TOKENIZED_CHARS, TOKENIZED_TOKENS,
     PREEMPTIONS, RUNNING, WAITING, KV_USED, KV_TOTAL, DROPPED, DROPPED_TOKENS, DUPLICATES, GAPS, MISSING, FOLDED, UNREADABLE,
     EVENT, REPORTS, REPORTED_VALUE, COUNTING_SINCE,
 )  # fmt: skip

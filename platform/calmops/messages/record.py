@@ -43,6 +43,7 @@ class Opened(Struct, frozen=True, tag="opened", kw_only=True):
     max_tokens: int
     choices: int
     stream: bool
+    prompt_chars: int = 0  # of its text; 0 where the prompt came as ids
     labels: Labels = NO_LABELS
     traceparent: str | None = None  # the caller's, if it sent one
     baggage: dict[str, str] = {}  # of the caller's, what the configuration keeps

@@ -39,6 +39,7 @@ DURATION_NS = nanoseconds(names.DURATION_EDGES_S)
 INTER_TOKEN_NS = nanoseconds(names.INTER_TOKEN_EDGES_S)
 STEP_NS = nanoseconds(names.STEP_EDGES_S)
 BATCH_ROWS = names.BATCH_EDGES_ROWS
+PROMPT_TOKENS = names.PROMPT_EDGES_TOKENS
 
 
 Key = tuple[str, str, str, str, str]  # a model and messages.record.Labels
@@ -51,6 +52,9 @@ class ModelCounts(msgspec.Struct, kw_only=True):
     outcomes: dict[str, int] = {}
     accepted: int = 0
     attempts: int = 0
+    prompts: Histogram = msgspec.field(default_factory=lambda: empty(PROMPT_TOKENS))
+    tokenized_chars: int = 0  # of prompts that came as text
+    tokenized_tokens: int = 0  # likewise
     ledger_unknown: int = 0
     duration: Histogram = msgspec.field(default_factory=lambda: empty(DURATION_NS))
     gap_engine: Histogram = msgspec.field(default_factory=lambda: empty(INTER_TOKEN_NS))

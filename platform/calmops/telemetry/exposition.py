@@ -41,6 +41,9 @@ class CountsCollector(Collector):
         yield plain(names.REQUESTS, [([*m, outcome], n) for m, c in models for outcome, n in sorted(c.outcomes.items())])
         yield plain(names.ACCEPTED, [([*m], c.accepted) for m, c in models])
         yield plain(names.ATTEMPTS, [([*m], c.attempts) for m, c in models])
+        yield histogram(names.PROMPT_LENGTH, 1, [([*m], c.prompts) for m, c in models])
+        yield plain(names.TOKENIZED_CHARS, [([*m], c.tokenized_chars) for m, c in models])
+        yield plain(names.TOKENIZED_TOKENS, [([*m], c.tokenized_tokens) for m, c in models])
         yield plain(names.LEDGER_UNKNOWN, [([*m], c.ledger_unknown) for m, c in models])
 
     def _shards(self) -> Iterator[Family]:

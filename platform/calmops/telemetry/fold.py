@@ -27,6 +27,7 @@ from calmops.telemetry.counts import (
     GANGS_REMEMBERED,
     INTER_TOKEN_NS,
     LATE_RECORDS,
+    PROMPT_TOKENS,
     STEP_NS,
     STEPS_REMEMBERED,
     TTFT_NS,
@@ -67,6 +68,10 @@ def fold(counts: Counts, envelope: Envelope) -> Counts:
         model = _model(counts, key)
         model.accepted += 1
         model.tokens["prompt"] += record.prompt_tokens
+        model.prompts.add(PROMPT_TOKENS, record.prompt_tokens)
+        if record.prompt_chars:
+            model.tokenized_chars += record.prompt_chars
+            model.tokenized_tokens += record.prompt_tokens
     elif type(record) is Counted:
         names = counts.events.setdefault(key, {})
         reasons = names.setdefault(record.name if record.name in EVENTS else OTHER, {})

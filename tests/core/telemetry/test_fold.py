@@ -2,6 +2,7 @@
 
 import random
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -118,3 +119,10 @@ def test_tokens_of_a_request_are_delivered_and_discarded_when_it_ends() -> None:
 def test_counting_since_is_the_earliest_record_whatever_comes_first() -> None:
     early, late = closed("a", at_ns=T0_NS), closed("b", at_ns=T0_NS + 5)
     assert counted(envelopes("gw", [late, early])).since_ns == T0_NS
+
+
+def test_characters_are_set_against_the_tokens_of_prompts_that_came_as_text_alone() -> None:
+    text = msgspec.structs.replace(opened("a", prompt_tokens=9), prompt_chars=36)
+    model = counted(envelopes("gw", [text, opened("b", prompt_tokens=100)])).models[M]
+    assert (model.tokenized_chars, model.tokenized_tokens) == (36, 9)
+    assert (sum(model.prompts.buckets), model.prompts.total) == (2, 109)
