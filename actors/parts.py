@@ -10,7 +10,6 @@ from actors.cluster import url_of
 from calmops.foundation import paths
 from calmops.foundation.config import Config, KafkaConfig
 from calmops.foundation.errors import ConfigError
-from calmops.objectives.alerting import Links
 from calmops.objectives.folder import read_folder
 from calmops.objectives.local_alerting import RULES, LocalAlertmanager, LocalPrometheus, scraping
 from calmops.objectives.notifying import alertmanager_file
@@ -62,7 +61,7 @@ def _start_prometheus(config: Config) -> dict[str, str]:
     prometheus, alertmanager = _prometheus()
     alertmanager.start(alertmanager_file(folder.receivers, folder.promises.objectives))
     prometheus.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    rules = rule_file(folder.promises, Links(f"{url}/console/runbooks", folder.links.dashboards))
+    rules = rule_file(folder.promises, folder.links.beside(f"{url}/console/runbooks"))
     (prometheus.folder / RULES).write_text(as_yaml(rules), encoding="utf-8")
     prometheus.start(scraping([url.partition("://")[2]], f"127.0.0.1:{alertmanager.port}", SCRAPE_S))
     return {"prometheus": prometheus.url, "alertmanager": alertmanager.url}

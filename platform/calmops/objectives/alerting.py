@@ -61,6 +61,10 @@ class Links:
     def __init__(self, runbooks: str, dashboards: str) -> None:
         self._runbooks, self._dashboards = runbooks.rstrip("/"), dashboards.rstrip("/")
 
+    def beside(self, runbooks: str) -> "Links":
+        """The same dashboards, runbooks elsewhere."""
+        return Links(runbooks, self._dashboards)
+
     def annotations(self, alert: str) -> dict[str, str]:
         """The alert's runbook, and the on-call dashboard of the model and version that it is about."""
         chosen = "var-model={{ $labels.model }}&var-version={{ $labels.version }}"
