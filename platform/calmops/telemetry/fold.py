@@ -135,7 +135,7 @@ def _shard(counts: Counts, key: Key, number: int) -> ShardCounts:
         shards = counts.shards[key] = {}
     shard = shards.get(number)
     if shard is None:
-        shard = shards.setdefault(admitted_shard(number, shards), ShardCounts())
+        shard = shards.setdefault(admitted_shard(counts, key, number), ShardCounts())
     return shard
 
 

@@ -11,7 +11,7 @@ from calmops.telemetry.counts import Counts, Key
 
 MOST_VALUES = 200  # of one label
 MOST_KEYS = 2000  # models with their labels
-MOST_SHARDS = 1024  # of one model
+MOST_SHARDS = 2000  # of all models together; each has some 40 series
 MOST_REASONS = 50  # of one event
 OTHER = "other"
 NO_SHARD, OTHER_SHARD = -1, -2
@@ -33,9 +33,11 @@ def admitted(counts: Counts, model: str, labels: Labels) -> Key:
     return key
 
 
-def admitted_shard(shard: int, known: Collection[int]) -> int:
+def admitted_shard(counts: Counts, key: Key, shard: int) -> int:
     """The shard, or OTHER_SHARD for one too many."""
-    return shard if shard in known or shard == NO_SHARD or len(known) < MOST_SHARDS else OTHER_SHARD
+    if shard in counts.shards.get(key, ()) or shard == NO_SHARD:
+        return shard
+    return shard if sum(map(len, counts.shards.values())) < MOST_SHARDS else OTHER_SHARD
 
 
 def admitted_reason(reason: str, known: Collection[str]) -> str:
