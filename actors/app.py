@@ -89,9 +89,13 @@ def gateway(args: Mapping[str, Any]) -> serve.Application:
         ray_actor_options=_actor(environment),
     )
     folders = {one.name: str(release_folder(one)) for one in config.models}
+    return deployment.bind(gateway_config(config), folders, telemetry_settings(config))
+
+
+def gateway_config(config: Config) -> dict[str, Any]:
+    """What the gateway must be told: of models no more than their names and releases, since a rollout must not restart it."""
     named = tuple(ModelConfig(name=one.name, path=one.path) for one in config.models)
-    its_own = configuration.to_json(msgspec.structs.replace(config, models=named))  # a rollout must not restart it
-    return deployment.bind(its_own, folders, telemetry_settings(config))
+    return configuration.to_json(msgspec.structs.replace(config, models=named))
 
 
 def release_folder(chosen: ModelConfig) -> Path:

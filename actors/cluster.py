@@ -54,7 +54,7 @@ def start(config: Config) -> dict[str, Any]:
         f"--num-cpus={_logical_cpus(config)}", f"--resources={json.dumps(_resources(config))}",
     ]  # fmt: skip
     environment = {
-        **os.environ, **own_cluster(), **serve_environment(), **(haproxy_environment() or {}),
+        **os.environ, **own_cluster(), **serve_environment(), **(haproxy_environment(config) or {}),
         "RAY_worker_niceness": "0",  # 15 by default: replicas and gateways are what the cluster is for
         # Collecting Ray's own metrics took a core for 25 to 65 ms at a time, which tokens then waited for; ours don't need it.
         "RAY_enable_metrics_collection": "0", "REPORTER_UPDATE_INTERVAL_MS": "60000",

