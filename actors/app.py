@@ -47,7 +47,7 @@ def telemetry(args: Mapping[str, Any]) -> serve.Application:
     deployment = serve.deployment(Meter).options(
         name="Meter", num_replicas=1, ray_actor_options=actor, max_ongoing_requests=100
     )
-    return deployment.bind(telemetry_settings(config), _without_models(config))
+    return deployment.bind(telemetry_settings(config), meter_config(config))
 
 
 def model(args: Mapping[str, Any]) -> serve.Application:
@@ -89,9 +89,13 @@ def gateway(args: Mapping[str, Any]) -> serve.Application:
         ray_actor_options=_actor(variables),
     )
     folders = {one.name: str(release_folder(one)) for one in config.models}
+    return deployment.bind(gateway_config(config), folders, telemetry_settings(config))
+
+
+def gateway_config(config: Config) -> dict[str, Any]:
+    """What the gateway must be told: of models no more than their names and releases, since a rollout must not restart it."""
     named = tuple(ModelConfig(name=one.name, path=one.path, tier=one.tier, variant=one.variant) for one in config.models)
-    its_own = configuration.to_json(msgspec.structs.replace(config, models=named))  # a rollout must not restart it
-    return deployment.bind(its_own, folders, telemetry_settings(config))
+    return configuration.to_json(msgspec.structs.replace(config, models=named))
 
 
 def release_folder(chosen: ModelConfig) -> Path:
@@ -131,9 +135,10 @@ def telemetry_settings(config: Config) -> TelemetrySettings:
     )  # fmt: skip
 
 
-def _without_models(config: Config) -> dict[str, Any]:
-    """The configuration as the meter needs it: a rollout must not restart that."""
-    return configuration.to_json(msgspec.structs.replace(config, models=Config().models))
+def meter_config(config: Config) -> dict[str, Any]:
+    """What the meter must be told, and no more: what doesn't concern it must not restart it."""
+    its_own = Config(environment=config.environment, objectives=config.objectives, tracing=config.tracing, vllm_names=config.vllm_names)
+    return configuration.to_json(its_own)
 
 
 def _chosen(config: Config, name: str | None) -> ModelConfig:

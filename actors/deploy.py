@@ -10,6 +10,8 @@ from ray.serve.schema import ApplicationStatus
 
 from actors import app, cluster
 from actors.applications import GATEWAY_APP, TELEMETRY_APP, model_app
+from actors.health import health
+from actors.identity import identities
 from actors.ingress import haproxy_environment, serve_environment
 from calmops.foundation import config as configuration
 from calmops.foundation.config import Config
@@ -32,15 +34,32 @@ def start_serve(config: Config, say: Say) -> None:
 
 
 def deploy(config: Config, say: Say) -> None:
-    """Run every application that the configuration names, the meter first and the gateway last."""
-    tree = {**configuration.to_json(config), "variables": haproxy_environment(config) or {}}
+    """Run every application that the configuration names, the meter first and the gateway last.
+
+    One that runs as it should is left alone. The health actor remembers how each was deployed; were it restarted, all are anew.
+    """
+    variables = haproxy_environment(config) or {}
+    tree = {**configuration.to_json(config), "variables": variables}
     targets = [serve.RunTarget(app.telemetry(tree), name=TELEMETRY_APP, route_prefix=None)]
     for model in config.models:
         args = {**tree, "model": model.name}
         targets.append(serve.RunTarget(app.model(args), name=model_app(model.name), route_prefix=None))
     targets.append(serve.RunTarget(app.gateway(tree), name=GATEWAY_APP, route_prefix="/"))
-    serve.run_many(targets, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
+    wanted = identities(config, variables)
+    changed = [target for target in targets if target.name not in _as_wanted(wanted)]
+    for name in (target.name for target in targets if target not in changed):
+        say(f"{name}: unchanged, left running")
+    if changed:
+        serve.run_many(changed, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
     _await_running([target.name for target in targets], config.failover.load_s, say)
+    ray.get(health().note_deployed.remote(wanted))
+
+
+def _as_wanted(wanted: dict[str, str]) -> set[str]:
+    """The applications that run, deployed as they should be."""
+    noted = ray.get(health().deployed.remote())
+    running = {name for name, one in serve.status().applications.items() if one.status == ApplicationStatus.RUNNING}
+    return {name for name in running if noted.get(name) == wanted.get(name)}
 
 
 def await_ready(config: Config) -> str:

@@ -29,6 +29,7 @@ class Health:
         self._meter_url: str | None = None
         self._disabled: set[str] = set()
         self._draining: set[str] = set()
+        self._deployed: dict[str, str] = {}
 
     def gateway_here(self, entry: GatewayEntry) -> Roster:
         """A gateway's lease; the roster in return."""
@@ -75,6 +76,14 @@ class Health:
     def set_draining(self, replica_id: str, draining: bool) -> None:
         """Send nothing new to a replica, or send again."""
         (self._draining.add if draining else self._draining.discard)(replica_id)
+
+    def deployed(self) -> dict[str, str]:
+        """How each application was deployed last: its digest."""
+        return self._deployed
+
+    def note_deployed(self, digests: dict[str, str]) -> None:
+        """Applications that run as they were deployed just now."""
+        self._deployed |= digests
 
     def roster(self) -> Roster:
         """All whose lease runs."""
