@@ -14,6 +14,7 @@ import calmops
 from actors import app
 from actors.applications import GATEWAY_APP, TELEMETRY_APP, model_app
 from calmops.foundation.config import Config
+from calmops.objectives.folder import shipped
 
 CODE = (".py", ".cpp", ".h", ".json", ".jinja")
 
@@ -23,12 +24,19 @@ def identities(config: Config, variables: Mapping[str, str]) -> dict[str, str]:
     common = (calmops.__version__, sorted(variables.items()), _files(_packages()))
     releases = {one.name: _files([app.release_folder(one)]) for one in config.models}
     found = {
-        TELEMETRY_APP: _digest(common, app.telemetry_settings(config), app.meter_config(config)),
+        TELEMETRY_APP: _digest(common, app.telemetry_settings(config), app.meter_config(config), _promises(config)),
         GATEWAY_APP: _digest(common, app.gateway_config(config), app.telemetry_settings(config), config.http.gateways, releases),
     }
     for one in config.models:
         found[model_app(one.name)] = _digest(common, one, app.engine_settings(one), releases[one.name], config.failover, config.limits)
     return found
+
+
+def _promises(config: Config) -> list[tuple[str, int, int]]:
+    """The files that say what is promised and what it costs."""
+    own = [Path(config.objectives.path)] if config.objectives.path else []
+    files = [path for folder in (shipped(), *own) for path in sorted(folder.rglob("*.yaml"))]
+    return [_facts(path) for path in files + [Path(config.objectives.prices_file)] * bool(config.objectives.prices_file) if path.is_file()]
 
 
 def _digest(*parts: Any) -> str:
@@ -45,6 +53,10 @@ def _files(folders: Iterable[Path]) -> list[tuple[str, int, int]]:
     for folder in folders:
         for path in sorted(folder.rglob("*")):
             if path.is_file() and (path.suffix in CODE or path.parent == folder):
-                status = path.stat()
-                found.append((str(path), status.st_size, status.st_mtime_ns))
+                found.append(_facts(path))
     return found
+
+
+def _facts(path: Path) -> tuple[str, int, int]:
+    status = path.stat()
+    return str(path), status.st_size, status.st_mtime_ns
