@@ -35,8 +35,9 @@ def identities(config: Config, variables: Mapping[str, str]) -> dict[str, str]:
 def _promises(config: Config) -> list[tuple[str, int, int]]:
     """The files that say what is promised and what it costs."""
     own = [Path(config.objectives.path)] if config.objectives.path else []
+    prices = [Path(config.objectives.prices_file)] if config.objectives.prices_file else []
     files = [path for folder in (shipped(), *own) for path in sorted(folder.rglob("*.yaml"))]
-    return [_facts(path) for path in files + [Path(config.objectives.prices_file)] * bool(config.objectives.prices_file) if path.is_file()]
+    return [_facts(path) for path in (*files, *prices) if path.is_file()]
 
 
 def _digest(*parts: Any) -> str:
@@ -49,12 +50,12 @@ def _packages() -> list[Path]:
 
 def _files(folders: Iterable[Path]) -> list[tuple[str, int, int]]:
     """Name, size and time of every file of code or of a release; nothing is read."""
-    found = []
-    for folder in folders:
-        for path in sorted(folder.rglob("*")):
-            if path.is_file() and (path.suffix in CODE or path.parent == folder):
-                found.append(_facts(path))
-    return found
+    return [
+        _facts(path)
+        for folder in folders
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and (path.suffix in CODE or path.parent == folder)
+    ]
 
 
 def _facts(path: Path) -> tuple[str, int, int]:
