@@ -29,7 +29,7 @@ class JsonLines(logging.Formatter):
         """One line, without its end."""
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         line: dict[str, Any] = {"time": at, "level": record.levelname.lower(), "logger": record.name, "message": record.getMessage()}
-        line |= {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
+        line |= {name: value for name, value in record.__dict__.items() if name not in _STANDARD and name[0] != "_"}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False, default=str)
