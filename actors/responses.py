@@ -15,8 +15,6 @@ from actors.live import LiveRequest
 from calmops.foundation.errors import CalmopsError, DeadlineError
 from calmops.intake.answers import Answer, StreamAnswer
 from calmops.intake.sse import KEEPALIVE, error_event
-from calmops.tracing.context import span_id, traceparent
-from calmops.tracing.spans import Name
 
 
 class EventStream(Response):
@@ -160,6 +158,4 @@ async def _send_json(send: Send, status: int, body: bytes, headers: dict[str, st
 
 
 def _headers(live: LiveRequest) -> dict[str, str]:
-    trace = live.trace
-    header = traceparent(trace.trace_id, span_id(trace.trace_id, Name.REQUEST), sampled=trace.sampled)
-    return {"x-calmops-seed": str(live.intake.request.params.seed), "traceparent": header}
+    return {"x-calmops-seed": str(live.intake.request.params.seed)}

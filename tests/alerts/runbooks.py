@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from alerts.generating import SHIPPED
+from alerts.reading import SHIPPED
 
 RUNBOOKS = SHIPPED.parent / "runbooks"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

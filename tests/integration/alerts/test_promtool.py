@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from alerts.generating import ALERTMANAGER, RULES, SHIPPED
+from alerts.generating import ALERTMANAGER, RULES
+from alerts.reading import SHIPPED
 from calmops.objectives.local_prometheus import program
 from tests.alerts.real_servers import PARTS, promtool
 
