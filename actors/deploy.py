@@ -46,10 +46,13 @@ def deploy(config: Config, say: Say) -> None:
         targets.append(serve.RunTarget(app.model(args), name=model_app(model.name), route_prefix=None))
     targets.append(serve.RunTarget(app.gateway(tree), name=GATEWAY_APP, route_prefix="/"))
     wanted = identities(config, variables)
-    changed = [target for target in targets if target.name not in _as_wanted(wanted)]
-    for name in (target.name for target in targets if target not in changed):
+    unchanged = _as_wanted(wanted)
+    changed = [target for target in targets if target.name not in unchanged]
+    for name in sorted(unchanged):
         say(f"{name}: unchanged, left running")
     if changed:
+        # Until they run again nobody knows what they are: a deployment that breaks off must not pass for the one before it.
+        ray.get(health().note_deployed.remote({target.name: "" for target in changed}))
         serve.run_many(changed, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
     _await_running([target.name for target in targets], config.failover.load_s, say)
     ray.get(health().note_deployed.remote(wanted))
@@ -59,7 +62,7 @@ def _as_wanted(wanted: dict[str, str]) -> set[str]:
     """The applications that run, deployed as they should be."""
     noted = ray.get(health().deployed.remote())
     running = {name for name, one in serve.status().applications.items() if one.status == ApplicationStatus.RUNNING}
-    return {name for name in running if noted.get(name) == wanted.get(name)}
+    return {name for name, digest in wanted.items() if name in running and noted.get(name) == digest}
 
 
 def await_ready(config: Config) -> str:

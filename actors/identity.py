@@ -13,18 +13,18 @@ import actors
 import calmops
 from actors import app
 from actors.applications import GATEWAY_APP, TELEMETRY_APP, model_app
-from calmops.foundation.config import Config
+from calmops.foundation.config import Config, admin_token
 
 CODE = (".py", ".cpp", ".h", ".json", ".jinja")
 
 
 def identities(config: Config, variables: Mapping[str, str]) -> dict[str, str]:
-    """The digest of every application that the configuration names: settings, releases and code."""
+    """The digest of every application that the configuration names: settings, secrets, releases and code."""
     common = (calmops.__version__, sorted(variables.items()), _files(_packages()))
     releases = {one.name: _files([app.release_folder(one)]) for one in config.models}
     found = {
         TELEMETRY_APP: _digest(common, app.telemetry_settings(config)),
-        GATEWAY_APP: _digest(common, app.gateway_config(config), app.telemetry_settings(config), config.http.gateways, releases),
+        GATEWAY_APP: _digest(common, app.gateway_config(config), admin_token(config), app.telemetry_settings(config), releases),
     }
     for one in config.models:
         found[model_app(one.name)] = _digest(common, one, app.engine_settings(one), releases[one.name], config.failover, config.limits)

@@ -36,5 +36,15 @@ def test_a_change_concerns_only_what_is_made_of_it(config: Config, expected: set
     assert changed(config) == expected
 
 
+def test_another_token_concerns_the_gateway_which_reads_it_at_its_start(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    guarded = msgspec.structs.replace(BOTH, http=HttpConfig(admin_token_file=str(file)))
+    found = []
+    for token in ("one", "two"):
+        file.write_text(token)
+        found.append(identities(guarded, {}))
+    assert {name for name in found[0] if found[0][name] != found[1][name]} == {"gateway"}
+
+
 def test_what_every_process_is_started_with_concerns_all() -> None:
     assert changed(BOTH, {"RAY_SERVE_HAPROXY_NBTHREAD": "2"}) == {"gateway", "telemetry", *MODELS}

@@ -1,4 +1,4 @@
-"""Prometheus and Alertmanager on this machine's loopback, wired to each other, for `calmops up --with prometheus` and tests."""
+"""Prometheus and Alertmanager on this machine's loopback, wired to each other, for tests, until `up` starts them too."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
