@@ -2,8 +2,8 @@
 """Runs the proofs, one after another, and says which hold.
 
 A proof is an executable `tests/proofs/<topic>-<n>-<what>` that takes `--short` or `--long`, prints its figure last and
-exits 0 only where its claim holds. Near its top it declares, in comments, `# paths: ...` (what it depends on) and, if it
-wants the shared platform, `# needs: platform`: then its address is in CALMOPS_PROOF_URL.
+exits 0 only where its claim holds. Near its top it declares, in comments, `# paths: ...` (what it depends on; `!path`, what
+it doesn't, within that) and, if it wants the shared platform, `# needs: platform`: then its address is in CALMOPS_PROOF_URL.
 
 --short: 25 minutes for all of them together. --long: 30 minutes each, from a clean checkout only; every result is
 appended to LOG.md, and what still stands there (it held, and nothing changed since under its paths) is skipped, so that
@@ -126,7 +126,7 @@ def run_all(proofs: list[Proof], *, long: bool) -> list[Result]:
 
 def run(proof: Proof, form: str, budget_s: float, platform: SharedPlatform) -> Result:
     """Run one proof in a process group of its own, which is ended whole when its time is over."""
-    strange = [name for name in proof.paths if not (ROOT / name).exists()]
+    strange = [name for name in proof.paths if not (ROOT / name.removeprefix("!")).exists()]
     if strange or not proof.paths:
         return Result(proof, False, 0.0, f"`# paths:` names what isn't there: {' '.join(strange) or 'nothing at all'}")
     if budget_s <= 1:
@@ -183,7 +183,7 @@ def stands(proof: Proof, logged: dict[str, dict[str, str]]) -> Result | None:
     entry = logged.get(proof.name)
     if entry is None or entry["holds"] != "yes" or not proof.paths:
         return None
-    own = [str(proof.path.relative_to(ROOT)), *proof.paths]
+    own = [str(proof.path.relative_to(ROOT)), *(re.sub("^!", ":(exclude)", name) for name in proof.paths)]
     same = git("diff", "--quiet", entry["commit"], "HEAD", "--", *own)
     if same.returncode != 0:
         return None

@@ -13,8 +13,10 @@ from torch.nn import functional
 
 from calmops.engine.cache import KvCache
 from calmops.engine.step_layout import EXACT_KEYS, Group, StepLayout
+from calmops.foundation.errors import UnsupportedModel
 
 _EXACT_QUERY_ROWS = 8
+_KNOWN = ("position_ids", "cache_position", "position_embeddings", "cu_seq_lens_q", "cu_seq_lens_k")  # no part in attention
 
 
 class CachedAttention:
@@ -37,6 +39,7 @@ class CachedAttention:
         Options used: scaling, sliding_window, softcap.
         """
         assert self._layout is not None, "attention outside a step"
+        refuse_unknown(module, options)
         rows_k, rows_v = k[0].transpose(0, 1), v[0].transpose(0, 1)
         keys, values = self._cache.store(int(module.layer_idx), self._layout.write_slots, rows_k, rows_v)
         scaling = options.get("scaling")
@@ -79,6 +82,15 @@ class CachedAttention:
             allowed = functional.pad(allowed, (0, 0, 0, padding), value=True)
         tile = EXACT_KEYS if self._exact else k.shape[2]
         return _tiled((q, k, v), allowed, tile, lambda scores: _capped(scores * scaling, softcap))[:, :, :rows]
+
+
+def refuse_unknown(module: Any, options: dict[str, Any]) -> None:
+    """Raises UnsupportedModel where a layer attends in a way that ours doesn't know, with sinks say."""
+    unknown = [name for name, value in options.items() if name not in _KNOWN and isinstance(value, torch.Tensor)]
+    if unknown:
+        raise UnsupportedModel(
+            f"{type(module).__name__} attends with {', '.join(unknown)}, which calmops doesn't compute: it can't be served"
+        )
 
 
 def _tiled(

@@ -1,4 +1,4 @@
-"""The seam to the hardware: ``step(plan) -> logits``. This backend runs through transformers' own modules.
+"""The seam to the hardware: ``step(plan) -> logits``. This backend runs through transformers' own modules, on a CPU.
 
 Sharded by AutoTP, with our cache and attention in place of theirs, so prefill chunks and decode rows
 of many sequences go through one forward pass. Knows no request, no sampling and no text.
@@ -34,7 +34,7 @@ class Backend(Protocol):
         ...
 
     def step(self, plan: StepPlan) -> torch.Tensor | None:
-        """One forward pass: logits [W, V] float32 on the CPU on rank 0, None on every other rank."""
+        """One forward pass: logits [W, V] float32 on rank 0, good until the next step; None on every other rank."""
         ...
 
     def sample(self, logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
@@ -47,8 +47,6 @@ class TransformersBackend:
 
     def __init__(self, settings: EngineSettings, rank: int = 0) -> None:
         """Load, shard and warm up. Raises ReleaseError or UnsupportedModel; for tp > 1 the world must be joined."""
-        if settings.exact and settings.device != "cpu":
-            raise UnsupportedModel("exact has been shown to hold on CPU only: set exact to false on a GPU")
         torch.set_num_threads(settings.threads)
         self._settings = settings
         self._rank = rank
@@ -75,7 +73,7 @@ class TransformersBackend:
 
     def step(self, plan: StepPlan) -> torch.Tensor | None:
         """One forward pass over the plan's rows; see ``Backend``."""
-        layout = lay_out(plan, self.cache.scratch_block, exact=bool(self._settings.exact), device=self._settings.device)
+        layout = lay_out(plan, self.cache.scratch_block, exact=bool(self._settings.exact))
         self._attention.begin(layout)
         with torch.inference_mode():
             logits: torch.Tensor = self._model(
@@ -83,7 +81,7 @@ class TransformersBackend:
             ).logits
         if self._rank != 0:
             return None
-        return logits[0, : len(plan.wanted_rows)].float().cpu()
+        return logits[0, : len(plan.wanted_rows)].float()
 
     def sample(self, logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
         """See ``Backend``."""

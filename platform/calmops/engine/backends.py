@@ -3,12 +3,16 @@
 import dataclasses
 import shutil
 
+import torch
+
 from calmops.engine.backend import Backend, TransformersBackend
 from calmops.engine.checkpoint import load_config
 from calmops.engine.kernel import best_path, why_not
 from calmops.engine.kernel_backend import KernelBackend
 from calmops.engine.settings import EngineSettings
 from calmops.foundation.errors import UnsupportedModel
+
+EXACT_ON: tuple[str, ...] = ("cpu",)  # devices on which exact was shown to hold
 
 
 def settle(settings: EngineSettings) -> tuple[EngineSettings, str | None]:
@@ -24,12 +28,28 @@ def settle(settings: EngineSettings) -> tuple[EngineSettings, str | None]:
         raise UnsupportedModel(
             f"{asked} can't be had: {reason or 'backend is transformers'}; leave it out, or set backend to auto"
         )
+    if settings.exact and settings.device not in EXACT_ON:
+        raise UnsupportedModel(
+            f"exact hasn't been shown to hold on {settings.device}, only on {', '.join(EXACT_ON)}: set exact to false"
+        )
     return dataclasses.replace(settings, backend="transformers", exact=bool(settings.exact)), reason
 
 
 def make_backend(settings: EngineSettings, rank: int = 0) -> Backend:
     """This rank's backend, loaded; ``settings`` must have been settled. Raises ReleaseError or UnsupportedModel."""
-    return KernelBackend(settings, rank) if settings.backend == "kernel" else TransformersBackend(settings, rank)
+    if settings.backend == "kernel":
+        return KernelBackend(settings, rank)
+    return _cuda_backend(settings, rank) if settings.device == "cuda" else TransformersBackend(settings, rank)
+
+
+def _cuda_backend(settings: EngineSettings, rank: int) -> Backend:
+    if not torch.cuda.is_available():
+        raise UnsupportedModel("device is cuda, and this process sees no GPU: set device to cpu, or give the gang a GPU")
+    try:
+        from calmops.engine.cuda.backend import CudaBackend
+    except ModuleNotFoundError as error:
+        raise UnsupportedModel(f"a GPU's attention needs Triton, which comes with torch's CUDA builds: {error}") from error
+    return CudaBackend(settings, rank)
 
 
 def code_path() -> str:

@@ -31,12 +31,16 @@ class KvCache:
         self, layer: int, slots: torch.Tensor, k: torch.Tensor, v: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Write k and v [T, H, D] at ``slots`` [T] (int64); returns the layer's whole memory, keys and values."""
-        if layer not in self._layers:
-            self._layers[layer] = (self._memory_like(k), self._memory_like(v))
-        keys, values = self._layers[layer]
+        keys, values = self.memory(layer, k, v)
         keys.index_copy_(0, slots, k)
         values.index_copy_(0, slots, v)
         return keys, values
+
+    def memory(self, layer: int, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """A layer's whole memory, keys and values, taken at its first rows k and v [T, H, D]."""
+        if layer not in self._layers:
+            self._layers[layer] = (self._memory_like(k), self._memory_like(v))
+        return self._layers[layer]
 
     def bytes(self) -> int:
         """Memory held on this rank."""

@@ -11,18 +11,19 @@ import torch
 
 _WORD = (1 << 64) - 1
 _HALF = (1 << 32) - 1
+_CPU = torch.device("cpu")
 _LARGEST = 1.0 - 2.0**-24  # the largest float32 below 1
 
 
-def gumbel(places: Sequence[tuple[int, int, int]], vocabulary: int) -> torch.Tensor:
-    """Standard Gumbel noise [n, V] float32 for n places (seed, choice, answer position), V vocabulary ids.
+def gumbel(places: Sequence[tuple[int, int, int]], vocabulary: int, device: torch.device = _CPU) -> torch.Tensor:
+    """Standard Gumbel noise [n, V] float32 on ``device`` for n places (seed, choice, answer position), V vocabulary ids.
 
     argmax(logits / temperature + noise) then draws from softmax(logits / temperature).
     """
     keys = [_key(*place) for place in places]
-    low = torch.tensor([[_signed(key & _HALF)] for key in keys], dtype=torch.int32)
-    high = torch.tensor([[_signed(key >> 32)] for key in keys], dtype=torch.int32)
-    bits = _finalise(_finalise(_spread(vocabulary) + low).bitwise_xor_(high))
+    low = torch.tensor([[_signed(key & _HALF)] for key in keys], dtype=torch.int32).to(device)
+    high = torch.tensor([[_signed(key >> 32)] for key in keys], dtype=torch.int32).to(device)
+    bits = _finalise(_finalise(_spread(vocabulary, device) + low).bitwise_xor_(high))
     # 31 bits, small values exactly: the largest noise, which decides, comes from the smallest uniform.
     uniform = bits.bitwise_and_(0x7FFFFFFF).to(torch.float32).add_(0.5).mul_(2.0**-31).clamp_(max=_LARGEST)
     return uniform.neg_().log1p_().neg_().log_().neg_()
@@ -36,9 +37,9 @@ def _finalise(x: torch.Tensor) -> torch.Tensor:
 
 
 @lru_cache(maxsize=4)
-def _spread(vocabulary: int) -> torch.Tensor:
+def _spread(vocabulary: int, device: torch.device) -> torch.Tensor:
     """[1, V] int32: ids times the golden ratio, far apart in the hash's input."""
-    return (torch.arange(vocabulary, dtype=torch.int32) * _signed(0x9E3779B1))[None]
+    return (torch.arange(vocabulary, dtype=torch.int32, device=device) * _signed(0x9E3779B1))[None]
 
 
 def _key(seed: int, choice: int, position: int) -> int:

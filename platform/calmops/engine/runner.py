@@ -222,8 +222,9 @@ def _fingerprint(settings: EngineSettings, digest: str) -> str:
         parts: tuple[str, ...] = (digest[:16], "kernel", numbers, f"tp{settings.tp}", "cpu", code_path(), "exact")
     else:
         path = torch.backends.cpu.get_cpu_capability() if settings.device == "cpu" else torch.cuda.get_device_name()
+        # On a GPU an exact step is captured for so many rows; on a CPU sums depend on the number of threads.
+        size = f"rows{settings.max_rows_per_step}" if settings.device == "cuda" else f"threads{settings.threads}"
         parts = (
-            digest[:16], "transformers", numbers, f"tp{settings.tp}", settings.device, path,
-            f"threads{settings.threads}", "exact" if settings.exact else "fast",
+            digest[:16], "transformers", numbers, f"tp{settings.tp}", settings.device, path, size, "exact" if settings.exact else "fast"
         )  # fmt: skip
     return "/".join(part.replace("/", "-") for part in parts)

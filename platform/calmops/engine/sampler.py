@@ -60,13 +60,14 @@ def adjust(row: torch.Tensor, draw: Draw) -> None:
     """Penalties and bias, in place, on one row [V]."""
     params = draw.params
     if params.repetition_penalty != 1.0:
-        seen = torch.tensor(sorted({*draw.prompt_ids, *draw.answer_ids}), dtype=torch.int64)
+        seen = torch.tensor(sorted({*draw.prompt_ids, *draw.answer_ids}), dtype=torch.int64, device=row.device)
         values = row[seen]
         penalty = params.repetition_penalty
         row[seen] = torch.where(values > 0, values / penalty, values * penalty)
     if (params.presence_penalty or params.frequency_penalty) and draw.answer_ids:
         said, counts = torch.tensor(draw.answer_ids, dtype=torch.int64).unique(return_counts=True)
-        row[said] -= params.presence_penalty + params.frequency_penalty * counts.to(torch.float32)
+        penalties = params.presence_penalty + params.frequency_penalty * counts.to(torch.float32)
+        row[said.to(row.device)] -= penalties.to(row.device)
     for token_id, bias in params.logit_bias.items():
         if 0 <= token_id < row.shape[0]:
             row[token_id] += bias

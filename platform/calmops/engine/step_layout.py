@@ -35,8 +35,8 @@ class StepLayout:
     groups: tuple[Group, ...]
 
 
-def lay_out(plan: StepPlan, scratch_block: int, *, exact: bool, device: str) -> StepLayout:
-    """The plan as tensors on ``device``. Rows beyond the plan's, and short block tables, point to scratch."""
+def lay_out(plan: StepPlan, scratch_block: int, *, exact: bool) -> StepLayout:
+    """The plan as tensors. Rows beyond the plan's, and short block tables, point to scratch."""
     rows = len(plan.tokens)
     padding = -rows % EXACT_ROWS if exact else 0
     tables = _slot_tables(plan, scratch_block)
@@ -45,11 +45,11 @@ def lay_out(plan: StepPlan, scratch_block: int, *, exact: bool, device: str) -> 
     scratch_slots = torch.full((padding,), scratch_block * BLOCK_TOKENS, dtype=torch.int64)
     wanted = plan.wanted_rows + (0,) * (-len(plan.wanted_rows) % EXACT_ROWS if exact else 0)
     return StepLayout(
-        tokens=torch.tensor([plan.tokens + (0,) * padding], dtype=torch.int64).to(device),
-        positions=torch.tensor([plan.positions + (0,) * padding], dtype=torch.int64).to(device),
-        write_slots=torch.cat([write_slots, scratch_slots]).to(device),
-        wanted=torch.tensor(wanted, dtype=torch.int64).to(device),
-        groups=tuple(_groups(plan, tables, exact, device)),
+        tokens=torch.tensor([plan.tokens + (0,) * padding], dtype=torch.int64),
+        positions=torch.tensor([plan.positions + (0,) * padding], dtype=torch.int64),
+        write_slots=torch.cat([write_slots, scratch_slots]),
+        wanted=torch.tensor(wanted, dtype=torch.int64),
+        groups=tuple(_groups(plan, tables, exact)),
     )
 
 
@@ -64,7 +64,7 @@ def _slot_tables(plan: StepPlan, scratch_block: int) -> torch.Tensor:
     return (blocks[:, :, None] * BLOCK_TOKENS + torch.arange(BLOCK_TOKENS)).flatten(1)
 
 
-def _groups(plan: StepPlan, tables: torch.Tensor, exact: bool, device: str) -> list[Group]:
+def _groups(plan: StepPlan, tables: torch.Tensor, exact: bool) -> list[Group]:
     """Sequences of one row each whose contexts are of like length share a group; a chunk has its own."""
     members: dict[tuple[int, int, int], list[tuple[int, int, int]]] = {}
     for sequence, (start, end) in _spans(plan.rows_to_sequence):
@@ -78,7 +78,7 @@ def _groups(plan: StepPlan, tables: torch.Tensor, exact: bool, device: str) -> l
         rows = torch.tensor([start for _, start, _ in found])[:, None] + torch.arange(length)
         positions = torch.tensor([plan.positions[start] for _, start, _ in found])[:, None] + torch.arange(length)
         slots = tables[torch.tensor([sequence for sequence, _, _ in found]), :keys]
-        groups.append(Group(rows=rows.to(device), key_slots=slots.to(device), positions=positions.to(device)))
+        groups.append(Group(rows=rows, key_slots=slots, positions=positions))
     return groups
 
 

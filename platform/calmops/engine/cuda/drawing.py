@@ -1,0 +1,81 @@
+"""The sampler on a GPU: the rules of ``sampler.sample`` for all rows together, so that a step waits for the device once.
+
+What only some rows ask for is done for those rows. Sums may round otherwise than row by row, but by the same plan and on
+the same device they always round alike.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from calmops.engine.noise import gumbel
+from calmops.engine.sampler import Draw, Drawn, adjust, is_plain
+from calmops.messages.request import SamplingParams
+
+
+def draw(logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
+    """One token per row of ``logits`` [W, V] (float32, not modified), row i by ``draws[i]``."""
+    assert logits.shape[0] == len(draws), f"{logits.shape[0]} rows of logits, {len(draws)} draws"
+    adjusted = _adjusted(logits, draws)
+    ids = adjusted.argmax(dim=-1)
+    warm = [i for i, one in enumerate(draws) if one.params.temperature > 0]
+    if warm:
+        params = [draws[i].params for i in warm]
+        scaled = adjusted[warm] / _column([one.temperature for one in params], logits)
+        scaled = _truncated(scaled, params)
+        places = [(draws[i].params.seed, draws[i].choice, draws[i].position) for i in warm]
+        ids[warm] = (scaled + gumbel(places, logits.shape[1], logits.device)).argmax(dim=-1)
+    asked = [i for i, one in enumerate(draws) if one.params.logprobs is not None]
+    if not asked:
+        return [Drawn(token_id=token_id) for token_id in ids.tolist()]
+    return _with_logprobs(logits, draws, ids, asked)
+
+
+def _adjusted(logits: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
+    changed = [i for i, one in enumerate(draws) if not is_plain(one.params)]
+    if not changed:
+        return logits
+    adjusted = logits.clone()
+    for i in changed:
+        adjust(adjusted[i], draws[i])
+    return adjusted
+
+
+def _truncated(scaled: torch.Tensor, params: Sequence[SamplingParams]) -> torch.Tensor:
+    """``scaled`` with everything outside top-k, top-p and min-p at minus infinity; ties at an edge stay in."""
+    vocabulary = scaled.shape[1]
+    rows = [i for i, one in enumerate(params) if 0 < one.top_k < vocabulary or one.top_p < 1.0]
+    if rows:
+        best = scaled[rows].sort(dim=-1, descending=True).values
+        counts = [params[i].top_k if 0 < params[i].top_k < vocabulary else vocabulary for i in rows]
+        floor = best.gather(1, _column(counts, scaled, torch.int64) - 1)
+        best = best.masked_fill(best < floor, -torch.inf)
+        reached = torch.cumsum(torch.softmax(best, dim=-1), dim=-1)
+        top_p = _column([params[i].top_p for i in rows], scaled)
+        inside = (reached < top_p).sum(dim=-1, keepdim=True).clamp_(max=vocabulary - 1)  # before the one that reaches it
+        nucleus = torch.where(top_p < 1.0, best.gather(1, inside), -torch.inf)
+        scaled[rows] = scaled[rows].masked_fill(scaled[rows] < torch.maximum(floor, nucleus), -torch.inf)
+    least = [one.min_p for one in params]
+    if any(least):  # the logarithm of 0 leaves a row as it is
+        scaled = scaled.masked_fill(scaled < scaled.amax(dim=-1, keepdim=True) + _column(least, scaled).log(), -torch.inf)
+    return scaled
+
+
+def _with_logprobs(
+    logits: torch.Tensor, draws: Sequence[Draw], ids: torch.Tensor, asked: list[int]
+) -> list[Drawn]:
+    """The drawn ``ids`` [W], with log-probabilities of the unmodified distribution for the rows that asked."""
+    logprobs = torch.log_softmax(logits[asked], dim=-1)
+    alternatives = [min(draws[i].params.logprobs or 0, logits.shape[1]) for i in asked]
+    best = torch.topk(logprobs, max(alternatives), dim=-1)
+    own = logprobs.gather(1, ids[asked][:, None])[:, 0]
+    drawn = [Drawn(token_id=token_id) for token_id in ids.tolist()]
+    told = zip(asked, alternatives, own.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
+    for i, count, logprob, tokens, values in told:
+        top = tuple(zip(tokens[:count], values[:count], strict=True))
+        drawn[i] = Drawn(token_id=drawn[i].token_id, logprob=logprob, top=top)
+    return drawn
+
+
+def _column(values: Sequence[float], like: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.tensor(values, dtype=dtype).to(like.device, non_blocking=True)[:, None]
