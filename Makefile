@@ -45,10 +45,11 @@ test: check parts ## check, every test, and the proofs' short forms
 	$(BIN)/python -m pytest $(TESTS)
 	$(MAKE) prove
 
-parts: install ## what tests need beyond Python: compiler, Java, a real Kafka broker, compiled parts, llama.cpp to compare with
+parts: install ## what tests need beyond Python: compiler, Java, a real Kafka broker, Prometheus, compiled parts, llama.cpp to compare with
 	@.ci/parts
 	$(BIN)/calmops setup
 	$(BIN)/calmops setup kafka
+	$(BIN)/calmops setup prometheus
 	$(BIN)/calmops setup bench
 
 prove: install ## the proofs' short forms (25 minutes at most)

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 
 import calmops
 from actors.admin import build_admin
+from actors.console import build_console
 from actors.gateway import Gateway
 from actors.readiness import Readiness
 from actors.responses import EventStream, WholeAnswer
@@ -17,6 +18,7 @@ from calmops.foundation.errors import CalmopsError, InputError, LoadError, Unava
 from calmops.intake.answers import error_body
 from calmops.intake.schema import ChatBody, CompletionBody
 from calmops.intake.validate import Context, parse_chat, parse_completion
+from calmops.tracing.context import handed_on, parse_baggage
 
 REQUEST_ID_CHARS = 128
 ERRORS = {
@@ -60,6 +62,7 @@ def build_api(gateway: Gateway) -> FastAPI:
         return Response(answer.content, answer.status_code, media_type=answer.headers["content-type"])
 
     api.include_router(build_admin(gateway))
+    api.include_router(build_console(gateway))
     return api
 
 
@@ -96,9 +99,11 @@ async def _generate(gateway: Gateway, request: Request, parse: Any) -> Response:
     if gateway.switchboard.find(request_id) is not None:
         raise InputError(f"x-request-id {request_id!r} is that of a live request; send another", param="x-request-id")
     raw = await _body(request, gateway.config.limits.max_body_bytes)
+    headers = request.headers
     context = Context(
-        served=gateway.served, limits=gateway.intake_limits, draw_seed=gateway.draw_seed, request_id=request_id
-    )
+        served=gateway.served, limits=gateway.intake_limits, draw_seed=gateway.draw_seed, request_id=request_id,
+        traceparent=handed_on(headers.get("traceparent")), baggage=parse_baggage(headers.get("baggage"), gateway.config.tracing.baggage),
+    )  # fmt: skip
     try:
         intake = parse(raw, context)
     except InputError:

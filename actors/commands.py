@@ -15,8 +15,8 @@ from actors.authentication import own_cluster
 from calmops.foundation import config as configuration
 from calmops.foundation.config import Config
 from calmops.foundation.errors import ConfigError
+from calmops.objectives.folder import read_folder
 
-PARTS = ("kafka",)
 Say = Callable[[str], None]
 
 
@@ -30,7 +30,7 @@ def up(
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="calmops.yaml; defaults serve the shipped model")
     ] = None,
-    with_: Annotated[str, typer.Option("--with", help="parts to start beside it, comma-separated: kafka")] = "",
+    with_: Annotated[str, typer.Option("--with", help="parts to start beside it, comma-separated: kafka, prometheus (with Alertmanager)")] = "",
     address: Annotated[str | None, typer.Option(help="join this Ray cluster instead of starting one")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
 ) -> None:
@@ -48,8 +48,12 @@ def up(
             console.print(f"[dim]{time.monotonic() - started_s:6.1f} s[/dim]  {line}")
             status.update(line)
 
-        settings = _with_parts(configuration.load(config), with_, say)
-        result = _up(settings, address, say)
+        from actors import parts  # Ray is imported behind the settings above
+
+        settings = configuration.load(config)
+        read_folder(Path(settings.objectives.path) if settings.objectives.path else None)  # what is wrong there is told at once
+        started = parts.start(settings, with_, say)
+        result = _up(started.config, address, say) | {"parts": started.addresses}
     result["seconds"] = round(time.monotonic() - started_s, 1)
     if as_json:
         typer.echo(json.dumps(result))
@@ -57,7 +61,9 @@ def up(
     console.print(
         f"\n[bold green]calmops serves[/bold green] {', '.join(result['models'])} at [bold]{result['url']}/v1[/bold]"
     )
-    console.print(f"metrics  {result['url']}/metrics\nstate    {result['home']}\nstop it  calmops down")
+    console.print(f"console  {result['url']}/console\nmetrics  {result['url']}/metrics\nstate    {result['home']}\nstop it  calmops down")
+    for name, where in result["parts"].items():
+        console.print(f"{name}  {where}")
 
 
 def down(as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False) -> None:
@@ -100,16 +106,3 @@ def _up(config: Config, address: str | None, say: Say) -> dict[str, Any]:
             cluster.stop()
         raise
     return {"url": url, "models": [model.name for model in config.models], "home": str(paths.home())}
-
-
-def _with_parts(config: Config, with_: str, say: Say) -> Config:
-    wanted = [part.strip() for part in with_.split(",") if part.strip()]
-    unknown = [part for part in wanted if part not in PARTS]
-    if unknown:
-        raise ConfigError(f"--with {unknown[0]}: no such part; there are: {', '.join(PARTS)}")
-    if "kafka" in wanted:
-        from actors import parts
-
-        say("starting a Kafka broker on loopback")
-        return parts.with_kafka(config)
-    return config

@@ -39,7 +39,7 @@ def deploy(config: Config, say: Say) -> None:
     One that runs as it should is left alone. The health actor remembers how each was deployed; were it restarted, all are anew.
     """
     variables = haproxy_environment(config) or {}
-    tree = {**configuration.to_json(config), "environment": variables}
+    tree = {**configuration.to_json(config), "variables": variables}
     targets = [serve.RunTarget(app.telemetry(tree), name=TELEMETRY_APP, route_prefix=None)]
     for model in config.models:
         args = {**tree, "model": model.name}

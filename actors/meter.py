@@ -1,15 +1,28 @@
-"""The meter's deployment: one active meter, on a port of its own, which the gateways' /metrics relays."""
+"""The meter's deployment: one active meter, on a port of its own, which the gateways' /metrics and /console relay."""
 
 import threading
 import time
+from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
 
+import msgspec
 import ray
 
 from actors.health import REPORT_S, health
+from actors.watch import Watch
+from calmops.foundation import config as configuration
+from calmops.foundation.config import Config
 from calmops.foundation.errors import SetupError
+from calmops.objectives.folder import read_folder
+from calmops.objectives.prices import read_prices
 from calmops.telemetry import meter as telemetry
 from calmops.telemetry.settings import TelemetrySettings
+from calmops.telemetry.vllm_view import vllm_exposition
+from calmops.tracing.otlp import OtlpTraces
+from calmops.tracing.sampling import TailSampler
+from calmops.tracing.tracer import Tracer
 
 LEASE_WAIT_S = 30.0  # how long the meter of a redeploy waits for the old one to give up the lease
 
@@ -17,13 +30,18 @@ LEASE_WAIT_S = 30.0  # how long the meter of a redeploy waits for the old one to
 class Meter:
     """Folds the log and shows the counts."""
 
-    def __init__(self, settings: TelemetrySettings) -> None:
-        self._meter = _take_lease(settings)
-        self._server = ThreadingHTTPServer((_host(settings), 0), _handler(self._meter))
+    def __init__(self, settings: TelemetrySettings, config: dict[str, Any]) -> None:
+        self._watch, self._traces = _watch(configuration.from_json(config))
+        self._meter = _take_lease(settings, self._watch)
+        shown = [self._meter.exposition, self._watch.metrics]
+        if config.get("vllm_names"):
+            shown.append(lambda: self._meter.look(vllm_exposition))
+        self._server = ThreadingHTTPServer((_host(settings), 0), _handler(shown, self._watch))
         host, port = self._server.server_address[:2]
         self._url = f"http://{host!s}:{port}/metrics"
         self._leaving = threading.Event()
         self._meter.start()
+        threading.Thread(target=self._watch.run, args=(self._meter, self._leaving), name="watch", daemon=True).start()
         threading.Thread(target=self._server.serve_forever, name="meter-http", daemon=True).start()
         threading.Thread(target=self._report_often, name="roster", daemon=True).start()
 
@@ -34,7 +52,7 @@ class Meter:
     def _report_often(self) -> None:
         while not self._leaving.is_set():
             try:
-                ray.get(health().meter_here.remote(self._url), timeout=REPORT_S * 20)
+                self._watch.roster = ray.get(health().meter_here.remote(self._url), timeout=REPORT_S * 20)
             except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
                 time.sleep(REPORT_S)
             self._leaving.wait(REPORT_S)
@@ -44,13 +62,27 @@ class Meter:
             self._leaving.set()
             self._server.shutdown()
             self._meter.stop()
+            if self._traces is not None:
+                self._traces.close()
 
 
-def _take_lease(settings: TelemetrySettings) -> telemetry.Meter:
+def _watch(config: Config) -> tuple[Watch, OtlpTraces | None]:
+    """What is promised, what it costs, and where traces go. Raises ConfigError, one line for each problem."""
+    objectives = config.objectives
+    promises = read_folder(Path(objectives.path) if objectives.path else None).promises
+    prices = read_prices(Path(objectives.prices_file)) if objectives.prices_file else None
+    traces, tracer = None, None
+    if config.tracing.endpoint is not None:
+        traces = OtlpTraces(config.tracing.endpoint, {"deployment.environment.name": config.environment})
+        tracer = Tracer(TailSampler(config.tracing.share, config.tracing.slowest), traces.send)
+    return Watch(promises, prices, tracer), traces
+
+
+def _take_lease(settings: TelemetrySettings, watch: Watch) -> telemetry.Meter:
     deadline_s = time.monotonic() + LEASE_WAIT_S
     while True:
         try:
-            return telemetry.Meter(settings)
+            return telemetry.Meter(settings, see=watch.see)
         except SetupError:
             if time.monotonic() > deadline_s:
                 raise
@@ -69,15 +101,18 @@ def _host(settings: TelemetrySettings) -> str:
     return str(ray.util.get_node_ip_address())
 
 
-def _handler(meter: telemetry.Meter) -> type[BaseHTTPRequestHandler]:
+def _handler(shown: Sequence[Callable[[], bytes]], watch: Watch) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if self.path != "/metrics":
-                self.send_error(404, "only /metrics is here")
+            if self.path == "/metrics":
+                body, kind = b"".join(part() for part in shown), "text/plain; version=0.0.4; charset=utf-8"
+            elif self.path == "/state":
+                body, kind = msgspec.json.encode(watch.state()), "application/json"
+            else:
+                self.send_error(404, "only /metrics and /state are here")
                 return
-            body = meter.exposition()
             self.send_response(200)
-            self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

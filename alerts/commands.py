@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from alerts.generating import differing, generated, write
-from alerts.reading import SHIPPED, read_folder
+from alerts.generating import SHIPPED, differing, generated, write
 from calmops.cli.output import AS_JSON, print_json, print_table, table_of
+from calmops.objectives.folder import read_folder
 from calmops.objectives.objective import AnyObjective, Ratio, Value
 from calmops.objectives.windows import Windows, span
 

@@ -8,11 +8,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from alerts.generating import HEAD, RULES, differing, generated
-from alerts.reading import SHIPPED, read_folder
+from alerts.generating import HEAD, RULES, SHIPPED, differing, generated
 from calmops.cli.main import build
 from calmops.foundation.errors import ConfigError
 from calmops.objectives.alerting import Links
+from calmops.objectives.folder import read_folder
 from calmops.objectives.rules import rule_file
 from calmops.objectives.series import Pace
 

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from calmops.foundation.config_file import Problem, parse, refuse
 from calmops.foundation.errors import ConfigError
+from calmops.foundation.secret_file import secret
 
 CONFIG_VARIABLE = "CALMOPS_CONFIG"
 ADMIN_TOKEN_VARIABLE = "CALMOPS_ADMIN_TOKEN"  # noqa: S105  a variable's name, not a secret
@@ -25,6 +26,7 @@ Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=10_000_000)]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 Text = Annotated[str, Meta(min_length=1)]
+Address = Annotated[str, Meta(pattern="^https?://.")]
 
 
 class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,6 +34,8 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     name: Annotated[Name, Meta(description="the name clients ask for: letters, digits, `.`, `_`, `-`")] = SHIPPED_MODEL
     path: Annotated[Text | None, Meta(description="checkpoint folder; leave it out for the shipped model")] = None
+    tier: Annotated[Literal["distilled", "base", "large"], Meta(description="of its size, as metrics name it")] = "base"
+    variant: Annotated[Literal["stable", "canary"], Meta(description="of its rollout, as metrics name it")] = "stable"
     tp: Annotated[int, Meta(ge=1, le=64, description="ranks that share one replica's weights")] = 2
     replicas: Annotated[int, Meta(ge=1, le=1024, description="copies of the model, each a gang of tp ranks")] = 1
     dtype: Annotated[Literal["bfloat16", "float32"], Meta(description="type of weights and cache")] = "bfloat16"
@@ -121,17 +125,49 @@ class FailoverConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     drain_s: Annotated[Seconds, Meta(description="for running streams of a stopping replica, then they migrate")] = 300.0
 
 
+class ObjectivesConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is promised, and what it costs."""
+
+    path: Annotated[
+        Text | None, Meta(description="folder with objectives/ and what else differs from what ships; left out: what ships")
+    ] = None
+    prices_file: Annotated[Text | None, Meta(description="prices.yaml: what replicas cost; left out: no costs are shown")] = None
+
+
+class CaptureConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether content is kept. Nothing else of calmops ever writes a prompt or an answer to a disk."""
+
+    enabled: Annotated[bool, Meta(description="keep prompts and answers in the state folder, for calmops replay; each is audited")] = False
+    most_bytes: Annotated[int, Meta(ge=1 << 20, description="of captured requests, for each gateway")] = 64 << 20
+
+
+class TracingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where traces go, and which. Errors, migrations and broken ledgers are always among them."""
+
+    endpoint: Annotated[
+        Address | None, Meta(description="OTLP over HTTP, as in http://127.0.0.1:4318/v1/traces; left out: none leave")
+    ] = None
+    slowest: Annotated[float, Meta(ge=0, le=1, description="share of requests that counts as slow, and is kept")] = 0.01
+    share: Annotated[float, Meta(ge=0, le=1, description="of the other requests, how many are kept")] = 0.01
+    baggage: Annotated[tuple[Text, ...], Meta(description="keys of a caller's baggage that its spans show")] = ()
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """calmops.yaml, whole. With no file at all the defaults serve the shipped model."""
 
     models: Annotated[
         tuple[ModelConfig, ...], Meta(min_length=1, description="the models served, the first is the default")
     ] = (ModelConfig(),)
+    environment: Annotated[Name, Meta(description="where this runs, as metrics and prices name it")] = "local"
     http: HttpConfig = HttpConfig()
     kafka: KafkaConfig | None = None
     limits: LimitsConfig = LimitsConfig()
     retention: RetentionConfig = RetentionConfig()
     failover: FailoverConfig = FailoverConfig()
+    objectives: ObjectivesConfig = ObjectivesConfig()
+    tracing: TracingConfig = TracingConfig()
+    capture: CaptureConfig = CaptureConfig()
+    vllm_names: Annotated[bool, Meta(description="show the metrics under vLLM's names too; doubles the series")] = False
 
     def model(self, name: str) -> ModelConfig:
         """The model of that name; ConfigError if there is none."""
@@ -189,13 +225,13 @@ def json_schema() -> dict[str, Any]:
 
 def admin_token(config: Config) -> str | None:
     """The token that /admin/* asks for, from the environment or its file; None where none is set."""
-    return _secret(ADMIN_TOKEN_VARIABLE, config.http.admin_token_file, "http.admin_token_file")
+    return secret(ADMIN_TOKEN_VARIABLE, config.http.admin_token_file, "http.admin_token_file")
 
 
 def kafka_password(config: Config) -> str | None:
     """The SASL password, from the environment or its file; None where none is set."""
     file = config.kafka.sasl_password_file if config.kafka else None
-    return _secret(KAFKA_PASSWORD_VARIABLE, file, "kafka.sasl_password_file")
+    return secret(KAFKA_PASSWORD_VARIABLE, file, "kafka.sasl_password_file")
 
 
 def contradictions(tree: dict[str, Any]) -> list[Problem]:
@@ -245,21 +281,6 @@ def _kafka_contradictions(kafka: KafkaConfig | None) -> list[Problem]:
         needed["sasl_password_file"] = kafka.sasl_password_file
     protocol = kafka.security_protocol
     return [Problem(f"kafka.{key}", f"is needed with {protocol}; set it") for key, value in needed.items() if not value]
-
-
-def _secret(variable: str, file: str | None, where: str) -> str | None:
-    given = os.environ.get(variable)
-    if given:
-        return given
-    if file is None:
-        return None
-    try:
-        lines = Path(file).read_text().splitlines()
-    except OSError as error:
-        raise ConfigError(f"{where}: can't read {file}: {error.strerror}; write the secret there, mode 600") from error
-    if not lines or not lines[0].strip():
-        raise ConfigError(f"{where}: {file} is empty; write the secret on its first line")
-    return lines[0].strip()
 
 
 def _absolute(tree: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -26,6 +26,7 @@ class Spent(NamedTuple):
 
     money: dict[Pricing, float]
     tokens: int
+    an_hour: dict[Pricing, float]  # what runs now costs
 
     @property
     def per_1k_tokens(self) -> float | None:
@@ -78,7 +79,7 @@ class Costs:
             for pricing, paid in an_hour.items():
                 money[pricing] = money.get(pricing, 0.0) + paid * one.lasted_s / 3600.0
             tokens += usage.tokens
-        return Spent(money, tokens)
+        return Spent(money, tokens, price.per_hour(self._last[1][place].replicas) or {} if self._last else {})
 
 
 def _rise(before: Usage | None, now: Usage) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from calmops.objectives.local_process import LocalProcess
+from calmops.foundation.local_process import LocalProcess
 from calmops.objectives.local_prometheus import program
 
 START_S = 60.0

@@ -1,11 +1,12 @@
 """All that the gateway knows of telemetry: publish, open, start, close. Never blocks the event loop."""
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Protocol
 
 from calmops.foundation.clock import Clock, SystemClock
-from calmops.messages.record import Counted, Opened, Record
+from calmops.messages.record import NO_LABELS, Counted, Labels, Opened, Record
 from calmops.telemetry.settings import TelemetrySettings
 from calmops.telemetry.spool_writer import SpoolWriter
 
@@ -25,8 +26,12 @@ class Publisher:
     numbers behind in the meter, which would take a second life's records for duplicates.
     """
 
-    def __init__(self, gateway_id: str, settings: TelemetrySettings, clock: Clock | None = None) -> None:
+    def __init__(
+        self, gateway_id: str, settings: TelemetrySettings, clock: Clock | None = None, labels: Mapping[str, Labels] | None = None
+    ) -> None:
+        """``labels``: by model; of what it counts itself, and for whoever makes records for it."""
         self._gateway_id = gateway_id
+        self.labels: Mapping[str, Labels] = {} if labels is None else labels  # an empty one is filled later
         self._settings = settings
         self._clock = clock or SystemClock()
         self._writer = SpoolWriter(gateway_id, settings, self._clock)
@@ -51,6 +56,7 @@ class Publisher:
         self.publish(
             Counted(
                 gateway_id=self._gateway_id, model=model, at_ns=self._clock.wall_ns(), name=name, reason=reason, value=value,
+                labels=self.labels.get(model, NO_LABELS),
             )  # fmt: skip
         )
 

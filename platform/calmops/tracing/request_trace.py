@@ -121,7 +121,8 @@ def _request(opened: Opened, closed: Closed) -> dict[str, Attribute]:
     }  # fmt: skip
     if closed.ttft_ns is not None:
         found["calmops.ttft_ms"] = _ms(closed.ttft_ns)
-    return found
+    labels = {f"calmops.{name}": value for name, value in opened.labels._asdict().items() if value}
+    return found | labels | {f"baggage.{key}": value for key, value in opened.baggage.items()}
 
 
 def _moves(attempts: list[Attempt]) -> Iterator[SpanEvent]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import msgspec
 
 from calmops.messages.record import Closed, FrameRecord, Opened, Record
-from calmops.tracing.context import TraceContext, begin
+from calmops.tracing.context import TraceContext, begin, parse
 from calmops.tracing.request_trace import RequestTrace
 from calmops.tracing.sampling import TailSampler
 from calmops.tracing.spans import Span
@@ -15,7 +15,7 @@ MOST_LIVE = 10_000  # requests gathered at once; the longest open one makes room
 
 def of_request(opened: Opened) -> TraceContext:
     """The trace that a request belongs to."""
-    return begin(opened.request_id, opened.at_ns)
+    return parse(opened.traceparent) or begin(opened.request_id, opened.at_ns)
 
 
 class Tracer:

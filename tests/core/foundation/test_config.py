@@ -77,7 +77,7 @@ REFUSED = {
     ),
     "an unknown setting that resembles nothing gets the list": (
         "zzz: 1\n",
-        ["calmops.yaml:1: zzz: is not a setting; known: models, http, kafka, limits, retention, failover"],
+        ["calmops.yaml:1: zzz: is not a setting; known: models, environment, http, kafka, limits, retention, failover, objectives, tracing, capture, vllm_names"],
     ),
     "a secret in the file is refused": (
         "kafka:\n  bootstrap_servers: a:1\n  sasl_password: x\n",
