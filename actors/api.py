@@ -52,11 +52,10 @@ def build_api(gateway: Gateway) -> FastAPI:
     @api.get("/metrics", response_class=Response, responses={503: {"description": "No meter is there yet."}})
     async def metrics() -> Response:
         """The meter's counts, in Prometheus' text format."""
-        if gateway.roster.meter_url is None:
-            raise UnavailableError("no meter has reported yet; the application `telemetry` may still be starting")
+        url = gateway.meter_url()
         try:
             async with httpx.AsyncClient(timeout=5.0) as client:
-                answer = await client.get(gateway.roster.meter_url)
+                answer = await client.get(url)
         except httpx.HTTPError as error:
             raise UnavailableError(f"the meter doesn't answer: {type(error).__name__}") from error
         return Response(answer.content, answer.status_code, media_type=answer.headers["content-type"])

@@ -23,7 +23,7 @@ from actors.replica import Replica
 from actors.router import LeastTokensRouter
 from calmops.engine.settings import EngineSettings
 from calmops.foundation import config as configuration
-from calmops.foundation.config import Config, ModelConfig
+from calmops.foundation.config import Config, ModelConfig, ObjectivesConfig
 from calmops.foundation.errors import ConfigError
 from calmops.telemetry.settings import KafkaSettings, TelemetrySettings
 
@@ -41,13 +41,16 @@ class Model:
 
 
 def telemetry(args: Mapping[str, Any]) -> serve.Application:
-    """The meter's application, pinned to the head node."""
+    """The meter's application, pinned to the head node. Raises ConfigError where telemetry is off."""
     config, _, variables = _arguments(args)
+    settings = telemetry_settings(config)
+    if settings is None:
+        raise ConfigError("telemetry: it is off, so there is no meter; set telemetry to true, or leave the application out")
     actor = _actor(variables) | {"resources": {"node:__internal_head__": 0.001}}
     deployment = serve.deployment(Meter).options(
         name="Meter", num_replicas=1, ray_actor_options=actor, max_ongoing_requests=100
     )
-    return deployment.bind(telemetry_settings(config), meter_config(config))
+    return deployment.bind(settings, meter_config(config))
 
 
 def model(args: Mapping[str, Any]) -> serve.Application:
@@ -95,7 +98,8 @@ def gateway(args: Mapping[str, Any]) -> serve.Application:
 def gateway_config(config: Config) -> dict[str, Any]:
     """What the gateway must be told: of models no more than their names and releases, since a rollout must not restart it."""
     named = tuple(ModelConfig(name=one.name, path=one.path, tier=one.tier, variant=one.variant) for one in config.models)
-    return configuration.to_json(msgspec.structs.replace(config, models=named))
+    told = msgspec.structs.replace(config, models=named, objectives=ObjectivesConfig(), vllm_names=False)  # those are the meter's
+    return configuration.to_json(told)
 
 
 def release_folder(chosen: ModelConfig) -> Path:
@@ -122,8 +126,10 @@ def engine_settings(chosen: ModelConfig) -> EngineSettings:
     )  # fmt: skip
 
 
-def telemetry_settings(config: Config) -> TelemetrySettings:
-    """What gateway and meter must be told of the log."""
+def telemetry_settings(config: Config) -> TelemetrySettings | None:
+    """What gateway and meter must be told of the log; None where telemetry is off."""
+    if not config.telemetry:
+        return None
     kafka = config.kafka
     settings = None
     if kafka is not None:

@@ -65,11 +65,10 @@ def build_console(gateway: Gateway) -> APIRouter:
 
 async def _seen(gateway: Gateway) -> dict[str, Any]:
     """The meter's share of the state."""
-    if gateway.roster.meter_url is None:
-        raise UnavailableError("no meter has reported yet; the application `telemetry` may still be starting")
+    url = gateway.meter_url().removesuffix("/metrics") + "/state"
     try:
         async with httpx.AsyncClient(timeout=METER_S) as client:
-            answer = await client.get(gateway.roster.meter_url.removesuffix("/metrics") + "/state")
+            answer = await client.get(url)
     except httpx.HTTPError as error:
         raise UnavailableError(f"the meter doesn't answer: {type(error).__name__}") from error
     seen: dict[str, Any] = answer.json()

@@ -40,7 +40,12 @@ def deploy(config: Config, say: Say) -> None:
     """
     variables = haproxy_environment(config) or {}
     tree = {**configuration.to_json(config), "variables": variables}
-    targets = [serve.RunTarget(app.telemetry(tree), name=TELEMETRY_APP, route_prefix=None)]
+    targets = []
+    if config.telemetry:
+        targets.append(serve.RunTarget(app.telemetry(tree), name=TELEMETRY_APP, route_prefix=None))
+    elif TELEMETRY_APP in serve.status().applications:
+        say(f"{TELEMETRY_APP}: telemetry is off, ended")
+        serve.delete(TELEMETRY_APP)
     for model in config.models:
         args = {**tree, "model": model.name}
         targets.append(serve.RunTarget(app.model(args), name=model_app(model.name), route_prefix=None))

@@ -43,7 +43,7 @@ from calmops.messages.record import NOT_COUNTED, SUCCESSES, Closed, Labels, Open
 from calmops.messages.request import GenerationRequest, SamplingParams
 from calmops.streams.journal import Journal
 from calmops.streams.links import Links
-from calmops.telemetry.publisher import Publisher
+from calmops.telemetry.publisher import Publisher, Unpublished
 from calmops.telemetry.settings import TelemetrySettings
 from calmops.tracing.context import span_id
 from calmops.tracing.spans import Name
@@ -58,12 +58,12 @@ _LOGGED = ("model", "gateway_id", "outcome", "attempts", "shard", "prompt_tokens
 class Gateway:
     """One gateway process."""
 
-    def __init__(self, config: dict[str, Any], folders: Mapping[str, str], telemetry: TelemetrySettings) -> None:
+    def __init__(self, config: dict[str, Any], folders: Mapping[str, str], telemetry: TelemetrySettings | None) -> None:
         self.config = configuration.from_json(config)
         refuse_open_ingress(self.config)
         self.gateway_id = f"gw-{os.urandom(4).hex()}"
         labels: dict[str, Labels] = {}
-        self.publisher = Publisher(self.gateway_id, telemetry, labels=labels)
+        self.publisher = Unpublished(labels) if telemetry is None else Publisher(self.gateway_id, telemetry, labels=labels)
         self.publisher.start()
         self.served = self._load(folders)
         labels |= {model.name: self._labels(model) for model in self.config.models}
@@ -122,6 +122,14 @@ class Gateway:
         self.switchboard.add(live)
         live.driver = asyncio.create_task(self.driver.drive(live, self._handle(request.model)))
         return live
+
+    def meter_url(self) -> str:
+        """Where the meter answers. UnavailableError where there is none."""
+        if not self.config.telemetry:
+            raise UnavailableError("telemetry is off: set `telemetry: true` in calmops.yaml and run `calmops up` again")
+        if self.roster.meter_url is None:
+            raise UnavailableError("no meter has reported yet; the application `telemetry` may still be starting")
+        return self.roster.meter_url
 
     def close(self, live: LiveRequest, *, unsent: int = 0, detail: str | None = None) -> None:
         """Close the request's books, once. ``unsent``: released tokens that were never handed to the HTTP server."""

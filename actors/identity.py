@@ -24,11 +24,12 @@ def identities(config: Config, variables: Mapping[str, str]) -> dict[str, str]:
     common = (calmops.__version__, sorted(variables.items()), _files(_packages()))
     releases = {one.name: _files([app.release_folder(one)]) for one in config.models}
     found = {
-        TELEMETRY_APP: _digest(common, app.telemetry_settings(config), app.meter_config(config), _promises(config)),
         GATEWAY_APP: _digest(
             common, app.gateway_config(config), admin_token(config), app.telemetry_settings(config), config.http.gateways, releases
         ),
     }
+    if config.telemetry:
+        found[TELEMETRY_APP] = _digest(common, app.telemetry_settings(config), app.meter_config(config), _promises(config))
     for one in config.models:
         found[model_app(one.name)] = _digest(common, one, app.engine_settings(one), releases[one.name], config.failover, config.limits)
     return found

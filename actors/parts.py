@@ -34,6 +34,8 @@ def start(config: Config, wanted: str, say: Callable[[str], None]) -> Started:
     unknown = [name for name in names if name not in PARTS]
     if unknown:
         raise ConfigError(f"--with {unknown[0]}: no such part; there are: {', '.join(PARTS)}")
+    if names and not config.telemetry:
+        raise ConfigError(f"--with {wanted}: telemetry is off, so there is nothing for it; set telemetry: true in calmops.yaml")
     addresses: dict[str, str] = {}
     if "kafka" in names:
         say("starting a Kafka broker on loopback")

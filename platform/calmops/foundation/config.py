@@ -160,6 +160,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = (ModelConfig(),)
     environment: Annotated[Name, Meta(description="where this runs, as metrics and prices name it")] = "local"
     http: HttpConfig = HttpConfig()
+    telemetry: Annotated[
+        bool, Meta(description="false: nothing is recorded, metered or traced, and there is no /metrics; for measuring what it costs")
+    ] = True
     kafka: KafkaConfig | None = None
     limits: LimitsConfig = LimitsConfig()
     retention: RetentionConfig = RetentionConfig()
@@ -259,7 +262,15 @@ def contradictions(tree: dict[str, Any]) -> list[Problem]:
             given = f"{config.failover.drain_s:g} is less than limits.timeout_s ({config.limits.timeout_s:g})"
             remedy = f"a redeploy would cut streams of {model.name!r}, whose one replica leaves them nowhere to go; raise it"
             found.append(Problem("failover.drain_s", f"{given}: {remedy}, or {where}.replicas"))
-    return found + _http_contradictions(config.http) + _kafka_contradictions(config.kafka)
+    return found + _silent_contradictions(config) + _http_contradictions(config.http) + _kafka_contradictions(config.kafka)
+
+
+def _silent_contradictions(config: Config) -> list[Problem]:
+    """With telemetry off there is nothing to send, to show or to judge."""
+    asked = {"kafka": config.kafka, "tracing.endpoint": config.tracing.endpoint, "vllm_names": config.vllm_names}
+    if config.telemetry:
+        return []
+    return [Problem(name, "needs telemetry, which is off; leave it out, or set telemetry: true") for name, value in asked.items() if value]
 
 
 def _http_contradictions(http: HttpConfig) -> list[Problem]:

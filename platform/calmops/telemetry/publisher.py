@@ -103,3 +103,30 @@ class Publisher:
         if self._forwarder is not None:
             counts.update(self._forwarder.stats())
         return counts
+
+
+class Unpublished(Publisher):
+    """In a publisher's place where telemetry is off: what it is handed goes nowhere, and no ledger is ever held."""
+
+    def __init__(self, labels: Mapping[str, Labels]) -> None:
+        self.labels = labels
+
+    def start(self) -> None:
+        """Nothing to start."""
+
+    def publish(self, record: Record) -> None:
+        """Forget it."""
+
+    def count(self, model: str, name: str, reason: str, value: int = 1) -> None:
+        """Forget it."""
+
+    async def open(self, record: Opened) -> bool:
+        """Not recorded."""
+        return False
+
+    def close(self) -> None:
+        """Nothing to stop."""
+
+    def stats(self) -> dict[str, int]:
+        """Nothing was counted."""
+        return {}

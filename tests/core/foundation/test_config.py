@@ -77,7 +77,7 @@ REFUSED = {
     ),
     "an unknown setting that resembles nothing gets the list": (
         "zzz: 1\n",
-        ["calmops.yaml:1: zzz: is not a setting; known: models, environment, http, kafka, limits, retention, failover, objectives, tracing, capture, vllm_names"],
+        ["calmops.yaml:1: zzz: is not a setting; known: models, environment, http, telemetry, kafka, limits, retention, failover, objectives, tracing, capture, vllm_names"],
     ),
     "a secret in the file is refused": (
         "kafka:\n  bootstrap_servers: a:1\n  sasl_password: x\n",
@@ -102,6 +102,13 @@ REFUSED = {
     "broken YAML": (
         "http: {port: 1\nmodels: [\n",
         ["calmops.yaml:2: isn't YAML: expected ',' or '}', but got ':'; check indentation and quotes"],
+    ),
+    "what telemetry would serve, and telemetry off": (
+        "telemetry: false\nkafka: {bootstrap_servers: 'a:1'}\nvllm_names: true\n",
+        [
+            "calmops.yaml:2: kafka: needs telemetry, which is off; leave it out, or set telemetry: true",
+            "calmops.yaml:3: vllm_names: needs telemetry, which is off; leave it out, or set telemetry: true",
+        ],
     ),
     "a missing setting that has no default": (
         "http: {}\nkafka:\n  topic: t\n",
