@@ -50,12 +50,12 @@ def build_api(gateway: Gateway) -> FastAPI:
         return JSONResponse({"status": "ready" if ready else "not_ready", "models": models}, 200 if ready else 503)
 
     @api.get("/metrics", response_class=Response, responses={503: {"description": "No meter is there yet."}})
-    async def metrics() -> Response:
-        """The meter's counts, in Prometheus' text format."""
+    async def metrics(request: Request) -> Response:
+        """The meter's counts, in Prometheus' text format, or in OpenMetrics with exemplars for whoever accepts it."""
         url = gateway.meter_url()
         try:
             async with httpx.AsyncClient(timeout=5.0) as client:
-                answer = await client.get(url)
+                answer = await client.get(url, headers={"accept": request.headers.get("accept", "")})
         except httpx.HTTPError as error:
             raise UnavailableError(f"the meter doesn't answer: {type(error).__name__}") from error
         return Response(answer.content, answer.status_code, media_type=answer.headers["content-type"])

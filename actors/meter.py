@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ from calmops.foundation.errors import SetupError
 from calmops.objectives.folder import read_folder
 from calmops.objectives.prices import read_prices
 from calmops.telemetry import meter as telemetry
+from calmops.telemetry.exposition import joined
 from calmops.telemetry.settings import TelemetrySettings
 from calmops.telemetry.vllm_view import vllm_exposition
 from calmops.tracing.otlp import OtlpTraces
 from calmops.tracing.sampling import TailSampler
 from calmops.tracing.tracer import Tracer
 
+OPENMETRICS, TEXT = "application/openmetrics-text", "text/plain; version=0.0.4; charset=utf-8"
 LEASE_WAIT_S = 30.0  # how long the meter of a redeploy waits for the old one to give up the lease
 
 
@@ -33,10 +36,8 @@ class Meter:
     def __init__(self, settings: TelemetrySettings, config: dict[str, Any]) -> None:
         self._watch, self._traces = _watch(configuration.from_json(config))
         self._meter = _take_lease(settings, self._watch)
-        shown = [self._meter.exposition, self._watch.metrics]
-        if config.get("vllm_names"):
-            shown.append(lambda: self._meter.look(vllm_exposition))
-        self._server = ThreadingHTTPServer((_host(settings), 0), _handler(shown, self._watch))
+        self._vllm_names = bool(config.get("vllm_names"))
+        self._server = ThreadingHTTPServer((_host(settings), 0), _handler(self._shown, self._watch))
         host, port = self._server.server_address[:2]
         self._url = f"http://{host!s}:{port}/metrics"
         self._leaving = threading.Event()
@@ -48,6 +49,15 @@ class Meter:
     def url(self) -> str:
         """Where the counts are shown."""
         return self._url
+
+    def _shown(self, openmetrics: bool) -> bytes:
+        """All there is, in Prometheus' text format or in OpenMetrics."""
+        parts = [
+            self._meter.look(partial(self._watch.exposition, openmetrics=openmetrics)), self._watch.metrics(openmetrics=openmetrics)
+        ]  # fmt: skip
+        if self._vllm_names:
+            parts.append(self._meter.look(partial(vllm_exposition, openmetrics=openmetrics)))
+        return joined(parts, openmetrics=openmetrics)
 
     def _report_often(self) -> None:
         while not self._leaving.is_set():
@@ -101,11 +111,12 @@ def _host(settings: TelemetrySettings) -> str:
     return str(ray.util.get_node_ip_address())
 
 
-def _handler(shown: Sequence[Callable[[], bytes]], watch: Watch) -> type[BaseHTTPRequestHandler]:
+def _handler(shown: Callable[[bool], bytes], watch: Watch) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path == "/metrics":
-                body, kind = b"".join(part() for part in shown), "text/plain; version=0.0.4; charset=utf-8"
+                openmetrics = OPENMETRICS in self.headers.get("Accept", "")
+                body, kind = shown(openmetrics), f"{OPENMETRICS}; version=1.0.0; charset=utf-8" if openmetrics else TEXT
             elif self.path == "/state":
                 body, kind = msgspec.json.encode(watch.state()), "application/json"
             else:

@@ -25,7 +25,7 @@ from calmops.objectives.prices import Place, Prices
 from calmops.objectives.rules import Promises
 from calmops.objectives.standing import Standing, standings
 from calmops.telemetry.counts import Counts
-from calmops.telemetry.exposition import plain, rendered
+from calmops.telemetry.exposition import exposition, plain, rendered
 from calmops.tracing.tracer import Tracer
 
 T = TypeVar("T")
@@ -92,8 +92,12 @@ class Watch:
                 self._evaluated_s = at_s
                 self._evaluate(at_s)
 
-    def metrics(self) -> bytes:
-        """What was judged, in Prometheus' text format: goes behind the meter's own."""
+    def exposition(self, counts: Counts, *, openmetrics: bool) -> bytes:
+        """The meter's counts, with the traces that show what a bucket holds."""
+        return exposition(counts, self._tracer.exemplars if self._tracer is not None else None, openmetrics=openmetrics)
+
+    def metrics(self, *, openmetrics: bool = False) -> bytes:
+        """What was judged: goes behind the meter's own."""
         with self._lock:
             look = self._look
         events = [([name.objective, *name.labels, name.result], value) for name, value in sorted(look.counters.items())]
@@ -102,7 +106,7 @@ class Watch:
             ([place.model, place.environment, pricing], money)
             for place, spent in sorted(look.spent.items()) if spent is not None for pricing, money in sorted(spent.an_hour.items())
         ]  # fmt: skip
-        return rendered([plain(OBJECTIVE_EVENTS, events), plain(COST, costs), plain(SPENDING, spending), *cluster_families(self.roster)])
+        return rendered([plain(OBJECTIVE_EVENTS, events), plain(COST, costs), plain(SPENDING, spending), *cluster_families(self.roster)], openmetrics=openmetrics)
 
     def state(self) -> dict[str, Any]:
         """The console's share of it, for JSON."""

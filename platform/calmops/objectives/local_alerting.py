@@ -83,7 +83,7 @@ class LocalPrometheus(LocalServer):
     def start(self, settings: Settings, *options: str) -> None:
         """Start it, or leave it running; returns once it is ready. Raises SetupError with what to do."""
         program_path = str(program(self._parts, "prometheus"))
-        self._start(settings, [program_path, "--storage.tsdb.path=data", *(options or _kept())])
+        self._start(settings, [program_path, "--storage.tsdb.path=data", "--enable-feature=exemplar-storage", *(options or _kept())])
 
 
 def scraping(targets: Sequence[str], alertmanager: str, every_s: int) -> dict[str, Any]:

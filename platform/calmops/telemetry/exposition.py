@@ -1,27 +1,43 @@
-"""Counts to Prometheus text. Names and buckets come from foundation.metric_names; nothing is counted here."""
+"""Counts to Prometheus' text format or to OpenMetrics, which has room for exemplars. Nothing is counted here.
 
-from collections.abc import Iterator, Sequence
+Names and buckets come from foundation.metric_names.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
 from calmops.foundation import metric_names as names
 from calmops.telemetry.counts import INTER_TOKEN_NS, TTFT_NS, Counts, Histogram, summed
 from calmops.telemetry.fold import missing
 from calmops.telemetry.label_cap import NO_SHARD, OTHER, OTHER_SHARD
 
+_END = b"# EOF\n"
 Samples = Sequence[tuple[list[str], float]]
 Histograms = list[tuple[list[str], Histogram]]
+
+
+class Traced(Protocol):
+    """Which requests' traces show what a bucket holds."""
+
+    def of(self, metric: str, key: tuple[str, ...]) -> Mapping[int, tuple[int, int, int]]:
+        """By bucket: trace id, the value and its time in ns."""
+        ...
 
 
 class CountsCollector(Collector):
     """One reading of a meter's counts."""
 
-    def __init__(self, counts: Counts) -> None:
+    def __init__(self, counts: Counts, traced: Traced | None = None) -> None:
         self._counts = counts
+        self._traced = traced
 
     def collect(self) -> Iterator[Family]:
         """Every family of metric_names.METRICS, empty ones included."""
@@ -32,11 +48,11 @@ class CountsCollector(Collector):
     def _models(self) -> Iterator[Family]:
         models = sorted(self._counts.models.items())
         felt = [(key, self._counts.shards.get(key, {}).values()) for key, _ in models]
-        yield histogram(names.TTFT, 1e9, [([*m], summed((c.ttft for c in by), TTFT_NS)) for m, by in felt])
-        yield histogram(names.DURATION, 1e9, [([*m], c.duration) for m, c in models])
+        yield histogram(names.TTFT, 1e9, [([*m], summed((c.ttft for c in by), TTFT_NS)) for m, by in felt], self._traced)
+        yield histogram(names.DURATION, 1e9, [([*m], c.duration) for m, c in models], self._traced)
         gaps: Histograms = [([*m, "engine"], c.gap_engine) for m, c in models]
         gaps += [([*m, "gateway"], summed((c.gap_gateway for c in by), INTER_TOKEN_NS)) for m, by in felt]
-        yield histogram(names.INTER_TOKEN, 1e9, gaps)
+        yield histogram(names.INTER_TOKEN, 1e9, gaps, self._traced)
         yield plain(names.TOKENS, [([*m, kind], n) for m, c in models for kind, n in sorted(c.tokens.items())])
         yield plain(names.REQUESTS, [([*m, outcome], n) for m, c in models for outcome, n in sorted(c.outcomes.items())])
         yield plain(names.ACCEPTED, [([*m], c.accepted) for m, c in models])
@@ -83,14 +99,19 @@ def shard_label(shard: int) -> str:
     return {NO_SHARD: "none", OTHER_SHARD: OTHER}.get(shard, str(shard))
 
 
-def exposition(counts: Counts) -> bytes:
-    """The counts in Prometheus' text format."""
-    return _text(CountsCollector(counts))
+def exposition(counts: Counts, traced: Traced | None = None, *, openmetrics: bool = False) -> bytes:
+    """The counts in Prometheus' text format, or in OpenMetrics, with exemplars of what is ``traced``."""
+    return _text(CountsCollector(counts, traced if openmetrics else None), openmetrics)
 
 
-def rendered(families: Sequence[Family]) -> bytes:
+def rendered(families: Sequence[Family], *, openmetrics: bool = False) -> bytes:
     """Other families in the same format."""
-    return _text(_Families(families))
+    return _text(_Families(families), openmetrics)
+
+
+def joined(parts: Iterable[bytes], *, openmetrics: bool = False) -> bytes:
+    """Several of these as one answer."""
+    return b"".join(part.removesuffix(_END) for part in parts) + (_END if openmetrics else b"")
 
 
 class _Families(Collector):
@@ -101,10 +122,10 @@ class _Families(Collector):
         yield from self._families
 
 
-def _text(collector: Collector) -> bytes:
+def _text(collector: Collector, openmetrics: bool) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(collector)
-    return generate_latest(registry)
+    return generate_openmetrics(registry) if openmetrics else generate_latest(registry)
 
 
 def plain(metric: names.Metric, samples: Samples) -> Family:
@@ -116,10 +137,20 @@ def plain(metric: names.Metric, samples: Samples) -> Family:
     return family
 
 
-def histogram(metric: names.Metric, unit: float, samples: Histograms) -> Family:
+def histogram(metric: names.Metric, unit: float, samples: Histograms, traced: Traced | None = None) -> Family:
     """A histogram's family. ``unit``: how many of the integer units make one of the metric's."""
     family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
     edges = [*(str(float(edge)) for edge in metric.edges), "+Inf"]
     for labels, one in samples:
-        family.add_metric(labels, list(zip(edges, accumulate(one.buckets), strict=True)), one.total / unit)
+        found = {} if traced is None or "engine" in labels[len(names.MODEL) :] else traced.of(metric.name, tuple(labels[: len(names.MODEL)]))
+        buckets = [
+            (edge, count, _exemplar(found[number])) if number in found else (edge, count)
+            for number, (edge, count) in enumerate(zip(edges, accumulate(one.buckets), strict=True))
+        ]
+        family.add_metric(labels, buckets, one.total / unit)
     return family
+
+
+def _exemplar(one: tuple[int, int, int]) -> Exemplar:
+    trace_id, value_ns, at_ns = one
+    return Exemplar({"trace_id": f"{trace_id:032x}"}, value_ns / 1e9, at_ns / 1e9)

@@ -19,9 +19,9 @@ from calmops.telemetry.exposition import histogram, plain, rendered
 from calmops.telemetry.label_cap import NO_SHARD
 
 
-def vllm_exposition(counts: Counts) -> bytes:
-    """In Prometheus' text format. Versions, variants and tiers of a model, which vLLM doesn't know, are added up."""
-    return rendered(list(_families(counts)))
+def vllm_exposition(counts: Counts, *, openmetrics: bool = False) -> bytes:
+    """In Prometheus' text format or in OpenMetrics. Versions, variants and tiers of a model, which vLLM doesn't know, are added up."""
+    return rendered(list(_families(counts)), openmetrics=openmetrics)
 
 
 def _families(counts: Counts) -> Iterator[Family]:

@@ -6,6 +6,7 @@ import msgspec
 
 from calmops.messages.record import Closed, FrameRecord, Opened, Record
 from calmops.tracing.context import TraceContext, begin, parse
+from calmops.tracing.exemplars import Exemplars
 from calmops.tracing.request_trace import RequestTrace
 from calmops.tracing.sampling import TailSampler
 from calmops.tracing.spans import Span
@@ -23,6 +24,7 @@ class Tracer:
 
     def __init__(self, sampler: TailSampler, send: Callable[[list[Span]], None], most_live: int = MOST_LIVE) -> None:
         """``send`` takes the spans of a kept trace and doesn't wait."""
+        self.exemplars = Exemplars()
         self._sampler = sampler
         self._send = send
         self._most_live = most_live
@@ -53,5 +55,6 @@ class Tracer:
         if why is None:
             return
         self.kept[why] = self.kept.get(why, 0) + 1
+        self.exemplars.note(closed, trace.context.trace_id, trace.longest_gap_ns)
         request, *beneath = trace.spans(closed)
         self._send([msgspec.structs.replace(request, attributes=request.attributes | {"calmops.kept": why}), *beneath])
