@@ -23,7 +23,8 @@ from actors.replica import Replica
 from actors.router import LeastTokensRouter
 from calmops.engine.settings import EngineSettings
 from calmops.foundation import config as configuration
-from calmops.foundation.config import Config, ModelConfig, ObjectivesConfig
+from calmops.foundation.config import Config
+from calmops.foundation.config_sections import ModelConfig, ObjectivesConfig
 from calmops.foundation.errors import ConfigError
 from calmops.telemetry.settings import KafkaSettings, TelemetrySettings
 

@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +16,11 @@ from rich.console import Console
 from actors.authentication import own_cluster
 from calmops.foundation import config as configuration
 from calmops.foundation.config import Config
+from calmops.foundation.config_sections import GrafanaConfig
 from calmops.foundation.errors import ConfigError
 from calmops.objectives.folder import read_folder
 
+MARK_S = 20.0
 Say = Callable[[str], None]
 
 
@@ -97,7 +101,7 @@ def _up(config: Config, address: str | None, say: Say) -> dict[str, Any]:
     try:
         cluster.connect(address or str(record["address"] if record else "auto"))
         deploy.start_serve(config, say)
-        deploy.deploy(config, say)
+        deployed = deploy.deploy(config, say)
         say("decoding a first token of each model")
         url = deploy.await_ready(config)
     except BaseException:
@@ -105,4 +109,19 @@ def _up(config: Config, address: str | None, say: Say) -> dict[str, Any]:
         if address is None:
             cluster.stop()
         raise
+    if config.grafana is not None and deployed:
+        _mark(config.grafana, f"deployed: {', '.join(deployed)}", say)
     return {"url": url, "models": [model.name for model in config.models], "home": str(paths.home())}
+
+
+def _mark(grafana: GrafanaConfig, text: str, say: Say) -> None:
+    """Mark the deploy, by the command for it; a Grafana that can't be reached is worth a warning, not a failed deploy."""
+    file = [] if grafana.token_file is None else ["--token-file", grafana.token_file]
+    command = [sys.executable, "-m", "calmops.cli.main", "dashboards", "mark", "deploy", text, "--url", grafana.url, *file]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=MARK_S, check=False, stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired:
+        say(f"warning: {grafana.url} didn't take the mark of this deploy within {MARK_S:g} s")
+        return
+    if done.returncode:
+        say(f"warning: the deploy isn't marked: {done.stderr.strip()[-500:]}")

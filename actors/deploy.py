@@ -33,8 +33,8 @@ def start_serve(config: Config, say: Say) -> None:
     )
 
 
-def deploy(config: Config, say: Say) -> None:
-    """Run every application that the configuration names, the meter first and the gateway last.
+def deploy(config: Config, say: Say) -> list[str]:
+    """Run every application that the configuration names, the meter first and the gateway last; the names of those deployed.
 
     One that runs as it should is left alone. The health actor remembers how each was deployed; were it restarted, all are anew.
     """
@@ -61,6 +61,7 @@ def deploy(config: Config, say: Say) -> None:
         serve.run_many(changed, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
     _await_running([target.name for target in targets], config.failover.load_s, say)
     ray.get(health().note_deployed.remote(wanted))
+    return [target.name for target in changed]
 
 
 def _as_wanted(wanted: dict[str, str]) -> set[str]:

@@ -31,7 +31,7 @@ from actors.roster import GatewayEntry, Roster
 from actors.routing_book import BOOK
 from actors.switchboard import Switchboard
 from calmops.foundation import config as configuration
-from calmops.foundation.config import ModelConfig
+from calmops.foundation.config_sections import ModelConfig
 from calmops.foundation.errors import ReleaseError, UnavailableError
 from calmops.foundation.json_log import PromptHash, open_log
 from calmops.intake.admission import Admission

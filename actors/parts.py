@@ -8,7 +8,8 @@ import msgspec
 
 from actors.cluster import url_of
 from calmops.foundation import paths
-from calmops.foundation.config import Config, KafkaConfig
+from calmops.foundation.config import Config
+from calmops.foundation.config_sections import KafkaConfig
 from calmops.foundation.errors import ConfigError
 from calmops.objectives.folder import read_folder
 from calmops.objectives.local_alerting import RULES, LocalAlertmanager, LocalPrometheus, scraping

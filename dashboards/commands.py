@@ -6,6 +6,7 @@ import typer
 
 from calmops.cli.output import AS_JSON, print_json
 from dashboards import push_commands
+from dashboards.mark_command import register_mark
 
 
 def commands(app: typer.Typer) -> None:
@@ -13,6 +14,7 @@ def commands(app: typer.Typer) -> None:
     group = typer.Typer(help="Grafana dashboards: executive, on-call, debug, game day.", no_args_is_help=True)
     group.command("generate")(generate)
     push_commands.register_dashboards(group)
+    register_mark(group)
     app.add_typer(group, name="dashboards")
     alerts = typer.Typer(help="The alerts, evaluated and told by Grafana where no Alertmanager is.", no_args_is_help=True)
     alerts.callback()(_group)

@@ -10,10 +10,11 @@ from grafana_foundation_sdk.models import common
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
+from dashboards.ours import MARKS, TAG
+
 SOURCE = common.DataSourceRef(type_val="prometheus", uid="${source}")
 WHOLE, HALF, THIRD, QUARTER, SIXTH = 24, 12, 8, 6, 4
 VARIABLES = ("model", "version", "variant", "shard")  # in the order in which each narrows the next
-TAG = "calmops"
 RATE = "$__rate_interval"
 DEBUG_URL = "/d/calmops-debug?${__url_time_range}&var-model=${__field.labels.model}&var-version=${__field.labels.version}"
 RED, GREEN, ORANGE = "red", "green", "orange"
@@ -109,7 +110,7 @@ def dashboard(uid: str, title: str, says: str, sections: Iterable[Section]) -> b
     )
     for name in VARIABLES:
         made.with_variable(_variable(name))
-    for name, colour in (("deploy", "blue"), ("game-day", "orange")):
+    for name, colour in MARKS.items():
         made.annotation(_marks(name, colour))
     for section in sections:
         made.with_row(build.Row(section.title))

@@ -7,7 +7,8 @@ import pytest
 
 import calmops
 from actors.identity import identities
-from calmops.foundation.config import Config, FailoverConfig, HttpConfig, LimitsConfig, ModelConfig, RetentionConfig
+from calmops.foundation.config import Config
+from calmops.foundation.config_sections import FailoverConfig, HttpConfig, LimitsConfig, ModelConfig, RetentionConfig
 
 RELEASE = Path(calmops.__file__).parent / "models" / "stdlib-5m"
 BOTH = Config(models=(ModelConfig(name="stdlib-5m"), ModelConfig(name="other", path=str(RELEASE))))

@@ -20,6 +20,7 @@ MODEL = ("model", "version", "variant", "tier", "environment")  # what keeps mod
 RESULT, GOOD, BAD = "result", "good", "bad"
 TOKEN_KINDS = ("prompt", "cached", "generated", "delivered", "recomputed", "discarded")
 CLOCKS = ("engine", "gateway")
+DROP_REASONS = ("ring_full", "spool_full")  # shown from the beginning, so that the first drop is seen as an increase
 EVENTS = (
     "spool_unavailable", "fenced_frames", "migrations", "tokenization_errors", "stalled_gangs", "exact_lost",
     "slow_clients_cut", "safety_blocks",

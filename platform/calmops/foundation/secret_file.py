@@ -14,12 +14,16 @@ def secret(variable: str, file: str | None, where: str) -> str | None:
     given = os.environ.get(variable)
     if given:
         return given
-    if file is None:
-        return None
+    return None if file is None else first_line(Path(file), where)
+
+
+def first_line(file: Path, where: str) -> str:
+    """The secret in a file. ``where`` names the setting or option; ConfigError for one that can't be read or holds nothing."""
     try:
-        lines = Path(file).read_text().splitlines()
-    except OSError as error:
-        raise ConfigError(f"{where}: can't read {file}: {error.strerror}; write the secret there, mode 600") from error
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it isn't text"
+        raise ConfigError(f"{where}: can't read {file}: {why}; write the secret there, mode 600") from error
     if not lines or not lines[0].strip():
         raise ConfigError(f"{where}: {file} is empty; write the secret on its first line")
     return lines[0].strip()

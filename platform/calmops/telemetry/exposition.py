@@ -76,8 +76,9 @@ class CountsCollector(Collector):
 
     def _log(self) -> Iterator[Family]:
         counts = self._counts
-        yield plain(names.DROPPED, [([r], n) for r, (n, _) in sorted(counts.dropped.items())])
-        yield plain(names.DROPPED_TOKENS, [([r], n) for r, (_, n) in sorted(counts.dropped.items())])
+        dropped = sorted({**dict.fromkeys(names.DROP_REASONS, (0, 0)), **counts.dropped}.items())
+        yield plain(names.DROPPED, [([r], n) for r, (n, _) in dropped])
+        yield plain(names.DROPPED_TOKENS, [([r], n) for r, (_, n) in dropped])
         yield plain(names.DUPLICATES, [([], counts.duplicates)])
         yield plain(names.GAPS, [([], counts.gaps)])
         yield plain(names.MISSING, [([], missing(counts))])
@@ -125,7 +126,8 @@ class _Families(Collector):
 def _text(collector: Collector, openmetrics: bool) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(collector)
-    return generate_openmetrics(registry) if openmetrics else generate_latest(registry)
+    made: bytes = generate_openmetrics(registry) if openmetrics else generate_latest(registry)  # type: ignore[no-untyped-call]
+    return made
 
 
 def plain(metric: names.Metric, samples: Samples) -> Family:

@@ -120,7 +120,7 @@ class Unpublished(Publisher):
     def count(self, model: str, name: str, reason: str, value: int = 1) -> None:
         """Forget it."""
 
-    async def open(self, record: Opened) -> bool:  # noqa: ARG002: as a publisher's
+    async def open(self, record: Opened) -> bool:  # noqa: ARG002
         """Not recorded."""
         return False
 
