@@ -4,8 +4,10 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from calmops.foundation import metric_names as names
 from calmops.objectives.objective import EVENTS_SERIES
+from dashboards.answers import ANSWERS
+from dashboards.looked_up import KeptTraces, LogLines
 from dashboards.on_call import percentile
-from dashboards.panels import RATE, THIRD, VARIABLES, Heat, Lines, Query, Rows, Section, Words, chosen, dashboard
+from dashboards.panels import HALF, RATE, THIRD, VARIABLES, Heat, Lines, Query, Rows, Section, Words, chosen, dashboard
 
 SHARD = chosen(*VARIABLES)
 VERSION = chosen("model", "version", "variant")
@@ -28,6 +30,10 @@ def build() -> Dashboard:
             Heat("Time to first token", Query(f"sum by (le) (rate({names.TTFT.name}_bucket{{{VERSION}}}[{RATE}]))", "{{le}}")),
             Heat("Whole requests", Query(f"sum by (le) (rate({names.DURATION.name}_bucket{{{VERSION}}}[{RATE}]))", "{{le}}")),
         )),
+        Section("One request", (
+            KeptTraces("Trace waterfall of a request", '{resource.service.name="calmops" && name="request"}', HALF, "All errors, migrations and broken ledgers, the slowest, and a share of the rest; a decode span holds the timing of every token."),
+            LogLines("Request log", '{job="calmops"} | json | model=~"$model"', HALF, "One line a request that ended or was refused."),
+        )),
         Section("Steps", (
             Lines("Duration of a step", "s", tuple(Query(percentile(share, step, "model, shard"), f"p{share * 100:g} {{{{model}}}}/{{{{shard}}}}") for share in (0.5, 0.99)), width=THIRD),
             Lines("Rows in a step", "short", (Query(f"sum by (model, shard) (rate({names.BATCH_ROWS.name}_sum{{{SHARD}}}[{RATE}])) / sum by (model, shard) (rate({names.BATCH_ROWS.name}_count{{{SHARD}}}[{RATE}]))", "{{model}}/{{shard}}"),), width=THIRD),
@@ -39,10 +45,7 @@ def build() -> Dashboard:
             Lines("Bad events, by version and variant", "percentunit", (Query(f"{bad} / ({every} > 0)", "{{objective}} {{version}} {{variant}}"),), says="Choose one model and two versions above."),
             Rows("Events, by version and variant", Query(f"sum by (objective, version, variant, result) (increase({EVENTS_SERIES}{{{VERSION}}}[$__range]))"), {"objective": "Objective", "version": "Version", "variant": "Variant", "result": "Result", "Value": "Events"}),
         )),
-        Section("What others found in the answers", (
-            Lines("Bad answers, of those looked at", "percentunit", (Query(f'sum by (name, model) (rate({names.REPORTS.name}{{{VERSION}, result="bad"}}[{RATE}])) / (sum by (name, model) (rate({names.REPORTS.name}{{{VERSION}}}[{RATE}])) > 0)', "{{name}} {{model}}"),), says="Scanners, judges and drift jobs report to /admin/reports; nothing is found here where none does."),
-            Lines("Drift", "short", (Query(f"{names.REPORTED_VALUE.name}{{{VERSION}}}", "{{name}} {{model}} {{version}}"),), says="In the check's own unit."),
-        )),
+        ANSWERS,
         Section("Prompts", (
             Heat("Tokens of a prompt", Query(f"sum by (le) (rate({names.PROMPT_LENGTH.name}_bucket{{{VERSION}}}[{RATE}]))", "{{le}}")),
             Lines("Characters a token", "short", (Query(f"sum by (model) (rate({names.TOKENIZED_CHARS.name}{{{VERSION}}}[{RATE}])) / (sum by (model) (rate({names.TOKENIZED_TOKENS.name}{{{VERSION}}}[{RATE}])) > 0)", "{{model}}"),), says="A fall is text that the tokenizer wasn't made for, or another tokenizer."),

@@ -6,6 +6,7 @@ from calmops.foundation import metric_names as names
 from calmops.objectives.objective import EVENTS_SERIES, GAUGES
 from calmops.objectives.series import left_series
 from calmops.objectives.windows import seconds
+from dashboards.answers import ANSWERS
 from dashboards.panels import HALF, RATE, Figure, Lines, Query, Rows, Section, chosen, dashboard
 
 VERSION = chosen("model", "version", "variant")
@@ -34,6 +35,7 @@ def build() -> Dashboard:
             Lines("Money an hour, by how it is paid for", "short", (Query(f'sum by (model, pricing) ({names.SPENDING.name}{{{chosen("model")}}})', "{{model}} {{pricing}}"),), stacked=True, says="Owned and reserved replicas cost the same idle or busy."),
             Lines("Cost of 1,000 tokens, over time", "short", (Query(f"avg by (model, environment) ({GAUGES[0]}{{{VERSION}}})", "{{model}} {{environment}}"),), says="Falls as traffic rises: what runs is paid for anyway."),
         )),
+        ANSWERS,
         Section("Use", (
             Lines("Requests a second, by model", "reqps", (Query(f"sum by (model) (rate({names.ACCEPTED.name}{{{VERSION}}}[{RATE}]))", "{{model}}"),), stacked=True),
             Lines("Tokens a second, by kind", "short", (Query(f"sum by (kind) (rate({names.TOKENS.name}{{{VERSION}}}[{RATE}]))", "{{kind}}"),), width=HALF, says="Discarded and recomputed tokens were paid for and reached nobody."),

@@ -5,7 +5,8 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 from calmops.foundation import metric_names as names
 from calmops.objectives.series import burn_series, left_series
 from calmops.objectives.windows import seconds
-from dashboards.panels import RATE, THIRD, VARIABLES, Figure, Lines, Query, Rows, Section, chosen, dashboard
+from dashboards.looked_up import LogLines
+from dashboards.panels import RATE, THIRD, VARIABLES, WHOLE, Figure, Lines, Query, Rows, Section, chosen, dashboard
 
 SHARD = chosen(*VARIABLES)
 VERSION = chosen("model", "version", "variant")
@@ -41,6 +42,9 @@ def build() -> Dashboard:
             Lines("How requests end", "reqps", (Query(outcomes, "{{outcome}}"),), stacked=True),
             Lines("What gateways counted", "short", (Query(f"sum by (name, reason) (rate({names.EVENT.name}{{{VERSION}}}[{RATE}]))", "{{name}} {{reason}}"),), says="Migrations, lost gangs, clients that were cut, tokenization errors."),
             Lines("Throughput", "short", (Query(f'sum by (model) (rate({names.TOKENS.name}{{{VERSION}, kind="generated"}}[{RATE}]))', "{{model}}"),)),
+        )),
+        Section("Requests that stand out", (
+            LogLines("Recent anomalous prompts", '{job="calmops"} | json | level="warning" | model=~"$model" | line_format "{{.outcome}}  {{.model}}  request {{.request_id}}  prompt {{.prompt_hash}}  trace {{.trace_id}}  {{.detail}}"', WHOLE, "What failed, ran out of time or was lost, by request id and keyed hash: `calmops replay` runs one again."),
         )),
         Section("Replicas", (
             Lines("Running and waiting", "short", (Query(f"sum by (model, shard) ({names.RUNNING.name}{{{SHARD}}})", "running {{model}}/{{shard}}"), Query(f"sum by (model, shard) ({names.WAITING.name}{{{SHARD}}})", "waiting {{model}}/{{shard}}")), width=THIRD),

@@ -25,9 +25,11 @@ def boards() -> list[tuple[str, dict[str, Any]]]:
 
 
 def expressions(board: dict[str, Any]) -> Iterator[str]:
+    """What Prometheus is asked."""
     for panel in board["panels"]:
-        for target in panel.get("targets", ()):
-            yield target["expr"]
+        if panel.get("datasource", {}).get("type") == "prometheus":
+            for target in panel["targets"]:
+                yield target["expr"]
 
 
 def asked_for(text: str) -> set[str]:
@@ -70,6 +72,32 @@ def test_panels_lie_beside_each_other_and_have_titles_of_their_own(name: str, bo
 @pytest.mark.parametrize(("name", "board"), boards())
 def test_a_dashboard_can_be_narrowed_marked_and_left(name: str, board: dict[str, Any]) -> None:
     variables = [one["name"] for one in board["templating"]["list"]]
-    assert variables == ["source", "model", "version", "variant", "shard"], name
+    looked_up = ["logs", "traces"] if name in {"on-call", "debug"} else []
+    assert variables == ["source", "model", "version", "variant", "shard", *looked_up], name
     assert {one["name"] for one in board["annotations"]["list"]} == {"deploy", "game-day"}
     assert board["links"] and board["uid"] == f"calmops-{name}"
+
+
+def rows_of_the_guide() -> list[list[str]]:
+    text = (SHIPPED / "README.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| ")]
+    assert len(rows) > 10
+    return [row for row in rows if row[0] != "SLI of the field guide"]
+
+
+@pytest.mark.parametrize("row", rows_of_the_guide(), ids=lambda row: row[0])
+def test_each_row_of_the_guide_names_what_there_is(row: list[str]) -> None:
+    _, metrics, promised, panel, shown_by = row
+    assert set(re.findall(r"`(\w+)`", metrics)) <= {one.name for one in (*METRICS, *WATCHED)}
+    objectives = {file.stem for file in (ALERTS / "objectives").glob("*.yaml")}
+    alerts = {rule["alert"] for rule in rules() if "alert" in rule}
+    kinds = {"ratio", "zero", "value"}
+    assert set(re.findall(r"`([\w-]+)`", promised)) <= objectives | alerts | kinds
+    name, _, title = panel.partition(": ")
+    assert title in {one["title"] for one in dict(boards())[name]["panels"]}
+    assert (SHIPPED.parent / shown_by.strip("`")).is_file()
+
+
+def test_every_row_of_the_guide_is_there() -> None:
+    told = {match for row in rows_of_the_guide() for match in re.findall(r"^M\d+", row[0])}
+    assert told == {f"M{number}" for number in range(1, 11)}
