@@ -51,6 +51,7 @@ parts: install ## what tests need beyond Python: compiler, Java, a real Kafka br
 	$(BIN)/calmops setup kafka
 	$(BIN)/calmops setup prometheus
 	$(BIN)/calmops setup bench
+	$(BIN)/python -c "from tests.otelcol.collector import build; print(f'collector: ready in {build()}')"
 
 prove: install ## the proofs' short forms (25 minutes at most)
 	$(BIN)/python tests/proofs/run.py --short

@@ -16,7 +16,6 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from calmops.foundation import paths
 from calmops.foundation.local_process import LocalProcess, answers
-from calmops.foundation.ports import free_port
 
 HERE = Path(__file__).resolve().parent
 BUILD_S, START_S = 900.0, 30.0
@@ -53,9 +52,9 @@ class Sink:
 
 
 @contextmanager
-def collector(folder: Path) -> Iterator[tuple[str, Sink]]:
-    """Where it takes OTLP over HTTP, and the sink behind it."""
-    program, port, sink = build(), free_port(), Sink()
+def collector(folder: Path, port: int) -> Iterator[Sink]:
+    """Takes OTLP over HTTP on that port of loopback; the sink behind it."""
+    program, sink = build(), Sink()
     settings = folder / "collector.yaml"
     settings.write_text(yaml.safe_dump({
         "receivers": {"otlp": {"protocols": {"http": {"endpoint": f"127.0.0.1:{port}"}}}},
@@ -65,7 +64,7 @@ def collector(folder: Path) -> Iterator[tuple[str, Sink]]:
     process = LocalProcess("otelcol", folder / "otelcol", [port])
     process.start([str(program), "--config", str(settings)], lambda: answers(port), START_S)
     try:
-        yield f"http://127.0.0.1:{port}/v1/traces", sink
+        yield sink
     finally:
         process.stop()
         sink.close()
