@@ -56,8 +56,8 @@ def up(
 
         settings = configuration.load(config)
         read_folder(Path(settings.objectives.path) if settings.objectives.path else None)  # what is wrong there is told at once
-        started = parts.start(settings, with_, say)
-        result = _up(started.config, address, say) | {"parts": started.addresses}
+        with parts.started(settings, with_, say) as started:
+            result = _up(started.config, address, say) | {"parts": started.addresses}
     result["seconds"] = round(time.monotonic() - started_s, 1)
     if as_json:
         typer.echo(json.dumps(result))

@@ -1,6 +1,7 @@
 """Local parts that ``calmops up --with`` starts beside the platform, and ``calmops down`` ends: the real ones, on loopback."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,8 +30,21 @@ class Started(NamedTuple):
     addresses: dict[str, str]
 
 
-def start(config: Config, wanted: str, say: Callable[[str], None]) -> Started:
-    """Start parts, comma-separated. ConfigError for one that isn't known, SetupError for one that can't be started."""
+@contextmanager
+def started(config: Config, wanted: str, say: Callable[[str], None]) -> Iterator[Started]:
+    """Parts, comma-separated, which run on unless what is done with them fails: then those that this began are ended.
+
+    ConfigError for one that isn't known, SetupError for one that can't be started.
+    """
+    before = [name for name, part in _parts().items() if part.pid is not None]
+    try:
+        yield _start(config, wanted, say)
+    except BaseException:
+        stop_all(but=before)
+        raise
+
+
+def _start(config: Config, wanted: str, say: Callable[[str], None]) -> Started:
     names = [name.strip() for name in wanted.split(",") if name.strip()]
     unknown = [name for name in names if name not in PARTS]
     if unknown:
@@ -50,11 +64,14 @@ def start(config: Config, wanted: str, say: Callable[[str], None]) -> Started:
     return Started(config, addresses)
 
 
-def stop_all() -> list[str]:
-    """End the parts that run; their names."""
+def stop_all(but: Collection[str] = ()) -> list[str]:
+    """End the parts that run, some left out; their names."""
+    return [name for name, part in _parts().items() if name not in but and part.stop()]
+
+
+def _parts() -> dict[str, LocalKafka | LocalPrometheus | LocalAlertmanager]:
     prometheus, alertmanager = _prometheus()
-    running = {"kafka": _kafka(), "prometheus": prometheus, "alertmanager": alertmanager}
-    return [name for name, part in running.items() if part.stop()]
+    return {"kafka": _kafka(), "prometheus": prometheus, "alertmanager": alertmanager}
 
 
 def _start_prometheus(config: Config) -> dict[str, str]:
