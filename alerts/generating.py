@@ -27,25 +27,7 @@ def generated(folder: Folder) -> dict[str, str]:
     return {name: HEAD + text for name, text in files.items()}
 
 
-def differing(files: dict[str, str], folder: Path) -> list[str]:
-    """Those that aren't in the folder as they should be, and generated ones that shouldn't be there any more."""
-    wrong = [name for name, text in files.items() if not _says(folder / name, text)]
-    ours = [path for path in sorted((folder / "rule_tests").glob("*.yaml")) if path.read_text(encoding="utf-8").startswith(HEAD)]
-    return wrong + [name for path in ours if (name := f"rule_tests/{path.name}") not in files]
-
-
-def write(files: dict[str, str], folder: Path) -> list[str]:
-    """Bring the folder up to date; what changed."""
-    changed = differing(files, folder)
-    for name in changed:
-        path = folder / name
-        if name not in files:
-            path.unlink()
-            continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(files[name], encoding="utf-8")
-    return changed
-
-
-def _says(path: Path, text: str) -> bool:
-    return path.is_file() and path.read_text(encoding="utf-8") == text
+def once_generated(folder: Path) -> list[str]:
+    """Files that were generated into the folder, whether they still are or not."""
+    found = sorted((folder / "rule_tests").glob("*.yaml"))
+    return [f"rule_tests/{path.name}" for path in found if path.read_text(encoding="utf-8").startswith(HEAD)]
