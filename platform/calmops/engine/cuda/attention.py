@@ -14,6 +14,7 @@ from calmops.messages.plan import BLOCK_TOKENS
 
 _TILE_KEYS = 64
 _WARPS = 4
+_SHARED_BYTES = 96 << 10  # of a block, on GPUs for workstations; those for data centres have twice that
 MOST_SPLITS = 32
 _LEAST_ROWS = 16  # of a product on tensor cores
 
@@ -52,7 +53,7 @@ def attend(
         heads, splits,
         GROUP=group, GROUP_PADDED=max(_LEAST_ROWS, _power(group)), K_SIZE=size, K_PADDED=_power(size),
         V_SIZE=value_size, V_PADDED=_power(value_size), TILE=_TILE_KEYS, BLOCK=BLOCK_TOKENS, SPLIT=splits > 1,
-        CAPPED=how.softcap > 0, num_warps=_WARPS,
+        CAPPED=how.softcap > 0, num_warps=_WARPS, num_stages=_stages(size, value_size, keys.element_size()),
     )  # fmt: skip
     if splits > 1:
         _merge[(rows, heads)](
@@ -81,6 +82,12 @@ class How:
 
     def __init__(self, scaling: float, softcap: float, window: int, splits: int) -> None:
         self.scaling, self.softcap, self.window, self.splits = scaling, softcap, window, splits
+
+
+def _stages(size: int, value_size: int, element_bytes: int) -> int:
+    """Tiles of keys and values on the way at once: as many as the smaller GPUs' shared memory holds."""
+    tile_bytes = _TILE_KEYS * (_power(size) + _power(value_size)) * element_bytes
+    return max(1, min(3, _SHARED_BYTES // tile_bytes))
 
 
 def _power(size: int) -> int:
