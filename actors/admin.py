@@ -8,6 +8,7 @@ import msgspec
 import ray
 from fastapi import APIRouter, Depends, Request
 
+from actors.bodies import read_bounded
 from actors.gateway import Gateway
 from actors.health import health
 from actors.peers import Peers, merged
@@ -111,23 +112,22 @@ def build_admin(gateway: Gateway) -> APIRouter:
     @router.post("/reports", responses=_REPORT, openapi_extra=_REPORT_BODY)
     async def report(request: Request) -> dict[str, Any]:
         """Count answers that others found good or bad (PII, hallucinations, drift): they feed metrics and objectives."""
-        body = _report(await request.body())
+        body = _report(await read_bounded(request, MOST_REPORT_BYTES))
         if body.model not in gateway.served:
             raise InputError(f"no model {body.model[:64]!r}; there are: {', '.join(gateway.served)}", param="model")
-        gateway.publisher.publish(
-            Reported(
-                gateway_id=gateway.gateway_id, model=body.model, at_ns=time.time_ns(), name=body.name, good=body.good, bad=body.bad,
-                value=body.value, labels=gateway.publisher.labels[body.model],
-            )  # fmt: skip
-        )
+        reported = Reported(
+            gateway_id=gateway.gateway_id, model=body.model, at_ns=time.time_ns(), name=body.name, good=body.good, bad=body.bad,
+            value=body.value, labels=gateway.publisher.labels[body.model],
+        )  # fmt: skip
+        if not gateway.publisher.publish(reported):
+            why = "telemetry is behind; try again in a second" if gateway.config.telemetry else "telemetry is off, so nothing can be counted"
+            raise UnavailableError(f"the report wasn't taken: {why}")
         return {"counted": body.good + body.bad}
 
     return router
 
 
 def _report(raw: bytes) -> ReportBody:
-    if len(raw) > MOST_REPORT_BYTES:
-        raise InputError(f"a report has at most {MOST_REPORT_BYTES} bytes, this one {len(raw)}", code="body_too_large")
     try:
         return msgspec.json.decode(raw, type=ReportBody)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

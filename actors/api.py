@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 
 import calmops
 from actors.admin import build_admin
+from actors.bodies import read_bounded
 from actors.console import build_console
 from actors.gateway import Gateway
 from actors.readiness import Readiness
@@ -97,7 +98,7 @@ async def _generate(gateway: Gateway, request: Request, parse: Any) -> Response:
     request_id = _request_id(request)
     if gateway.switchboard.find(request_id) is not None:
         raise InputError(f"x-request-id {request_id!r} is that of a live request; send another", param="x-request-id")
-    raw = await _body(request, gateway.config.limits.max_body_bytes)
+    raw = await read_bounded(request, gateway.config.limits.max_body_bytes)
     headers = request.headers
     context = Context(
         served=gateway.served, limits=gateway.intake_limits, draw_seed=gateway.draw_seed, request_id=request_id,
@@ -114,17 +115,6 @@ async def _generate(gateway: Gateway, request: Request, parse: Any) -> Response:
         gateway.refused("refused_load", request_id, intake.request.model)
         raise
     return EventStream(gateway, live) if intake.stream else WholeAnswer(gateway, live)
-
-
-async def _body(request: Request, limit_bytes: int) -> bytes:
-    """The body, read no further than its limit."""
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit_bytes:
-            raise InputError(f"the body is larger than the limit of {limit_bytes} bytes", code="body_too_large")
-        chunks.append(chunk)
-    return b"".join(chunks)
 
 
 def _request_id(request: Request) -> str:

@@ -16,7 +16,10 @@ NODE_CHARS = 12  # of a node's id
 def cluster_families(roster: Roster) -> Iterator[Family]:
     """Every family of it, empty ones included."""
     gangs = Counter((gang.model, gang.node_id[:NODE_CHARS], "draining" if gang.replica_id in roster.draining else "serving") for gang in roster.gangs)
-    nodes: dict[str, NodeFacts] = {gang.node_id[:NODE_CHARS]: gang.node for gang in roster.gangs}  # the gangs of a node say the same
+    nodes: dict[str, NodeFacts] = {}
+    for gang in roster.gangs:  # those of a node say the same, but one may have said it last before it died: kills only grow
+        name = gang.node_id[:NODE_CHARS]
+        nodes[name] = max(nodes.get(name, gang.node), gang.node, key=lambda facts: facts.oom_kills or 0)
     gpus = [([node, str(gpu.index)], gpu) for node, facts in sorted(nodes.items()) for gpu in facts.gpus]
     yield plain(names.GANGS, [([*labels], count) for labels, count in sorted(gangs.items())])
     yield plain(names.OOM_KILLS, [([node], facts.oom_kills) for node, facts in sorted(nodes.items()) if facts.oom_kills is not None])

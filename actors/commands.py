@@ -19,6 +19,7 @@ from calmops.foundation.config import Config
 from calmops.foundation.config_sections import GrafanaConfig
 from calmops.foundation.errors import ConfigError
 from calmops.objectives.folder import read_folder
+from calmops.objectives.prices import read_prices
 
 MARK_S = 20.0
 Say = Callable[[str], None]
@@ -56,6 +57,8 @@ def up(
 
         settings = configuration.load(config)
         read_folder(Path(settings.objectives.path) if settings.objectives.path else None)  # what is wrong there is told at once
+        if settings.objectives.prices_file:
+            read_prices(Path(settings.objectives.prices_file))
         with parts.started(settings, with_, say) as started:
             result = _up(started.config, address, say) | {"parts": started.addresses}
     result["seconds"] = round(time.monotonic() - started_s, 1)
@@ -79,7 +82,7 @@ def down(as_json: Annotated[bool, typer.Option("--json", help="print the result 
     if as_json:
         typer.echo(json.dumps({"was_running": was_running, "parts_ended": ended}))
     else:
-        typer.echo("calmops is down" if was_running else "calmops wasn't running; nothing to end")
+        typer.echo("calmops is down" if was_running or ended else "calmops wasn't running; nothing to end")
 
 
 def _up(config: Config, address: str | None, say: Say) -> dict[str, Any]:

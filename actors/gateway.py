@@ -65,8 +65,11 @@ class Gateway:
         labels: dict[str, Labels] = {}
         self.publisher = Unpublished(labels) if telemetry is None else Publisher(self.gateway_id, telemetry, labels=labels)
         self.publisher.start()
+        labels |= {model.name: self._labels(model, "") for model in self.config.models}
         self.served = self._load(folders)
-        labels |= {model.name: self._labels(model) for model in self.config.models}
+        labels |= {model.name: self._labels(model, self.served[model.name].release_digest) for model in self.config.models}
+        for name in labels:  # so that each model's series begin at 0, and the first event is seen as a rise
+            self.publisher.count(name, "tokenization_errors", "release_mismatch", 0)
         self._log = open_log("requests", self.gateway_id)
         self._prompt_hash = PromptHash()
         self._capture = Capture(self.gateway_id, self.config.capture.most_bytes) if self.config.capture.enabled else None
@@ -143,11 +146,13 @@ class Gateway:
             live.outcome(), time.monotonic_ns(), time.time_ns(), detail=detail or (str(live.error) if live.error else None),  undelivered=unsent,
         )  # fmt: skip
         self.publisher.publish(closed)
-        self._note(live, closed)
         for _ in range(closed.attempts - 1):
             self.publisher.count(closed.model, "migrations", "replica_lost")
         if closed.exact_lost:
             self.publisher.count(closed.model, "exact_lost", "other_fingerprint")
+        self._note(live, closed)
+        if self._capture is not None:
+            self._keep(self._capture, live, closed)
 
     def refused(self, outcome: str, request_id: str, model: str = "unknown") -> None:
         """Count a request that was never accepted: "refused_input" or "refused_load"."""
@@ -193,10 +198,9 @@ class Gateway:
             traceparent=request.traceparent, baggage=request.baggage,
         )  # fmt: skip
 
-    def _labels(self, model: ModelConfig) -> Labels:
-        """Under what this model's numbers are kept apart; the version is its release."""
-        version = self.served[model.name].release_digest[:VERSION_CHARS]
-        return Labels(version=version, variant=model.variant, tier=model.tier, environment=self.config.environment)
+    def _labels(self, model: ModelConfig, digest: str) -> Labels:
+        """Under what this model's numbers are kept apart; the version is its release, "" until that is read."""
+        return Labels(version=digest[:VERSION_CHARS], variant=model.variant, tier=model.tier, environment=self.config.environment)
 
     def _note(self, live: LiveRequest, closed: Closed) -> None:
         """One line of the log: a request ended."""
@@ -213,14 +217,20 @@ class Gateway:
                 "content_parameters": [name for name in CONTENT if getattr(request.params, name)],
             },
         )  # fmt: skip
-        if self._capture is not None:
-            self._capture.keep(
-                Captured(
-                    request_id=request.request_id, model=request.model, at_ns=closed.at_ns, outcome=closed.outcome,
-                    fingerprint=live.journal.fingerprint, params=request.params, prompt_ids=request.prompt_ids,
-                    answers=live.journal.answers(), cache_salt=request.cache_salt,
-                )  # fmt: skip
-            )
+
+    def _keep(self, capture: Capture, live: LiveRequest, closed: Closed) -> None:
+        """Its content, where that is wanted; a disk that doesn't take it costs the copy, not the request."""
+        request = live.intake.request
+        captured = Captured(
+            request_id=request.request_id, model=request.model, at_ns=closed.at_ns, outcome=closed.outcome,
+            fingerprint=live.journal.fingerprint, params=request.params, prompt_ids=request.prompt_ids,
+            answers=live.journal.answers(), cache_salt=request.cache_salt,
+        )  # fmt: skip
+        try:
+            capture.keep(captured)
+        except OSError as error:
+            self.publisher.count(request.model, "capture_failures", type(error).__name__)
+            self._log.warning("content not captured", extra={"request_id": request.request_id, "error": str(error)})
 
     def _takes(self, replica_id: str) -> bool:
         return BOOK.is_routable(replica_id) and replica_id not in self.roster.draining

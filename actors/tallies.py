@@ -19,7 +19,7 @@ def tallies(counts: Counts) -> dict[str, dict[Labels, Tally]]:
         (*key, shard_label(number)): Timed(shard.gap_gateway.buckets)
         for key, by in counts.shards.items() for number, shard in by.items() if number != NO_SHARD
     }  # fmt: skip
-    whole = {key: (*key, shard_label(NO_SHARD)) for key in sorted(counts.models.keys() | counts.events.keys() | counts.reports.keys())}
+    whole = {key: (*key, shard_label(NO_SHARD)) for key in sorted(counts.models.keys() | counts.events.keys() | counts.reports.keys() | counts.shards.keys())}
     lost = counts.gaps + counts.unreadable + sum(records for records, _ in counts.dropped.values())
     return {
         "inter_token_latency": ran,

@@ -15,7 +15,7 @@ from calmops.telemetry.settings import KafkaSettings
 
 
 class KafkaRecords:
-    """A reader of the whole topic. ``requests``, ``accepted`` and ``generated`` are the records' own sums."""
+    """A reader of the whole topic. ``ended``, ``accepted`` and ``generated`` are what the records themselves say."""
 
     def __init__(self, bootstrap_servers: str) -> None:
         self._settings = KafkaSettings(bootstrap_servers=bootstrap_servers)

@@ -16,6 +16,7 @@ from typing import Any, Self
 import yaml
 
 from calmops.foundation import paths
+from calmops.foundation.errors import CalmopsError
 from calmops.foundation.ports import free_port
 from calmops.telemetry.local_kafka import LocalKafka
 
@@ -38,7 +39,7 @@ class SharedPlatform:
         self._traces_port = 0
         self._url: str | None = None
         self._trouble: str | None = None
-        self._tried = False
+        self._tried = self._ended = False
 
     def __enter__(self) -> Self:
         return self
@@ -50,7 +51,8 @@ class SharedPlatform:
 
     def stop(self) -> None:
         """End it; a later ``start`` doesn't bring it back."""
-        if self._url is not None or self._trouble is not None:
+        if self._tried and not self._ended:
+            self._ended = True
             self._command("down", timeout_s=DOWN_TIMEOUT_S)
         if self._broker is not None:
             self._broker.stop()
@@ -79,7 +81,10 @@ class SharedPlatform:
         settings = yaml.safe_load(Path(__file__).with_name(KINDS[self._kind]).read_text(encoding="utf-8"))
         settings.setdefault("http", {})["port"] = free_port()
         if self._kind == "observed":
-            self._observe(settings)
+            try:
+                self._observe(settings)
+            except CalmopsError as error:
+                return f"no broker for the platform: {error}"
         config.write_text(yaml.safe_dump(settings), encoding="utf-8")
         try:
             done = self._command("up", "--config", str(config), "--json", timeout_s=UP_TIMEOUT_S)

@@ -25,6 +25,7 @@ class Logged(NamedTuple):
     fingerprint: str | None
     marks_hash: str
     prompt_hash: str
+    outcome: str
 
 
 class Divergence(NamedTuple):
@@ -38,11 +39,9 @@ class Divergence(NamedTuple):
 
 def captured(folder: Path, request_id: str) -> Captured | None:
     """The request's content, if it was captured here."""
-    for line in _lines_with(sorted(folder.glob("*.jsonl")), request_id):
-        found = msgspec.json.decode(line, type=Captured)
-        if found.request_id == request_id:
-            return found
-    return None
+    lines = _lines_with(sorted(folder.glob("*.jsonl")), request_id)
+    found = [one for one in (msgspec.json.decode(line, type=Captured) for line in lines) if one.request_id == request_id]
+    return max(found, key=lambda one: one.at_ns, default=None)  # the newest, where a caller used its id again
 
 
 def logged(folder: Path, request_id: str) -> Logged | None:
@@ -54,7 +53,7 @@ def logged(folder: Path, request_id: str) -> Logged | None:
         if told["content_parameters"]:
             raise InputError(f"{request_id} had {', '.join(told['content_parameters'])}, which are content: only a captured request with them can be replayed")
         params = msgspec.convert(told["params"], SamplingParams)
-        return Logged(told["model"], params, told["fingerprint"], told["marks_hash"], told["prompt_hash"])
+        return Logged(told["model"], params, told["fingerprint"], told["marks_hash"], told["prompt_hash"], told["outcome"])
     return None
 
 
@@ -78,19 +77,19 @@ def marks(ids: Sequence[int]) -> list[str]:
     return [f"{digest:08x}" for digest in digests][1:]
 
 
-def divergences(were: Sequence[Marks], came: Sequence[Came]) -> list[Divergence]:
-    """The choices that came out otherwise, each with its first token that differs."""
+def divergences(were: Sequence[Marks], came: Sequence[Came], *, cut: bool = False) -> list[Divergence]:
+    """The choices that came out otherwise, each with its first token that differs. ``cut``: they ended before their last token."""
     found = []
     for choice, (was, now) in enumerate(zip(were, came, strict=True)):
         last = max(now, default=0)
-        other = [count for count, digest in sorted(now.items()) if count > len(was) or was[count - 1] != digest]
-        if other or last != len(was):
+        other = [count for count, digest in sorted(now.items()) if (count > len(was) and not cut) or (count <= len(was) and was[count - 1] != digest)]
+        if other or last < len(was) or (last > len(was) and not cut):
             found.append(Divergence(choice, other[0] if other else last + 1, len(was), last))
     return found
 
 
 def _lines_with(files: Sequence[Path], text: str) -> Iterator[bytes]:
-    """Lines that hold a text somewhere, newest file last."""
+    """Lines that hold a text somewhere."""
     wanted = text.encode()
     for file in files:
         with file.open("rb") as opened:

@@ -47,9 +47,9 @@ class Publisher:
             self._forwarder = Forwarder(self._settings.kafka, self._writer.adopted)
             self._forwarder.start()
 
-    def publish(self, record: Record) -> None:
-        """Hand over a record; dropped and counted if the ring is full. Never waits, never raises."""
-        self._writer.put(record)
+    def publish(self, record: Record) -> bool:
+        """Hand over a record; False if the ring is full: then it is dropped and counted. Never waits, never raises."""
+        return self._writer.put(record)
 
     def count(self, model: str, name: str, reason: str, value: int = 1) -> None:
         """Publish that one of ``foundation.metric_names.EVENTS`` happened, ``value`` times."""
@@ -114,8 +114,9 @@ class Unpublished(Publisher):
     def start(self) -> None:
         """Nothing to start."""
 
-    def publish(self, record: Record) -> None:
+    def publish(self, record: Record) -> bool:  # noqa: ARG002
         """Forget it."""
+        return False
 
     def count(self, model: str, name: str, reason: str, value: int = 1) -> None:
         """Forget it."""

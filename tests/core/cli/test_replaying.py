@@ -71,7 +71,7 @@ def test_what_is_asked_again_draws_the_same() -> None:
 
 def test_the_log_knows_a_request_but_not_one_whose_parameters_were_content(tmp_path: Path) -> None:
     line = {"request_id": "r1", "message": "request ended", "model": "m", "params": {"max_tokens": 3, "seed": 5}, "fingerprint": "f",
-            "marks_hash": "a", "prompt_hash": "b", "content_parameters": []}  # fmt: skip
+            "marks_hash": "a", "prompt_hash": "b", "outcome": "length", "content_parameters": []}  # fmt: skip
     (tmp_path / "requests-gw.jsonl").write_text(json.dumps(line) + "\n" + json.dumps(line | {"request_id": "r2", "content_parameters": ["stop"]}) + "\n")
     found = logged(tmp_path, "r1")
     assert found is not None

@@ -58,7 +58,7 @@ def test_the_readme_names_every_field_of_a_line() -> None:
     text = (LOGS / "README.md").read_text()
     assert not [name for name in line() if f"`{name}`" not in text]
     gateway = (LOGS.parents[2] / "actors" / "gateway.py").read_text()
-    own = re.findall(r'"(\w+)": ', gateway[gateway.index("def _note") : gateway.index("self._capture is not None")])
+    own = re.findall(r'"(\w+)": ', gateway[gateway.index("def _note") : gateway.index("def _keep")])
     records = re.findall(r'"(\w+)"', gateway[gateway.index("_LOGGED = ") :].splitlines()[0])
     logged = [*own, *records, *Labels._fields]
     assert own
