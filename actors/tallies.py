@@ -24,7 +24,7 @@ def tallies(counts: Counts) -> dict[str, dict[Labels, Tally]]:
     return {
         "inter_token_latency": ran,
         "time_to_first_token": {labels: Timed(shard.ttft.buckets) for labels, shard in felt},
-        "requests": {labels: Ended(shard.ended_well, shard.ended_badly) for labels, shard in felt},
+        "requests": {labels: Ended(0, 0) for labels in whole.values()} | {labels: Ended(shard.ended_well, shard.ended_badly) for labels, shard in felt},
         "tokenizations": {labels: Ended(_accepted(counts, key), _event(counts, key, "tokenization_errors")) for key, labels in whole.items()},
         "pii_scans": {labels: _reported(counts, key, "pii_scans") for key, labels in whole.items()},
         "telemetry_records": {OF_NO_MODEL: Ended(counts.folded, lost)},
