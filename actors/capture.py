@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from calmops.foundation import paths
-from calmops.foundation.json_log import open_log
+from calmops.foundation.json_log import forget_oldest, open_log
 from calmops.messages.captured import Captured
 
 FOLDER = "captured"
@@ -14,9 +14,13 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Capture:
-    """One gateway's file of captured requests; beyond ``most_bytes`` the older half is let go."""
+    """One gateway's file of captured requests; beyond ``most_bytes`` the older half is let go.
+
+    What earlier gateways left is let go beyond as much again, the oldest first.
+    """
 
     def __init__(self, gateway_id: str, most_bytes: int) -> None:
+        forget_oldest(paths.folder(FOLDER).glob("*.jsonl"), most_bytes)
         self._path = paths.folder(FOLDER) / f"{gateway_id}.jsonl"
         self._most_bytes = most_bytes // 2
         self._audit = open_log("audit", gateway_id)

@@ -63,6 +63,7 @@ class Meter:
         while not self._leaving.is_set():
             try:
                 self._watch.roster = ray.get(health().meter_here.remote(self._url), timeout=REPORT_S * 20)
+                self._watch.nodes = {str(node["NodeID"]): bool(node["Alive"]) for node in ray.nodes()}
             except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
                 time.sleep(REPORT_S)
             self._leaving.wait(REPORT_S)
@@ -85,7 +86,7 @@ def _watch(config: Config) -> tuple[Watch, OtlpTraces | None]:
     if config.tracing.endpoint is not None:
         traces = OtlpTraces(config.tracing.endpoint, {"deployment.environment.name": config.environment})
         tracer = Tracer(TailSampler(config.tracing.share, config.tracing.slowest), traces.send)
-    return Watch(promises, prices, tracer), traces
+    return Watch(promises, prices, tracer, traces), traces
 
 
 def _take_lease(settings: TelemetrySettings, watch: Watch) -> telemetry.Meter:

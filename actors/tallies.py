@@ -34,6 +34,7 @@ def tallies(counts: Counts) -> dict[str, dict[Labels, Tally]]:
 def readings(counts: Counts) -> dict[str, ModelReading]:
     """For the console's figures: by model, whatever its other labels."""
     found: dict[str, ModelReading] = {}
+    newest_ns = max((shard.latest[0] for by in counts.shards.values() for shard in by.values()), default=0)
     for name in sorted({key[0] for key in counts.models}):
         models = [model for key, model in counts.models.items() if key[0] == name]
         shards = [shard for key, by in counts.shards.items() if key[0] == name for shard in by.values()]
@@ -45,7 +46,8 @@ def readings(counts: Counts) -> dict[str, ModelReading]:
             summed((shard.gap_gateway for shard in shards), INTER_TOKEN_NS).buckets,
             summed((shard.ttft for shard in shards), TTFT_NS).buckets,
             sum(model.tokens["generated"] for model in models), outcomes,
-            sum(shard.running for shard in shards), sum(shard.waiting for shard in shards),
+            sum(shard.running for shard in shards if shard.latest[0] > newest_ns - RUNS_NS),
+            sum(shard.waiting for shard in shards if shard.latest[0] > newest_ns - RUNS_NS),
         )  # fmt: skip
     return found
 

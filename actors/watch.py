@@ -4,17 +4,20 @@ Beside the meter, not in it: the meter folds and saves, and goes on doing so wha
 here as well where a Prometheus does so, since the console shows them; only Alertmanager tells people.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeVar
+
+from prometheus_client.metrics_core import Metric as Family
 
 from actors.cluster_metrics import cluster_families
 from actors.roster import Roster
 from actors.tallies import readings, tallies, usage
 from calmops.console.figures import Figures
 from calmops.console.strips import Strips
-from calmops.foundation.metric_names import COST, OBJECTIVE_EVENTS, SPENDING
+from calmops.foundation.metric_names import COST, OBJECTIVE_EVENTS, SPANS, SPENDING, TRACES, WATCH_FAILURES
 from calmops.messages.record import Record
 from calmops.objectives.costs import Costs, Spent
 from calmops.objectives.counting import Counter, Labels, counters
@@ -29,6 +32,7 @@ from calmops.telemetry.exposition import exposition, plain, rendered
 from calmops.tracing.tracer import Tracer
 
 T = TypeVar("T")
+_log = logging.getLogger("calmops.watch")
 EVERY_S = 1.0
 EVALUATE_S = 15.0  # as often as a Prometheus would read them
 MOST_COUNTERS = 5000  # that the embedded evaluator remembers six hours of: some 200 MB
@@ -43,6 +47,18 @@ class Counting(Protocol):
         ...
 
 
+class SpanCounts(Protocol):
+    """What became of spans."""
+
+    sent: int
+
+    @property
+    def taken(self) -> int: ...
+
+    @property
+    def refused(self) -> int: ...
+
+
 class _Look(NamedTuple):
     """One reading of the counts."""
 
@@ -54,9 +70,10 @@ class _Look(NamedTuple):
 class Watch:
     """Watches one meter. ``see`` is called on the meter's thread, ``metrics`` and ``state`` on any."""
 
-    def __init__(self, promises: Promises, prices: Prices | None, tracer: Tracer | None) -> None:
+    def __init__(self, promises: Promises, prices: Prices | None, tracer: Tracer | None, spans: SpanCounts | None = None) -> None:
         self._promises = promises
-        self._tracer = tracer
+        self._tracer, self._spans = tracer, spans
+        self._failures = {"records": 0, "look": 0}
         self._evaluator = Evaluator(promises.objectives, promises.windows)
         self._figures, self._strips = Figures(), Strips()
         self._costs = Costs(prices or NO_PRICES)
@@ -67,18 +84,25 @@ class Watch:
         self._evaluated_s = float("-inf")
         self._unknown: str | None = None
         self.roster = Roster()  # as it was reported last
+        self.nodes: dict[str, bool] = {}  # of the cluster, and whether they live; likewise
 
     def see(self, record: Record) -> None:
-        """One record that was counted just now."""
-        with self._lock:
-            self._strips.see(record)
-        if self._tracer is not None:
-            self._tracer.see(record)
+        """One record that was counted just now. Whatever breaks here is counted: the meter, on whose thread this is, goes on."""
+        try:
+            with self._lock:
+                self._strips.see(record)
+            if self._tracer is not None:
+                self._tracer.see(record)
+        except Exception:
+            self._failed("records")
 
     def run(self, meter: Counting, over: threading.Event) -> None:
         """Look each second until it is ``over``."""
         while not over.wait(EVERY_S):
-            self.tick(meter, time.time())
+            try:
+                self.tick(meter, time.time())
+            except Exception:
+                self._failed("look")
 
     def tick(self, meter: Counting, at_s: float) -> None:
         """One look at the counts."""
@@ -106,7 +130,7 @@ class Watch:
             ([place.model, place.environment, pricing], money)
             for place, spent in sorted(look.spent.items()) if spent is not None for pricing, money in sorted(spent.an_hour.items())
         ]  # fmt: skip
-        return rendered([plain(OBJECTIVE_EVENTS, events), plain(COST, costs), plain(SPENDING, spending), *cluster_families(self.roster)], openmetrics=openmetrics)
+        return rendered([plain(OBJECTIVE_EVENTS, events), plain(COST, costs), plain(SPENDING, spending), *cluster_families(self.roster, self.nodes), *self._telling()], openmetrics=openmetrics)
 
     def state(self) -> dict[str, Any]:
         """The console's share of it, for JSON."""
@@ -117,8 +141,24 @@ class Watch:
                 "objectives": [_objective(one) for one in told], **self._strips.shown(time.time_ns()),
             }  # fmt: skip
 
+    def _failed(self, part: str) -> None:
+        """Count it, and say it the first time."""
+        self._failures[part] += 1
+        if self._failures[part] == 1:
+            _log.exception("what is made of the counts is incomplete (%s); further ones are only counted", part)
+
+    def _telling(self) -> list[Family]:
+        """What it says of itself."""
+        traces = [] if self._tracer is None else [*self._tracer.kept.items(), ("lost", self._tracer.lost)]
+        spans = [] if self._spans is None else [(name, getattr(self._spans, name)) for name in ("sent", "taken", "refused")]
+        return [
+            plain(WATCH_FAILURES, [([part], count) for part, count in self._failures.items()]),
+            plain(TRACES, [([result], count) for result, count in traces]), plain(SPANS, [([result], count) for result, count in spans]),
+        ]  # fmt: skip
+
     def _evaluate(self, at_s: float) -> None:
         if len(self._look.counters) > MOST_COUNTERS:
+            self._firing = []
             self._unknown = f"{len(self._look.counters)} series are too many to evaluate here (at most {MOST_COUNTERS}); run a Prometheus"
             return
         self._evaluator.read(at_s, {name: float(value) for name, value in self._look.counters.items()}, self._look.gauges)

@@ -58,5 +58,9 @@ def build() -> Dashboard:
                 Query(f"increase({names.DUPLICATES.name}[{RATE}])", "twice"), Query(f"increase({names.UNREADABLE.name}[{RATE}])", "unreadable"),
                 Query(f"increase({names.GAPS.name}[{RATE}])", "lost"), Query(f"sum(increase({names.DROPPED_TOKENS.name}[{RATE}]))", "tokens in dropped records"),
             ), width=THIRD),
+            Lines("Traces and spans", "short", (
+                Query(f"sum by (result) (rate({names.TRACES.name}[{RATE}]))", "traces {{result}}"), Query(f"sum by (result) (rate({names.SPANS.name}[{RATE}]))", "spans {{result}}"),
+            ), width=HALF, says="Lost: begun before the meter did, or too many at once."),
+            Lines("What broke beside the meter", "short", (Query(f"sum by (part) (increase({names.WATCH_FAILURES.name}[{RATE}]))", "{{part}}"),), width=HALF, says="Console, alerts of the embedded evaluator or traces are incomplete; the counts are not."),
         )),
     ))  # fmt: skip

@@ -25,7 +25,7 @@ def build() -> Dashboard:
         Section("What happened", (
             Lines("Migrations and lost gangs", "short", (Query(events, "{{name}} {{reason}}"),)),
             Lines("Time between tokens p99", "s", (Query(percentile(0.99, GAP), "{{model}}"),), bound=0.3),
-            Lines("Running sequences", "short", (Query(f"sum by (model, shard) ({names.RUNNING.name}{{{SHARD}}})", "{{model}}/{{shard}}"),), stacked=True, says="A replica that is killed falls to nothing; its streams turn up elsewhere."),
+            Lines("Running sequences", "short", (Query(f"sum by (model, shard) ({names.RUNNING.name}{{{SHARD}}})", "{{model}}/{{shard}}"),), stacked=True, says="The line of a replica that is killed ends within a minute; its streams turn up elsewhere."),
             Lines("Throughput", "short", (Query(f'sum by (model) (rate({names.TOKENS.name}{{{VERSION}, kind="generated"}}[{RATE}]))', "{{model}}"),)),
         )),
         Section("What the alerts saw", (

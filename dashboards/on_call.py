@@ -50,7 +50,7 @@ def build() -> Dashboard:
             Lines("Running and waiting", "short", (Query(f"sum by (model, shard) ({names.RUNNING.name}{{{SHARD}}})", "running {{model}}/{{shard}}"), Query(f"sum by (model, shard) ({names.WAITING.name}{{{SHARD}}})", "waiting {{model}}/{{shard}}")), width=THIRD),
             Lines("KV cache", "percentunit", (Query(f"sum by (model, shard) ({names.KV_USED.name}{{{SHARD}}}) / sum by (model, shard) ({names.KV_TOTAL.name}{{{SHARD}}})", "{{model}}/{{shard}}"),), width=THIRD, bound=0.95),
             Lines("Preemptions", "short", (Query(f"sum by (model, shard) (rate({names.PREEMPTIONS.name}{{{SHARD}}}[{RATE}]))", "{{model}}/{{shard}}"),), width=THIRD),
-            Lines("Gangs", "short", (Query(f'sum by (model, state) ({names.GANGS.name}{{{chosen("model")}}})', "{{model}} {{state}}"),), width=THIRD, says="A gang that falls silent leaves within five seconds."),
+            Lines("Gangs and nodes", "short", (Query(f'sum by (model, state) ({names.GANGS.name}{{{chosen("model")}}})', "{{model}} {{state}}"), Query(names.NODES.name, "nodes {{state}}")), width=THIRD, says="A gang that falls silent leaves within five seconds."),
             Lines("Killed for want of memory", "short", (Query(f"sum by (node) (increase({names.OOM_KILLS.name}[{RATE}]))", "{{node}}"),), width=THIRD, says="Processes that the nodes' kernels killed."),
             Lines("GPU memory and use", "percentunit", (Query(f"{names.GPU_USED.name} / {names.GPU_TOTAL.name}", "memory {{node}}/{{gpu}}"), Query(names.GPU_BUSY.name, "busy {{node}}/{{gpu}}")), width=THIRD, says="Empty where there is no GPU."),
         )),

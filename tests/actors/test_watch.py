@@ -107,3 +107,23 @@ def test_more_series_than_it_may_remember_are_said_not_to_be_evaluated() -> None
     meter.take(watch, *(labelled(frame(number + 1), shard=number) for number in range(shards)))
     watch.tick(meter, 1000.0)
     assert "run a Prometheus" in watch.state()["alerts_unknown"]
+
+
+def test_what_breaks_beside_the_meter_is_counted_and_the_meter_goes_on(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    watch, meter = Watch(PROMISES, None, None), FoldedMeter()
+    monkeypatch.setattr(watch._strips, "see", lambda _record: 1 / 0)
+    meter.take(watch, labelled(opened("a")), labelled(closed("a")))
+    assert b'calmops_watch_failures_total{part="records"} 2.0' in watch.metrics()
+    assert len([record for record in caplog.records if record.name == "calmops.watch"]) == 1
+    assert meter.counts.folded == 2
+
+
+def test_the_first_request_that_fails_is_a_rise_from_nought() -> None:
+    watch, meter = Watch(PROMISES, None, None), FoldedMeter()
+    meter.take(watch, Counted(gateway_id="g", model="m", at_ns=T0_NS, name="tokenization_errors", reason="release_mismatch", value=0, labels=PROD))
+    watch.tick(meter, 1000.0)
+    assert events(watch)["request-success", "r1", "none", "bad"] == 0
+    assert events(watch)["pii-leakage", "r1", "none", "bad"] == 0
+    meter.take(watch, labelled(closed("b", outcome="failed"), shard=-1))
+    watch.tick(meter, 1001.0)
+    assert events(watch)["request-success", "r1", "none", "bad"] == 1

@@ -124,7 +124,7 @@ class CaptureConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Whether content is kept. Nothing else of calmops ever writes a prompt or an answer to a disk."""
 
     enabled: Annotated[bool, Meta(description="keep prompts and answers in the state folder, for calmops replay; each is audited")] = False
-    most_bytes: Annotated[int, Meta(ge=1 << 20, description="of captured requests, for each gateway")] = 64 << 20
+    most_bytes: Annotated[int, Meta(ge=1 << 20, description="of captured requests, for each gateway, and as much again of earlier ones")] = 64 << 20
 
 
 class TracingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -150,6 +150,7 @@ SPENDING = Metric(
 GANGS = Metric(
     name="calmops_gangs", kind="gauge", labels=("model", "node", "state"), help="Gangs that report: serving, or draining."
 )
+NODES = Metric(name="calmops_nodes", kind="gauge", labels=("state",), help="Nodes of the Ray cluster: alive, or dead since the cluster's start.")
 OOM_KILLS = Metric(
     name="calmops_oom_kills_total", kind="counter", labels=("node",), help="Processes that a node's kernel killed for want of memory."
 )
@@ -161,7 +162,20 @@ GPU_BUSY = Metric(
     name="calmops_gpu_busy_ratio", kind="gauge", labels=("node", "gpu"), help="Share of time in which a GPU computed, 0 to 1."
 )
 
-WATCHED = (OBJECTIVE_EVENTS, COST, SPENDING, GANGS, OOM_KILLS, GPU_USED, GPU_TOTAL, GPU_BUSY)  # shown beside what is counted
+WATCH_FAILURES = Metric(
+    name="calmops_watch_failures_total", kind="counter", labels=("part",),
+    help="Times that something beside the meter broke: on a record, or on a look at the counts. Counting itself went on.",
+)  # fmt: skip
+TRACES = Metric(
+    name="calmops_traces_total", kind="counter", labels=("result",),
+    help="Traces that were kept, by why, and those that were lost: of requests whose beginning this meter didn't see, or too many at once.",
+)  # fmt: skip
+SPANS = Metric(
+    name="calmops_spans_total", kind="counter", labels=("result",),
+    help="Spans of kept traces: sent, taken by the receiver, refused by it after every retry. Sent and neither: waiting, or dropped while it was away.",
+)  # fmt: skip
+
+WATCHED = (OBJECTIVE_EVENTS, COST, SPENDING, GANGS, NODES, OOM_KILLS, GPU_USED, GPU_TOTAL, GPU_BUSY, WATCH_FAILURES, TRACES, SPANS)  # shown beside what is counted
 METRICS = (
     TTFT, DURATION, INTER_TOKEN, STEP_DURATION, BATCH_ROWS, TOKENS, REQUESTS, ACCEPTED, LEDGER_UNKNOWN, STEPS, ATTEMPTS,
     PROMPT_LENGTH, TOKENIZED_CHARS, TOKENIZED_TOKENS,

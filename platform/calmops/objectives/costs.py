@@ -60,13 +60,15 @@ class Costs:
             self._slices.popleft()
 
     def spent(self) -> dict[Place, Spent | None]:
-        """Of every place that was read last; None where what runs, or ran, has no price."""
+        """Of every place that was read last; None where what runs has no price. Where nothing ran within the span nothing was spent."""
         return {place: self._spent(place) for place in (self._last[1] if self._last else ())}
 
     def _spent(self, place: Place) -> Spent | None:
         price = self._prices.of(*place)
         if price is None:
             return None
+        if not any(place in one.usage and one.usage[place].replicas for one in self._slices):
+            return Spent({}, 0, {})  # nothing ran there within the span: a model that nobody serves, an environment of another name
         money: dict[Pricing, float] = {}
         tokens = 0
         for one in self._slices:

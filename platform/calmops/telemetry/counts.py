@@ -110,7 +110,8 @@ class Counts(msgspec.Struct, kw_only=True):
     """The meter's whole state. Serializable; equal for equal sets of records."""
 
     since_ns: int = 0  # the earliest record's time
-    keys: set[Key] = set()
+    keys: dict[Key, int] = {}  # to the time of the latest record, wall ns
+    retired_ns: int = 0  # when silent ones were last looked for
     label_values: tuple[set[str], set[str], set[str], set[str], set[str]] = msgspec.field(
         default_factory=lambda: (set(), set(), set(), set(), set())
     )

@@ -19,6 +19,7 @@ from calmops.telemetry.counts import INTER_TOKEN_NS, TTFT_NS, Counts, Histogram,
 from calmops.telemetry.fold import missing
 from calmops.telemetry.label_cap import NO_SHARD, OTHER, OTHER_SHARD
 
+GAUGES_NS = 60 * 10**9  # a shard that was last heard of so long before the newest one has gone
 _END = b"# EOF\n"
 Samples = Sequence[tuple[list[str], float]]
 Histograms = list[tuple[list[str], Histogram]]
@@ -69,6 +70,8 @@ class CountsCollector(Collector):
         yield histogram(names.BATCH_ROWS, 1, [(labels, c.rows) for labels, c in shards])
         yield plain(names.STEPS, [(labels, c.steps) for labels, c in shards])
         yield plain(names.PREEMPTIONS, [(labels, c.preempted) for labels, c in shards])
+        heard_of_ns = max((c.latest[0] for _, c in shards), default=0) - GAUGES_NS
+        shards = [(labels, c) for labels, c in shards if c.latest[0] > heard_of_ns]  # one that has gone has no gauge, not its last
         yield plain(names.RUNNING, [(labels, c.running) for labels, c in shards])
         yield plain(names.WAITING, [(labels, c.waiting) for labels, c in shards])
         yield plain(names.KV_USED, [(labels, c.kv_blocks_used) for labels, c in shards])

@@ -56,7 +56,7 @@ def fold(counts: Counts, envelope: Envelope) -> Counts:
         records, tokens = counts.dropped.get(reason, (0, 0))
         counts.dropped[reason] = (records + record.records, tokens + record.tokens)
         return counts
-    key = admitted(counts, record.model, record.labels)
+    key = admitted(counts, record.model, record.labels, record.at_ns)
     if type(record) is FrameRecord:
         shard = _shard(counts, key, record.shard)
         if record.sequences:

@@ -15,7 +15,7 @@ from calmops.telemetry.counts import (
     ShardCounts,
     summed,
 )
-from calmops.telemetry.exposition import histogram, plain, rendered
+from calmops.telemetry.exposition import histogram, plain, rendered, shard_label
 from calmops.telemetry.label_cap import NO_SHARD
 
 
@@ -32,7 +32,7 @@ def _families(counts: Counts) -> Iterator[Family]:
     for key, by in counts.shards.items():
         for number, shard in by.items():
             if number != NO_SHARD:
-                shards.setdefault((key[0], str(number)), []).append(shard)
+                shards.setdefault((key[0], shard_label(number)), []).append(shard)
     each = sorted(shards.items())
 
     def felt(pick: str, edges: tuple[int, ...]) -> list[tuple[list[str], Histogram]]:

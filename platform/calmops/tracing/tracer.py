@@ -50,6 +50,7 @@ class Tracer:
     def _close(self, closed: Closed) -> None:
         trace = self._live.pop(closed.request_id, None)
         if trace is None:
+            self.lost += closed.attempts > 0  # it began before this process did; one that was refused never began
             return
         why = self._sampler.keep(closed, trace.context)
         if why is None:

@@ -49,3 +49,33 @@ def test_shards_reasons_names_and_outcomes_are_capped() -> None:
     (model,) = counts.models.values()
     assert model.outcomes == {OTHER: 1}
     assert b'shard="other"' in exposition(counts)
+
+
+DAY_NS = 24 * 3600 * 10**9
+
+
+def released(number: int, at_ns: int, shards: int = 1) -> list[Record]:
+    """A release that decodes on so many shards."""
+    labels = Labels(version=f"v{number}")
+    return [msgspec.structs.replace(frame(1, gang_id=f"{number}-{n}"), labels=labels, shard=n, at_ns=at_ns) for n in range(shards)]
+
+
+def test_a_release_that_is_long_gone_makes_room_for_one_that_runs() -> None:
+    rollouts = [record for n in range(3 * MOST_VALUES) for record in released(n, T0_NS + n * DAY_NS)]
+    counts = counted(rollouts)
+    assert f"v{3 * MOST_VALUES - 1}" in {key[1] for key in counts.models}
+    assert not any(OTHER in key for key in counts.models)
+    assert len(counts.models) <= MOST_VALUES
+
+
+def test_shards_of_releases_that_are_gone_make_room_too() -> None:
+    counts = counted([record for n in range(5) for record in released(n, T0_NS + 2 * n * DAY_NS, shards=1000)])
+    assert not any(OTHER_SHARD in by for by in counts.shards.values())
+
+
+def test_what_was_heard_of_today_keeps_its_name_however_much_comes() -> None:
+    quiet = released(-1, T0_NS)
+    flood = [record for n in range(2 * MOST_VALUES) for record in released(n, T0_NS + DAY_NS // 2 + n)]
+    counts = counted([*quiet, *flood])
+    assert ("m", "v-1", "", "", "") in counts.models
+    assert ("m", OTHER, "", "", "") in counts.models
