@@ -29,6 +29,7 @@ class Tracer:
         self._send = send
         self._most_live = most_live
         self._live: dict[str, RequestTrace] = {}
+        self._crowded_out: dict[str, None] = {}  # counted as lost already
         self.kept: dict[str, int] = {}  # by why
         self.lost = 0
 
@@ -41,16 +42,24 @@ class Tracer:
                     trace.step(record, share)
         elif type(record) is Opened:
             if len(self._live) >= self._most_live:
-                del self._live[next(iter(self._live))]
-                self.lost += 1
+                self._make_room()
             self._live[record.request_id] = RequestTrace(record, of_request(record))
         elif type(record) is Closed:
             self._close(record)
 
+    def _make_room(self) -> None:
+        crowded_out = next(iter(self._live))
+        del self._live[crowded_out]
+        self.lost += 1
+        self._crowded_out[crowded_out] = None
+        if len(self._crowded_out) > self._most_live:
+            del self._crowded_out[next(iter(self._crowded_out))]
+
     def _close(self, closed: Closed) -> None:
         trace = self._live.pop(closed.request_id, None)
         if trace is None:
-            self.lost += closed.attempts > 0  # it began before this process did; one that was refused never began
+            if closed.request_id not in self._crowded_out:
+                self.lost += closed.attempts > 0  # it began before this process did; one that was refused never began
             return
         why = self._sampler.keep(closed, trace.context)
         if why is None:
