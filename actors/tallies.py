@@ -20,11 +20,13 @@ def tallies(counts: Counts) -> dict[str, dict[Labels, Tally]]:
         for key, by in counts.shards.items() for number, shard in by.items() if number != NO_SHARD
     }  # fmt: skip
     whole = {key: (*key, shard_label(NO_SHARD)) for key in sorted(counts.models.keys() | counts.events.keys() | counts.reports.keys() | counts.shards.keys())}
+    ended: dict[Labels, Tally] = {labels: Ended(0, 0) for labels in whole.values()}
+    ended |= {labels: Ended(shard.ended_well, shard.ended_badly) for labels, shard in felt}
     lost = counts.gaps + counts.unreadable + sum(records for records, _ in counts.dropped.values())
     return {
         "inter_token_latency": ran,
         "time_to_first_token": {labels: Timed(shard.ttft.buckets) for labels, shard in felt},
-        "requests": {labels: Ended(0, 0) for labels in whole.values()} | {labels: Ended(shard.ended_well, shard.ended_badly) for labels, shard in felt},
+        "requests": ended,
         "tokenizations": {labels: Ended(_accepted(counts, key), _event(counts, key, "tokenization_errors")) for key, labels in whole.items()},
         "pii_scans": {labels: _reported(counts, key, "pii_scans") for key, labels in whole.items()},
         "telemetry_records": {OF_NO_MODEL: Ended(counts.folded, lost)},

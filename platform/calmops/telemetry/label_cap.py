@@ -62,7 +62,7 @@ def _retire_silent(counts: Counts, at_ns: int) -> None:
     for key in [key for key, latest_ns in counts.keys.items() if latest_ns < at_ns - SILENT_NS and OTHER not in key]:
         del counts.keys[key]
         for kept in (counts.models, counts.shards, counts.reports, counts.events):
-            kept.pop(key, None)  # type: ignore[attr-defined]  # four dictionaries by Key
+            kept.pop(key, None)
     for number, known in enumerate(counts.label_values):
         known.intersection_update({key[number] for key in counts.keys})
 

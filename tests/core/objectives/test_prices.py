@@ -89,5 +89,7 @@ def test_a_place_where_nothing_ran_costs_nothing_whatever_is_reserved() -> None:
     for at_s in (0.0, 1800.0, 3600.0):
         costs.read(at_s, {nobody: Usage(0, 0), served: Usage(2, int(at_s) * 10)})
     spent = costs.spent()
-    assert spent[nobody] is not None and not spent[nobody].money and not spent[nobody].an_hour
-    assert spent[served] is not None and sum(spent[served].an_hour.values()) == 8.0
+    idle, busy = spent[nobody], spent[served]
+    assert idle is not None and busy is not None
+    assert not idle.money and not idle.an_hour
+    assert sum(busy.an_hour.values()) == 8.0
