@@ -14,6 +14,7 @@ from calmops.messages.plan import BLOCK_TOKENS
 
 _TILE_KEYS = 64
 _WARPS = 4
+_SHARED_BYTES = 96 << 10  # of a block, on GPUs for workstations; those for data centres have twice that
 MOST_SPLITS = 32
 _LEAST_ROWS = 16  # of a product on tensor cores
 
@@ -52,7 +53,7 @@ def attend(
         heads, splits,
         GROUP=group, GROUP_PADDED=max(_LEAST_ROWS, _power(group)), K_SIZE=size, K_PADDED=_power(size),
         V_SIZE=value_size, V_PADDED=_power(value_size), TILE=_TILE_KEYS, BLOCK=BLOCK_TOKENS, SPLIT=splits > 1,
-        CAPPED=how.softcap > 0, num_warps=_WARPS,
+        CAPPED=how.softcap > 0, num_warps=_WARPS, num_stages=_stages(size, value_size, keys.element_size()),
     )  # fmt: skip
     if splits > 1:
         _merge[(rows, heads)](
@@ -83,12 +84,18 @@ class How:
         self.scaling, self.softcap, self.window, self.splits = scaling, softcap, window, splits
 
 
+def _stages(size: int, value_size: int, element_bytes: int) -> int:
+    """Tiles of keys and values on the way at once: as many as the smaller GPUs' shared memory holds."""
+    tile_bytes = _TILE_KEYS * (_power(size) + _power(value_size)) * element_bytes
+    return max(1, min(3, _SHARED_BYTES // tile_bytes))
+
+
 def _power(size: int) -> int:
     return 1 << (size - 1).bit_length()
 
 
 @triton.jit
-def _store(  # type: ignore[no-untyped-def]
+def _store(  # type: ignore[no-untyped-def]  # Triton types its own arguments
     k_ptr, v_ptr, keys_ptr, values_ptr, blocks_ptr, offsets_ptr, positions_ptr,
     k_row, k_head, v_row, v_head, keys_slot, values_slot,
     K_SIZE: tl.constexpr, V_SIZE: tl.constexpr, K_PADDED: tl.constexpr, V_PADDED: tl.constexpr, BLOCK: tl.constexpr,
@@ -106,7 +113,7 @@ def _store(  # type: ignore[no-untyped-def]
 
 
 @triton.jit(do_not_specialize=["window", "heads", "splits"])
-def _attend(  # type: ignore[no-untyped-def]
+def _attend(  # type: ignore[no-untyped-def]  # Triton types its own arguments
     q_ptr, keys_ptr, values_ptr, blocks_ptr, offsets_ptr, positions_ptr, mixed_ptr, weight_ptr,
     scaling, softcap, window, q_row, q_head, keys_slot, keys_head, values_slot, values_head, heads, splits,
     GROUP: tl.constexpr, GROUP_PADDED: tl.constexpr, K_SIZE: tl.constexpr, K_PADDED: tl.constexpr,
@@ -159,13 +166,13 @@ def _attend(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _cap(scores, softcap):  # type: ignore[no-untyped-def]
+def _cap(scores, softcap):  # type: ignore[no-untyped-def]  # Triton types its own arguments
     """Scores by way of a hyperbolic tangent, which Triton's language lacks, to at most ``softcap``."""
     return softcap * (2.0 / (1.0 + tl.exp(-2.0 * scores / softcap)) - 1.0)
 
 
 @triton.jit(do_not_specialize=["splits"])
-def _merge(  # type: ignore[no-untyped-def]
+def _merge(  # type: ignore[no-untyped-def]  # Triton types its own arguments
     mixed_ptr, weight_ptr, out_ptr, splits, V_SIZE: tl.constexpr, V_PADDED: tl.constexpr, MOST: tl.constexpr
 ):  # fmt: skip
     place = tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)

@@ -1,8 +1,9 @@
 """The model on a GPU, behind the engine's ``step``: transformers' modules over paged attention, replayed from CUDA graphs.
 
 A step of few rows is bound by its launches, not by its arithmetic: so it is captured once for some numbers of rows, and
-a plan runs through the smallest capture that holds it. Larger steps are launched as they are. ``exact`` (guarantee G2)
-runs every step through one capture: each product then has one shape, and a row's bits don't depend on the batch.
+a plan runs through the smallest capture that holds it. Larger steps, and all of a tp above 1, are launched as they are.
+``exact`` (guarantee G2) runs every step with the same number of rows: each product then has one shape, and a row's bits
+don't depend on the batch.
 """
 
 import logging
@@ -27,7 +28,7 @@ from calmops.messages.plan import BLOCK_TOKENS, StepPlan
 _log = logging.getLogger(__name__)
 _ATTENTION = "calmops-paged-"
 _LARGEST_CAPTURE = 512  # rows; beyond it arithmetic hides the launches
-_WARM_UPS = 2  # runs before a capture, on its stream: libraries choose their kernels and take their memory
+_WARM_UPS = 2  # runs before a capture, on a stream beside: libraries choose their kernels and take their memory
 
 
 class CudaBackend:
@@ -50,6 +51,8 @@ class CudaBackend:
         name = _ATTENTION + str(id(self))
         ALL_ATTENTION_FUNCTIONS.register(name, self._attend)
         self.config._attn_implementation = name
+        on_gpu = self._device.type == "cuda"
+        self._processors = torch.cuda.get_device_properties(self._device).multi_processor_count if on_gpu else 1
         self._sizes = sizes(settings.max_rows_per_step, exact=bool(settings.exact), largest=_LARGEST_CAPTURE)
         per_sequence = min(-(-self.context_tokens // BLOCK_TOKENS), settings.kv_blocks)
         self._inputs = StepInputs(
@@ -87,6 +90,8 @@ class CudaBackend:
             logits = self._forward(size, self._wanted_of(size))
         else:
             logits = self._forward(rows, wanted)
+        if not wanted and self._device.type == "cuda":
+            torch.cuda.current_stream().synchronize()  # nobody takes a token of it, and its time is told as this step's
         return logits[:wanted] if self._rank == 0 else None
 
     def sample(self, logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
@@ -110,6 +115,7 @@ class CudaBackend:
         assert self._places is not None, "attention outside a step"
         refuse_unknown(module, options)
         q, k, v = (one[0].transpose(0, 1) for one in (q, k, v))
+        memory = self.cache.memory(int(module.layer_idx), k, v)
         if not q.shape[1]:  # a rank may hold no head at all
             return v.new_zeros((1, len(q), 0, v.shape[-1])), None
         scaling = options.get("scaling")
@@ -117,16 +123,13 @@ class CudaBackend:
             scaling=float(q.shape[-1] ** -0.5 if scaling is None else scaling), softcap=float(options.get("softcap") or 0.0),
             window=int(options.get("sliding_window") or 0), splits=self._splits(len(q), k.shape[1]),
         )  # fmt: skip
-        memory = self.cache.memory(int(module.layer_idx), k, v)
         store((k, v), memory, self._places)
         return attend(q, memory, self._places, how)[None], None
 
     def _splits(self, rows: int, kv_heads: int) -> int:
         """Into how many shares contexts are cut, so that a step of few rows keeps the whole GPU busy."""
-        if self._device.type != "cuda":
-            return 2
-        wanted = 2 * torch.cuda.get_device_properties(self._device).multi_processor_count // (rows * kv_heads)
-        return max(1, min(MOST_SPLITS, 1 << wanted.bit_length() >> 1))
+        shares = max(1, 2 * self._processors // (rows * kv_heads))
+        return min(MOST_SPLITS, 1 << shares.bit_length() - 1)  # a power of two
 
     def _wanted_of(self, size: int) -> int:
         """Rows with logits in a capture of ``size`` rows."""
@@ -150,9 +153,13 @@ class CudaBackend:
         if self._device.type != "cuda" or self._settings.tp > 1:
             return  # DeepSpeed's all-reduce was never captured: with it steps are launched as they are
         self._inputs.clear()
+        beside = torch.cuda.Stream()
         try:
             for size in reversed(self._sizes):
-                self._captured[size] = self._captured_step(size)
+                self._captured[size] = self._captured_step(size, beside)
+        except torch.OutOfMemoryError as error:
+            used = f"kv_blocks {self._settings.kv_blocks} take {self.cache.bytes() / 2**30:.1f} GiB"
+            raise UnsupportedModel(f"the GPU's memory doesn't hold model, cache and steps: {used}; lower kv_blocks or max_sequences") from error
         except RuntimeError as error:
             self._captured.clear()
             torch.cuda.synchronize()
@@ -162,9 +169,8 @@ class CudaBackend:
             _log.warning("%s, so that each is launched anew, which is slower: %s", what, error)
 
     @torch.inference_mode()
-    def _captured_step(self, size: int) -> tuple[torch.cuda.CUDAGraph, torch.Tensor]:
+    def _captured_step(self, size: int, beside: torch.cuda.Stream) -> tuple[torch.cuda.CUDAGraph, torch.Tensor]:
         wanted = self._wanted_of(size)
-        beside = torch.cuda.Stream()
         beside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(beside):
             for _ in range(_WARM_UPS):

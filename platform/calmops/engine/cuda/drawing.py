@@ -1,7 +1,7 @@
-"""The sampler on a GPU: the rules of ``sampler.sample`` for all rows together, so that a step waits for the device once.
+"""The sampler on a GPU: the rules of ``sampler.sample`` for all rows together; a step of greedy rows waits for it once.
 
-What only some rows ask for is done for those rows. Sums may round otherwise than row by row, but by the same plan and on
-the same device they always round alike.
+What only some rows ask for is done for those rows. Whatever sums over the vocabulary is summed as whole numbers, exactly
+in any order: a GPU's sums and scans of fractions round by how many rows there are, and a token must not hang on that.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,8 @@ import torch
 from calmops.engine.noise import gumbel
 from calmops.engine.sampler import Draw, Drawn, adjust, is_plain
 from calmops.messages.request import SamplingParams
+
+_ONE = 2.0**40
 
 
 def draw(logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
@@ -49,10 +51,10 @@ def _truncated(scaled: torch.Tensor, params: Sequence[SamplingParams]) -> torch.
         best = scaled[rows].sort(dim=-1, descending=True).values
         counts = [params[i].top_k if 0 < params[i].top_k < vocabulary else vocabulary for i in rows]
         floor = best.gather(1, _column(counts, scaled, torch.int64) - 1)
-        best = best.masked_fill(best < floor, -torch.inf)
-        reached = torch.cumsum(torch.softmax(best, dim=-1), dim=-1)
-        top_p = _column([params[i].top_p for i in rows], scaled)
-        inside = (reached < top_p).sum(dim=-1, keepdim=True).clamp_(max=vocabulary - 1)  # before the one that reaches it
+        weights = _weights(best.masked_fill(best < floor, -torch.inf))
+        top_p = _column([params[i].top_p for i in rows], scaled, torch.float64)
+        reached = torch.cumsum(weights, dim=-1).double() < top_p * weights.sum(dim=-1, keepdim=True).double()
+        inside = reached.sum(dim=-1, keepdim=True).clamp_(max=vocabulary - 1)  # before the one that reaches it
         nucleus = torch.where(top_p < 1.0, best.gather(1, inside), -torch.inf)
         scaled[rows] = scaled[rows].masked_fill(scaled[rows] < torch.maximum(floor, nucleus), -torch.inf)
     least = [one.min_p for one in params]
@@ -65,7 +67,9 @@ def _with_logprobs(
     logits: torch.Tensor, draws: Sequence[Draw], ids: torch.Tensor, asked: list[int]
 ) -> list[Drawn]:
     """The drawn ``ids`` [W], with log-probabilities of the unmodified distribution for the rows that asked."""
-    logprobs = torch.log_softmax(logits[asked], dim=-1)
+    scores = logits[asked]
+    total = _weights(scores).sum(dim=-1, keepdim=True).double() / _ONE
+    logprobs = scores - (scores.amax(dim=-1, keepdim=True) + total.log().float())
     alternatives = [min(draws[i].params.logprobs or 0, logits.shape[1]) for i in asked]
     best = torch.topk(logprobs, max(alternatives), dim=-1)
     own = logprobs.gather(1, ids[asked][:, None])[:, 0]
@@ -75,6 +79,11 @@ def _with_logprobs(
         top = tuple(zip(tokens[:count], values[:count], strict=True))
         drawn[i] = Drawn(token_id=drawn[i].token_id, logprob=logprob, top=top)
     return drawn
+
+
+def _weights(scores: torch.Tensor) -> torch.Tensor:
+    """exp(score - the row's largest) in units of 1/_ONE, int64: up to 2^22 of them can be added."""
+    return (torch.exp(scores - scores.amax(dim=-1, keepdim=True)) * _ONE).to(torch.int64)
 
 
 def _column(values: Sequence[float], like: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
