@@ -3,7 +3,8 @@
 
 A proof is an executable `tests/proofs/<topic>-<n>-<what>` that takes `--short` or `--long`, prints its figure last and
 exits 0 only where its claim holds. Near its top it declares, in comments, `# paths: ...` (what it depends on; `!path`, what
-it doesn't, within that) and, if it wants the shared platform, `# needs: platform`: then its address is in CALMOPS_PROOF_URL.
+it doesn't, within that) and, if it wants the shared platform, `# needs: platform`, or `# needs: platform (short form)`, if only
+then: its address is in CALMOPS_PROOF_URL.
 
 --short: 25 minutes for all of them together. --long: 30 minutes each, from a clean checkout only; every result is
 appended to LOG.md, and what still stands there (it held, and nothing changed since under its paths) is skipped, so that
@@ -74,7 +75,7 @@ def main() -> int:
     parser.add_argument("--again", action="store_true", help="long forms that stand too: where a figure was taken beside other work, say")
     parser.add_argument("names", nargs="*", help="only the proofs whose name begins with one of these")
     arguments = parser.parse_args()
-    proofs = [proof for proof in discover() if matches(proof, arguments.names)]
+    proofs = [proof for proof in discover(long=arguments.long) if matches(proof, arguments.names)]
     if not proofs:
         print("no proof bears such a name" if arguments.names else f"no proofs in {HERE}")
         return 1
@@ -87,17 +88,17 @@ def main() -> int:
     return 0 if all(result.holds for result in results) and len(results) == len(proofs) else 1
 
 
-def discover() -> list[Proof]:
+def discover(*, long: bool) -> list[Proof]:
     """Every proof, those that need the platform last, so that it runs no longer than it must."""
-    found = [declared(path) for path in HERE.iterdir() if NAME.match(path.name) and os.access(path, os.X_OK)]
+    found = [declared(path, long=long) for path in HERE.iterdir() if NAME.match(path.name) and os.access(path, os.X_OK)]
     return sorted(found, key=lambda proof: (proof.needs_platform, proof.name))
 
 
-def declared(path: Path) -> Proof:
+def declared(path: Path, *, long: bool) -> Proof:
     """Read a proof's declarations."""
     head = path.read_text(encoding="utf-8").splitlines()[:HEADER_LINES]
     paths = [name for line in head if line.startswith("# paths:") for name in line[len("# paths:") :].split()]
-    needs = any(line.startswith("# needs:") and "platform" in line.split() for line in head)
+    needs = any(line.startswith("# needs: platform") and not (long and "(short form)" in line) for line in head)
     return Proof(path, tuple(paths), needs)
 
 
