@@ -1,29 +1,48 @@
-"""The meter's deployment: one active meter, on a port of its own, which the gateways' /metrics relays."""
+"""The meter's deployment: one active meter, on a port of its own, which the gateways' /metrics and /console relay."""
 
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
 
+import msgspec
 import ray
 
 from actors.health import REPORT_S, health
+from actors.watch import Watch
+from calmops.foundation import config as configuration
+from calmops.foundation.config import Config
 from calmops.foundation.errors import SetupError
+from calmops.objectives.folder import read_folder
+from calmops.objectives.prices import read_prices
 from calmops.telemetry import meter as telemetry
+from calmops.telemetry.exposition import joined
 from calmops.telemetry.settings import TelemetrySettings
+from calmops.telemetry.vllm_view import vllm_exposition
+from calmops.tracing.otlp import OtlpTraces
+from calmops.tracing.sampling import TailSampler
+from calmops.tracing.tracer import Tracer
 
+OPENMETRICS, TEXT = "application/openmetrics-text", "text/plain; version=0.0.4; charset=utf-8"
 LEASE_WAIT_S = 30.0  # how long the meter of a redeploy waits for the old one to give up the lease
 
 
 class Meter:
     """Folds the log and shows the counts."""
 
-    def __init__(self, settings: TelemetrySettings) -> None:
-        self._meter = _take_lease(settings)
-        self._server = ThreadingHTTPServer((_host(settings), 0), _handler(self._meter))
+    def __init__(self, settings: TelemetrySettings, config: dict[str, Any]) -> None:
+        self._watch, self._traces = _watch(configuration.from_json(config))
+        self._meter = _take_lease(settings, self._watch)
+        self._vllm_names = bool(config.get("vllm_names"))
+        self._server = ThreadingHTTPServer((_host(settings), 0), _handler(self._shown, self._watch))
         host, port = self._server.server_address[:2]
         self._url = f"http://{host!s}:{port}/metrics"
         self._leaving = threading.Event()
         self._meter.start()
+        threading.Thread(target=self._watch.run, args=(self._meter, self._leaving), name="watch", daemon=True).start()
         threading.Thread(target=self._server.serve_forever, name="meter-http", daemon=True).start()
         threading.Thread(target=self._report_often, name="roster", daemon=True).start()
 
@@ -31,10 +50,20 @@ class Meter:
         """Where the counts are shown."""
         return self._url
 
+    def _shown(self, openmetrics: bool) -> bytes:
+        """All there is, in Prometheus' text format or in OpenMetrics."""
+        parts = [
+            self._meter.look(partial(self._watch.exposition, openmetrics=openmetrics)), self._watch.metrics(openmetrics=openmetrics)
+        ]  # fmt: skip
+        if self._vllm_names:
+            parts.append(self._meter.look(partial(vllm_exposition, openmetrics=openmetrics)))
+        return joined(parts, openmetrics=openmetrics)
+
     def _report_often(self) -> None:
         while not self._leaving.is_set():
             try:
-                ray.get(health().meter_here.remote(self._url), timeout=REPORT_S * 20)
+                self._watch.roster = ray.get(health().meter_here.remote(self._url), timeout=REPORT_S * 20)
+                self._watch.nodes = {str(node["NodeID"]): bool(node["Alive"]) for node in ray.nodes()}
             except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
                 time.sleep(REPORT_S)
             self._leaving.wait(REPORT_S)
@@ -44,13 +73,27 @@ class Meter:
             self._leaving.set()
             self._server.shutdown()
             self._meter.stop()
+            if self._traces is not None:
+                self._traces.close()
 
 
-def _take_lease(settings: TelemetrySettings) -> telemetry.Meter:
+def _watch(config: Config) -> tuple[Watch, OtlpTraces | None]:
+    """What is promised, what it costs, and where traces go. Raises ConfigError, one line for each problem."""
+    objectives = config.objectives
+    promises = read_folder(Path(objectives.path) if objectives.path else None).promises
+    prices = read_prices(Path(objectives.prices_file)) if objectives.prices_file else None
+    traces, tracer = None, None
+    if config.tracing.endpoint is not None:
+        traces = OtlpTraces(config.tracing.endpoint, {"deployment.environment.name": config.environment})
+        tracer = Tracer(TailSampler(config.tracing.share, config.tracing.slowest), traces.send)
+    return Watch(promises, prices, tracer, traces), traces
+
+
+def _take_lease(settings: TelemetrySettings, watch: Watch) -> telemetry.Meter:
     deadline_s = time.monotonic() + LEASE_WAIT_S
     while True:
         try:
-            return telemetry.Meter(settings)
+            return telemetry.Meter(settings, see=watch.see)
         except SetupError:
             if time.monotonic() > deadline_s:
                 raise
@@ -69,15 +112,19 @@ def _host(settings: TelemetrySettings) -> str:
     return str(ray.util.get_node_ip_address())
 
 
-def _handler(meter: telemetry.Meter) -> type[BaseHTTPRequestHandler]:
+def _handler(shown: Callable[[bool], bytes], watch: Watch) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if self.path != "/metrics":
-                self.send_error(404, "only /metrics is here")
+            if self.path == "/metrics":
+                openmetrics = OPENMETRICS in self.headers.get("Accept", "")
+                body, kind = shown(openmetrics), f"{OPENMETRICS}; version=1.0.0; charset=utf-8" if openmetrics else TEXT
+            elif self.path == "/state":
+                body, kind = msgspec.json.encode(watch.state()), "application/json"
+            else:
+                self.send_error(404, "only /metrics and /state are here")
                 return
-            body = meter.exposition()
             self.send_response(200)
-            self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

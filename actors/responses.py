@@ -15,6 +15,8 @@ from actors.live import LiveRequest
 from calmops.foundation.errors import CalmopsError, DeadlineError
 from calmops.intake.answers import Answer, StreamAnswer
 from calmops.intake.sse import KEEPALIVE, error_event
+from calmops.tracing.context import span_id, traceparent
+from calmops.tracing.spans import Name
 
 
 class EventStream(Response):
@@ -158,4 +160,6 @@ async def _send_json(send: Send, status: int, body: bytes, headers: dict[str, st
 
 
 def _headers(live: LiveRequest) -> dict[str, str]:
-    return {"x-calmops-seed": str(live.intake.request.params.seed)}
+    trace = live.trace
+    header = traceparent(trace.trace_id, span_id(trace.trace_id, Name.REQUEST), sampled=trace.sampled)
+    return {"x-calmops-seed": str(live.intake.request.params.seed), "traceparent": header}

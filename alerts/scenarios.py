@@ -7,7 +7,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from calmops.objectives.objective import BAD, EVENTS_SERIES, GOOD, AnyObjective, Ratio, Value, Zero
+from calmops.foundation.metric_names import BAD, GOOD
+from calmops.objectives.objective import EVENTS_SERIES, AnyObjective, Ratio, Value, Zero
 from calmops.objectives.series import MAINTENANCE, ZERO_S, left_series
 from calmops.objectives.windows import Windows
 

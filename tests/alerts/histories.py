@@ -3,8 +3,8 @@
 import random
 from typing import NamedTuple
 
+from calmops.foundation.metric_names import BAD, GOOD
 from calmops.objectives.counting import Counter
-from calmops.objectives.objective import BAD, GOOD
 
 Readings = dict[Counter, list[float | None]]  # one a minute; None: it couldn't be had
 

@@ -8,7 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
 from calmops.foundation import metric_names
-from calmops.objectives.objective import BAD, EVENTS_SERIES, GOOD, AnyObjective, Value
+from calmops.foundation.metric_names import BAD, GOOD
+from calmops.objectives.objective import EVENTS_SERIES, AnyObjective, Value
 
 LABELS = 'model="m",version="1",variant="stable",tier="base",environment="test",shard="0"'
 

@@ -7,8 +7,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from alerts.generating import RULES
-from alerts.reading import SHIPPED
+from alerts.generating import RULES, SHIPPED
 from calmops.cli.main import build
 from calmops.foundation.metric_names import METRICS
 from calmops.objectives.objective import EVENTS_SERIES, GAUGES

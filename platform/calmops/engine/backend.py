@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from calmops.engine.attention import CachedAttention
+from calmops.engine.attention import CachedAttention, register
 from calmops.engine.cache import KvCache
 from calmops.engine.checkpoint import load_checkpoint
 from calmops.engine.sampler import Draw, Drawn, sample
@@ -56,9 +55,7 @@ class TransformersBackend:
         self.config: Any = model.config
         self.cache = KvCache(settings.kv_blocks)
         self._attention = CachedAttention(self.cache, exact=bool(settings.exact))
-        name = _ATTENTION + str(id(self))
-        ALL_ATTENTION_FUNCTIONS.register(name, self._attention)
-        self.config._attn_implementation = name
+        self.config._attn_implementation = register(_ATTENTION, self._attention.__call__)
         self._warm_up()
 
     @property

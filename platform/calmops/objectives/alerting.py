@@ -7,7 +7,8 @@ of them fire, it is one alert. Maintenance silences burning budgets and values, 
 from typing import NamedTuple
 
 from calmops.foundation import metric_names as names
-from calmops.objectives.objective import BAD, EVENTS_SERIES, RESULT, AnyObjective, Ratio, Severity, Value, Zero
+from calmops.foundation.metric_names import BAD, RESULT
+from calmops.objectives.objective import EVENTS_SERIES, AnyObjective, Ratio, Severity, Value, Zero
 from calmops.objectives.recording import Rule
 from calmops.objectives.series import (
     MAINTENANCE,
@@ -59,6 +60,10 @@ class Links:
 
     def __init__(self, runbooks: str, dashboards: str) -> None:
         self._runbooks, self._dashboards = runbooks.rstrip("/"), dashboards.rstrip("/")
+
+    def beside(self, runbooks: str) -> "Links":
+        """The same dashboards, runbooks elsewhere."""
+        return Links(runbooks, self._dashboards)
 
     def annotations(self, alert: str) -> dict[str, str]:
         """The alert's runbook, and the on-call dashboard of the model and version that it is about."""

@@ -26,6 +26,7 @@ class Spent(NamedTuple):
 
     money: dict[Pricing, float]
     tokens: int
+    an_hour: dict[Pricing, float]  # what runs now costs
 
     @property
     def per_1k_tokens(self) -> float | None:
@@ -59,13 +60,15 @@ class Costs:
             self._slices.popleft()
 
     def spent(self) -> dict[Place, Spent | None]:
-        """Of every place that was read last; None where what runs, or ran, has no price."""
+        """Of every place that was read last; None where what runs has no price. Where nothing ran within the span nothing was spent."""
         return {place: self._spent(place) for place in (self._last[1] if self._last else ())}
 
     def _spent(self, place: Place) -> Spent | None:
         price = self._prices.of(*place)
         if price is None:
             return None
+        if not any(place in one.usage and one.usage[place].replicas for one in self._slices):
+            return Spent({}, 0, {})  # nothing ran there within the span: a model that nobody serves, an environment of another name
         money: dict[Pricing, float] = {}
         tokens = 0
         for one in self._slices:
@@ -78,7 +81,7 @@ class Costs:
             for pricing, paid in an_hour.items():
                 money[pricing] = money.get(pricing, 0.0) + paid * one.lasted_s / 3600.0
             tokens += usage.tokens
-        return Spent(money, tokens)
+        return Spent(money, tokens, price.per_hour(self._last[1][place].replicas) or {} if self._last else {})
 
 
 def _rise(before: Usage | None, now: Usage) -> int:

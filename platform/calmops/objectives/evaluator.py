@@ -8,10 +8,11 @@ import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from calmops.foundation.metric_names import BAD, GOOD
 from calmops.objectives.burn import budget_left, burn, is_at_risk
 from calmops.objectives.counting import Counter, Labels
 from calmops.objectives.history import CounterHistory, StepSums
-from calmops.objectives.objective import BAD, GOOD, AnyObjective, Ratio, Severity, Value, Zero
+from calmops.objectives.objective import AnyObjective, Ratio, Severity, Value, Zero
 from calmops.objectives.series import STEP_S, ZERO_S
 from calmops.objectives.windows import Window, Windows
 

@@ -3,6 +3,7 @@
 Running sums beside the values make every question about a span two look-ups, however long it is.
 """
 
+from array import array
 from bisect import bisect_left, bisect_right
 
 from calmops.objectives.burn import Covered, increase
@@ -15,9 +16,8 @@ class CounterHistory:
 
     def __init__(self, keep_s: float) -> None:
         self._keep_s = keep_s
-        self._times_s: list[float] = []
-        self._values: list[float] = []
-        self._hidden: list[float] = []  # by resets, up to and with this sample
+        self._times_s, self._values = array("d"), array("d")
+        self._hidden = array("d")  # by resets, up to and with this sample
 
     def append(self, at_s: float, value: float) -> None:
         """One more sample, later than the last."""
@@ -47,8 +47,8 @@ class StepSums:
 
     def __init__(self, keep_s: float) -> None:
         self._keep_s = keep_s
-        self._times_s: list[float] = []
-        self._sums: list[float] = []  # up to and with this step
+        self._times_s = array("d")
+        self._sums = array("d")  # up to and with this step
         self._let_go = 0.0
 
     def append(self, at_s: float, counted: float) -> None:

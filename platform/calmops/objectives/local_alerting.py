@@ -1,5 +1,7 @@
 """Prometheus and Alertmanager on this machine's loopback, wired to each other, for tests, until `up` starts them too."""
 
+import os
+import signal
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
@@ -8,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from calmops.objectives.local_process import LocalProcess
+from calmops.foundation.local_process import LocalProcess
 from calmops.objectives.local_prometheus import program
 
 START_S = 60.0
@@ -43,9 +45,12 @@ class LocalServer:
         return self._process.stop()
 
     def _start(self, settings: Settings, command: Sequence[str]) -> None:
-        """Start it with these settings, or leave it running."""
+        """Start it with these settings, or have the running one read them."""
         (self.folder / "data").mkdir(parents=True, exist_ok=True, mode=0o700)
         (self.folder / "settings.yaml").write_text(yaml.safe_dump(dict(settings), sort_keys=False), encoding="utf-8")
+        running = self._process.pid
+        if running is not None:
+            os.kill(running, signal.SIGHUP)  # both read their settings and rules anew
         self._process.start([*command, "--config.file=settings.yaml", f"--web.listen-address=127.0.0.1:{self.port}"], self._is_ready, START_S)
 
     def _is_ready(self) -> bool:
@@ -83,7 +88,7 @@ class LocalPrometheus(LocalServer):
     def start(self, settings: Settings, *options: str) -> None:
         """Start it, or leave it running; returns once it is ready. Raises SetupError with what to do."""
         program_path = str(program(self._parts, "prometheus"))
-        self._start(settings, [program_path, "--storage.tsdb.path=data", *(options or _kept())])
+        self._start(settings, [program_path, "--storage.tsdb.path=data", "--enable-feature=exemplar-storage", *(options or _kept())])
 
 
 def scraping(targets: Sequence[str], alertmanager: str, every_s: int) -> dict[str, Any]:

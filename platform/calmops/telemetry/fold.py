@@ -7,22 +7,39 @@ see the same step. A record is counted once per (source, seq). What is remembere
 
 from bisect import bisect_left
 
-from calmops.messages.record import Closed, Counted, Dropped, Envelope, FrameRecord, Opened
+from calmops.foundation.metric_names import EVENTS
+from calmops.messages.record import (
+    NOT_COUNTED,
+    OUTCOMES,
+    REPORTED,
+    SUCCESSES,
+    Closed,
+    Counted,
+    Dropped,
+    Envelope,
+    FrameRecord,
+    Opened,
+    Reported,
+)
 from calmops.telemetry.counts import (
     BATCH_ROWS,
     DURATION_NS,
     GANGS_REMEMBERED,
     INTER_TOKEN_NS,
     LATE_RECORDS,
+    PROMPT_TOKENS,
     STEP_NS,
     STEPS_REMEMBERED,
     TTFT_NS,
     Counts,
     GangSteps,
+    Key,
     ModelCounts,
+    ReportCounts,
     ShardCounts,
     SourceProgress,
 )
+from calmops.telemetry.label_cap import OTHER, admitted, admitted_reason, admitted_shard
 
 
 def fold(counts: Counts, envelope: Envelope) -> Counts:
@@ -34,22 +51,34 @@ def fold(counts: Counts, envelope: Envelope) -> Counts:
     record = envelope.record
     if record.at_ns < counts.since_ns or counts.since_ns == 0:
         counts.since_ns = record.at_ns
+    if isinstance(record, Dropped):
+        reason = admitted_reason(record.reason, counts.dropped)
+        records, tokens = counts.dropped.get(reason, (0, 0))
+        counts.dropped[reason] = (records + record.records, tokens + record.tokens)
+        return counts
+    key = admitted(counts, record.model, record.labels, record.at_ns)
     if type(record) is FrameRecord:
+        shard = _shard(counts, key, record.shard)
         if record.sequences:
-            _fold_tokens(_model(counts, record.model), record)
-        _fold_step(counts, record)
+            _fold_tokens(_model(counts, key), shard, record)
+        _fold_step(counts, shard, record)
     elif type(record) is Closed:
-        _fold_closed(_model(counts, record.model), record)
+        _fold_closed(_model(counts, key), _shard(counts, key, record.shard), record)
     elif type(record) is Opened:
-        model = _model(counts, record.model)
+        model = _model(counts, key)
         model.accepted += 1
         model.tokens["prompt"] += record.prompt_tokens
-    elif type(record) is Dropped:
-        records, tokens = counts.dropped.get(record.reason, (0, 0))
-        counts.dropped[record.reason] = (records + record.records, tokens + record.tokens)
+        model.prompts.add(PROMPT_TOKENS, record.prompt_tokens)
+        if record.prompt_chars:
+            model.tokenized_chars += record.prompt_chars
+            model.tokenized_tokens += record.prompt_tokens
     elif type(record) is Counted:
-        reasons = counts.events.setdefault(record.model, {}).setdefault(record.name, {})
-        reasons[record.reason] = reasons.get(record.reason, 0) + record.value
+        names = counts.events.setdefault(key, {})
+        reasons = names.setdefault(record.name if record.name in EVENTS else OTHER, {})
+        reason = admitted_reason(record.reason, reasons)
+        reasons[reason] = reasons.get(reason, 0) + record.value
+    elif type(record) is Reported:
+        _fold_reported(counts.reports.setdefault(key, {}), record)
     return counts
 
 
@@ -93,17 +122,27 @@ def _close_up(progress: SourceProgress) -> None:
         progress.ahead.remove(progress.contiguous)
 
 
-def _model(counts: Counts, name: str) -> ModelCounts:
-    model = counts.models.get(name)
+def _model(counts: Counts, key: Key) -> ModelCounts:
+    model = counts.models.get(key)
     if model is None:
-        model = counts.models[name] = ModelCounts()
+        model = counts.models[key] = ModelCounts()
     return model
 
 
-def _fold_tokens(model: ModelCounts, record: FrameRecord) -> None:
+def _shard(counts: Counts, key: Key, number: int) -> ShardCounts:
+    shards = counts.shards.get(key)
+    if shards is None:
+        shards = counts.shards[key] = {}
+    shard = shards.get(number)
+    if shard is None:
+        shard = shards.setdefault(admitted_shard(counts, key, number), ShardCounts())
+    return shard
+
+
+def _fold_tokens(model: ModelCounts, shard: ShardCounts, record: FrameRecord) -> None:
     """The hot loop: one turn a sequence. Bucket look-ups are shared by equal gaps of neighbours."""
     generated = recomputed = cached = 0
-    engine, gateway = model.gap_engine.buckets, model.gap_gateway.buckets
+    engine, gateway = model.gap_engine.buckets, shard.gap_gateway.buckets
     engine_ns = gateway_ns = 0
     last_engine = last_gateway = -1
     engine_bucket = gateway_bucket = 0
@@ -125,7 +164,7 @@ def _fold_tokens(model: ModelCounts, record: FrameRecord) -> None:
             gateway[gateway_bucket] += 1
             gateway_ns += gap
     model.gap_engine.total += engine_ns
-    model.gap_gateway.total += gateway_ns
+    shard.gap_gateway.total += gateway_ns
     kinds = model.tokens
     kinds["generated"] += generated
     if recomputed:
@@ -134,11 +173,7 @@ def _fold_tokens(model: ModelCounts, record: FrameRecord) -> None:
         kinds["cached"] += cached
 
 
-def _fold_step(counts: Counts, record: FrameRecord) -> None:
-    shards = counts.shards.setdefault(record.model, {})
-    shard = shards.get(record.shard)
-    if shard is None:
-        shard = shards[record.shard] = ShardCounts()
+def _fold_step(counts: Counts, shard: ShardCounts, record: FrameRecord) -> None:
     order = (record.at_ns, record.step)
     if order > shard.latest:
         shard.latest = order
@@ -176,12 +211,27 @@ def _new_step(counts: Counts, record: FrameRecord) -> bool:
     return True
 
 
-def _fold_closed(model: ModelCounts, record: Closed) -> None:
-    model.outcomes[record.outcome] = model.outcomes.get(record.outcome, 0) + 1
+def _fold_closed(model: ModelCounts, shard: ShardCounts, record: Closed) -> None:
+    outcome = record.outcome if record.outcome in OUTCOMES else OTHER
+    model.outcomes[outcome] = model.outcomes.get(outcome, 0) + 1
+    model.attempts += record.attempts
+    if outcome in SUCCESSES:
+        shard.ended_well += 1
+    elif outcome not in NOT_COUNTED:
+        shard.ended_badly += 1
     model.tokens["delivered"] += record.delivered
     model.tokens["discarded"] += record.discarded
     model.duration.add(DURATION_NS, record.duration_ns)
     if record.ttft_ns is not None:
-        model.ttft.add(TTFT_NS, record.ttft_ns)
+        shard.ttft.add(TTFT_NS, record.ttft_ns)
     if record.ledger != "held":
         model.ledger_unknown += 1
+
+
+def _fold_reported(reports: dict[str, ReportCounts], record: Reported) -> None:
+    report = reports.setdefault(record.name if record.name in REPORTED else OTHER, ReportCounts())
+    report.good += record.good
+    report.bad += record.bad
+    order = (record.at_ns, record.value or 0.0)
+    if record.value is not None and order > (report.latest_ns, report.value or 0.0):
+        report.latest_ns, report.value = record.at_ns, record.value

@@ -2,11 +2,13 @@
 
 import sqlite3
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from calmops.foundation import paths
 from calmops.foundation.clock import Clock, SystemClock
+from calmops.messages.record import Record
 from calmops.telemetry import codec
 from calmops.telemetry.counts import Counts
 from calmops.telemetry.exposition import exposition
@@ -16,6 +18,7 @@ from calmops.telemetry.meter_store import MeterStore, Positions
 from calmops.telemetry.settings import TelemetrySettings
 from calmops.telemetry.spool import Spool, spool_files
 
+T = TypeVar("T")
 BATCH_RECORDS = 5000
 IDLE_S = 0.1
 
@@ -75,8 +78,12 @@ class SpoolSource:
 class Meter:
     """Folds the log on a thread of its own; ``exposition`` may be called from any thread."""
 
-    def __init__(self, settings: TelemetrySettings, state: Path | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self, settings: TelemetrySettings, state: Path | None = None, clock: Clock | None = None, see: Callable[[Record], None] | None = None
+    ) -> None:
+        """``see`` is given each record once it is counted, in the log's order, on the meter's thread; it must not raise."""
         self._settings = settings
+        self._see = see
         self._clock = clock or SystemClock()
         self._store = MeterStore(state or paths.folder("state") / "meter.db")
         saved = self._store.load()
@@ -105,6 +112,11 @@ class Meter:
         """All counts in Prometheus' text format."""
         with self._lock:
             return exposition(self._counts)
+
+    def look(self, reading: Callable[[Counts], T]) -> T:
+        """What ``reading`` makes of the counts, which stand still meanwhile."""
+        with self._lock:
+            return reading(self._counts)
 
     def statement(self) -> str:
         """From when the counts speak."""
@@ -135,7 +147,10 @@ class Meter:
             first_of_source = self.rebuilt and envelope.source not in self._counts.sources
             if self._settings.kafka is None or first_of_source:
                 skip_to(self._counts, envelope.source, envelope.seq - 1)
+            folded = self._counts.folded
             fold(self._counts, envelope)
+            if self._see is not None and self._counts.folded > folded:
+                self._see(envelope.record)
         self._positions[name] = position
 
     def _run(self) -> None:

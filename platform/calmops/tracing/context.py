@@ -2,11 +2,14 @@
 
 import hashlib
 import re
+from collections.abc import Collection
 from typing import NamedTuple
+from urllib.parse import unquote
 
 TRACEPARENT = re.compile(r"^(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?$")
 TRACE_BYTES, SPAN_BYTES = 16, 8
 SAMPLED = 1
+MOST_BAGGAGE = 8192  # bytes; the standard asks for no more
 
 
 class TraceContext(NamedTuple):
@@ -26,6 +29,14 @@ def parse(traceparent: str | None) -> TraceContext | None:
     return TraceContext(trace_id, parent_id, bool(flags & SAMPLED)) if trace_id and parent_id else None
 
 
+def parse_baggage(header: str | None, keys: Collection[str]) -> dict[str, str]:
+    """What a caller's baggage header says under these keys. Source: https://www.w3.org/TR/baggage/."""
+    if not header or not keys or len(header) > MOST_BAGGAGE:
+        return {}
+    members = (member.partition(";")[0].partition("=") for member in header.split(","))
+    return {name: unquote(value.strip()) for key, _, value in members if (name := key.strip()) in keys}
+
+
 def begin(request_id: str, at_ns: int) -> TraceContext:
     """A trace of our own. The same request gives the same one, so that records read twice make no second trace."""
     return TraceContext(_number(f"{request_id}/{at_ns}", TRACE_BYTES), 0, sampled=False)
@@ -39,6 +50,12 @@ def span_id(trace_id: int, name: str) -> int:
 def traceparent(trace_id: int, span: int, *, sampled: bool) -> str:
     """The header that says so to whom we answer or call."""
     return f"00-{trace_id:032x}-{span:016x}-{SAMPLED if sampled else 0:02x}"
+
+
+def handed_on(header: str | None) -> str | None:
+    """A caller's traceparent header as version 00 writes it, 55 characters; None for one that the standard doesn't allow."""
+    context = parse(header)
+    return None if context is None else traceparent(context.trace_id, context.parent_id, sampled=context.sampled)
 
 
 def _number(text: str, size: int) -> int:

@@ -21,9 +21,12 @@ SCOPE = InstrumentationScope("calmops", calmops.__version__)
 class OtlpTraces:
     """A receiver of OTLP, and how many spans it took. ``send`` may be called from one thread, the counts read from any."""
 
-    def __init__(self, endpoint: str, headers: Mapping[str, str], resource: Mapping[str, str]) -> None:
-        """``endpoint``: the whole URL, as in http://127.0.0.1:4318/v1/traces; ``resource``: whose spans these are."""
-        self._exporter = _Counting(OTLPSpanExporter(endpoint=endpoint, headers=dict(headers), timeout=TIMEOUT_S))
+    def __init__(self, endpoint: str, resource: Mapping[str, str]) -> None:
+        """``endpoint``: the whole URL, as in http://127.0.0.1:4318/v1/traces; ``resource``: whose spans these are.
+
+        Headers, which may hold a secret, come from the SDK's own variable, OTEL_EXPORTER_OTLP_HEADERS.
+        """
+        self._exporter = _Counting(OTLPSpanExporter(endpoint=endpoint, timeout=TIMEOUT_S))
         self._processor = BatchSpanProcessor(self._exporter, max_queue_size=QUEUED_SPANS, schedule_delay_millis=EVERY_MS)
         self._resource = Resource.create({"service.name": "calmops", "service.version": calmops.__version__, **resource})
         self.sent = 0

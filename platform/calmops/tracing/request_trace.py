@@ -52,11 +52,17 @@ class RequestTrace:
         self._opened = opened
         self._context = context
         self._attempts: dict[int, Attempt] = {}
+        self._longest_gap_ns: int | None = None
 
     @property
     def context(self) -> TraceContext:
         """The trace it belongs to."""
         return self._context
+
+    @property
+    def longest_gap_ns(self) -> int | None:
+        """The longest time between two tokens at the gateway; None where there were no two."""
+        return self._longest_gap_ns
 
     @property
     def migrated(self) -> bool:
@@ -65,6 +71,8 @@ class RequestTrace:
 
     def step(self, frame: FrameRecord, share: SequenceStep) -> None:
         """One step of one of its sequences."""
+        if share.gap_gateway_ns is not None:
+            self._longest_gap_ns = max(self._longest_gap_ns or 0, share.gap_gateway_ns)
         attempt = self._attempts.get(share.attempt)
         if attempt is None:
             attempt = self._attempts[share.attempt] = Attempt(share.attempt, frame)
@@ -121,7 +129,8 @@ def _request(opened: Opened, closed: Closed) -> dict[str, Attribute]:
     }  # fmt: skip
     if closed.ttft_ns is not None:
         found["calmops.ttft_ms"] = _ms(closed.ttft_ns)
-    return found
+    labels = {f"calmops.{name}": value for name, value in opened.labels._asdict().items() if value}
+    return found | labels | {f"baggage.{key}": value for key, value in opened.baggage.items()}
 
 
 def _moves(attempts: list[Attempt]) -> Iterator[SpanEvent]:

@@ -2,13 +2,14 @@
 
 import random
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calmops.messages.record import SCHEMA, Dropped, Envelope
 from calmops.telemetry.counts import GANGS_REMEMBERED, LATE_RECORDS, STEPS_REMEMBERED, Counts, dump, load
 from calmops.telemetry.fold import fold, missing, skip_to
-from tests.core.telemetry.records import T0_NS, closed, envelopes, frame, logs, opened
+from tests.core.telemetry.records import T0_NS, M, closed, envelopes, frame, logs, opened
 
 
 def counted(log: list[Envelope]) -> Counts:
@@ -57,7 +58,7 @@ def test_a_record_that_comes_after_its_gap_was_given_up_is_not_counted() -> None
     counts = counted(envelopes("gw", [closed("a")]))
     skip_to(counts, "gw", 5)
     assert fold(counts, Envelope(SCHEMA, "gw", 3, closed("b"))).duplicates == 1
-    assert (counts.gaps, counts.models["m"].outcomes) == (4, {"completed": 1})
+    assert (counts.gaps, counts.models[M].outcomes) == (4, {"completed": 1})
 
 
 def test_a_gap_is_given_up_once_too_many_records_have_come_above_it() -> None:
@@ -70,25 +71,25 @@ def test_a_gap_is_given_up_once_too_many_records_have_come_above_it() -> None:
 def test_a_step_seen_by_two_gateways_counts_once_and_its_tokens_for_each() -> None:
     steps = [frame(step, sequences=3) for step in range(1, 6)]
     counts = counted(envelopes("gw-a", list(steps)) + envelopes("gw-b", list(steps)))
-    assert counts.shards["m"][0].steps == 5
-    assert counts.models["m"].tokens["generated"] == 30
-    assert sum(counts.models["m"].gap_gateway.buckets) == 30
+    assert counts.shards[M][0].steps == 5
+    assert counts.models[M].tokens["generated"] == 30
+    assert sum(counts.shards[M][0].gap_gateway.buckets) == 30
 
 
 def test_an_idle_heartbeat_moves_the_gauges_and_counts_nothing() -> None:
     beat = frame(9, sequences=0, gap_ns=None)
     beat = type(beat)(**{**{f: getattr(beat, f) for f in beat.__struct_fields__}, "duration_ns": None, "running": 7})
     counts = counted(envelopes("gw", [frame(8), beat]))
-    shard = counts.shards["m"][0]
-    assert (shard.steps, shard.running, counts.models["m"].tokens["generated"]) == (1, 7, 2)
+    shard = counts.shards[M][0]
+    assert (shard.steps, shard.running, counts.models[M].tokens["generated"]) == (1, 7, 2)
 
 
 def test_a_meter_that_starts_in_the_middle_of_a_gang_remembers_few_steps() -> None:
     counts = counted(envelopes("gw", [frame(1_000_000 + step, sequences=0) for step in range(3 * STEPS_REMEMBERED)]))
-    assert counts.shards["m"][0].steps == 3 * STEPS_REMEMBERED
+    assert counts.shards[M][0].steps == 3 * STEPS_REMEMBERED
     assert len(counts.gangs["gang"].seen) < STEPS_REMEMBERED
     late = frame(1_000_000, sequences=0)
-    assert fold(counts, Envelope(SCHEMA, "gw-b", 1, late)).shards["m"][0].steps == 3 * STEPS_REMEMBERED
+    assert fold(counts, Envelope(SCHEMA, "gw-b", 1, late)).shards[M][0].steps == 3 * STEPS_REMEMBERED
 
 
 def test_gangs_beyond_the_bound_are_forgotten_the_longest_silent_first() -> None:
@@ -109,11 +110,19 @@ def test_drops_add_up_by_reason() -> None:
 
 def test_tokens_of_a_request_are_delivered_and_discarded_when_it_ends() -> None:
     counts = counted(envelopes("gw", [opened("a", prompt_tokens=9), frame(1), closed("a", delivered=4)]))
-    model = counts.models["m"]
+    model = counts.models[M]
     assert (model.accepted, model.tokens["prompt"], model.tokens["delivered"]) == (1, 9, 4)
-    assert (sum(model.ttft.buckets), model.ttft.total) == (1, 30_000_000)
+    ttft = counts.shards[M][-1].ttft
+    assert (sum(ttft.buckets), ttft.total) == (1, 30_000_000)
 
 
 def test_counting_since_is_the_earliest_record_whatever_comes_first() -> None:
     early, late = closed("a", at_ns=T0_NS), closed("b", at_ns=T0_NS + 5)
     assert counted(envelopes("gw", [late, early])).since_ns == T0_NS
+
+
+def test_characters_are_set_against_the_tokens_of_prompts_that_came_as_text_alone() -> None:
+    text = msgspec.structs.replace(opened("a", prompt_tokens=9), prompt_chars=36)
+    model = counted(envelopes("gw", [text, opened("b", prompt_tokens=100)])).models[M]
+    assert (model.tokenized_chars, model.tokenized_tokens) == (36, 9)
+    assert (sum(model.prompts.buckets), model.prompts.total) == (2, 109)

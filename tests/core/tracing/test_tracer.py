@@ -3,12 +3,13 @@
 import random
 from typing import Any
 
+import msgspec
 import pytest
 
-from calmops.tracing.context import TraceContext, begin, parse, traceparent
+from calmops.tracing.context import TraceContext, begin, handed_on, parse, parse_baggage, traceparent
 from calmops.tracing.sampling import LEAST, TailSampler
 from calmops.tracing.spans import Span
-from calmops.tracing.tracer import Tracer
+from calmops.tracing.tracer import Tracer, of_request
 from tests.core.tracing.records import MS, closed, opened, step
 
 NEVER = TraceContext((1 << 128) - 1, 0, sampled=False)  # no share keeps it
@@ -80,3 +81,20 @@ def test_a_trace_is_handed_on_as_it_came() -> None:
     assert context is not None
     assert traceparent(context.trace_id, context.parent_id, sampled=context.sampled) == header
     assert parse(f"cc-{'ab' * 16}-{'cd' * 8}-01-what.the.future.brings") == context
+
+
+def test_only_the_baggage_that_is_asked_for_is_kept() -> None:
+    header = "tenant=a%20b;secret=1, user = u1 ,junk,x=1"
+    assert parse_baggage(header, ("tenant", "user")) == {"tenant": "a b", "user": "u1"}
+    assert parse_baggage(header, ()) == parse_baggage(None, ("tenant",)) == parse_baggage("tenant=1," * 2000, ("tenant",)) == {}
+
+
+def test_what_is_handed_on_is_as_long_as_the_standard_says() -> None:
+    assert handed_on(f"cc-{'ab' * 16}-{'cd' * 8}-03-{'x' * 5000}") == f"00-{'ab' * 16}-{'cd' * 8}-01"
+    assert handed_on("junk") is None
+
+
+def test_a_callers_trace_is_gone_on_with() -> None:
+    request = msgspec.structs.replace(opened(), traceparent=f"00-{'ab' * 16}-{'cd' * 8}-01")
+    assert of_request(request) == (int("ab" * 16, 16), int("cd" * 8, 16), True)
+    assert of_request(opened()).parent_id == 0

@@ -10,13 +10,12 @@ import httpx
 import pytest
 import yaml
 
-from alerts.generating import ALERTMANAGER, RULES
-from alerts.reading import SHIPPED
+from alerts.generating import ALERTMANAGER, RULES, SHIPPED
 from calmops.foundation.errors import SetupError
+from calmops.foundation.local_process import LocalProcess
 from calmops.foundation.ports import free_port
 from calmops.objectives import local_alerting
 from calmops.objectives.local_alerting import LocalAlertmanager, LocalPrometheus, scraping
-from calmops.objectives.local_process import LocalProcess
 from calmops.objectives.local_prometheus import install
 from tests.alerts.real_servers import PARTS
 

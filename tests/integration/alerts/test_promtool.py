@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from alerts.generating import ALERTMANAGER, RULES
-from alerts.reading import SHIPPED
+from alerts.generating import ALERTMANAGER, RULES, SHIPPED
 from calmops.objectives.local_prometheus import program
 from tests.alerts.real_servers import PARTS, promtool
 

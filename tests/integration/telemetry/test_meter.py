@@ -83,7 +83,7 @@ def test_a_meter_without_its_state_rebuilds_from_the_earliest_retained_record_an
     text = drained(meter).decode()
     assert "rebuilt from the earliest retained record" in meter.statement()
     assert f"counting since {(T0_NS + 60_000_000_000) / 1e9:.3f}" in meter.statement()
-    assert 'calmops_requests_total{model="m",outcome="completed"} 1.0' in text
+    assert 'calmops_requests_total{environment="",model="m",outcome="completed",tier="",variant="",version=""} 1.0' in text
     assert "calmops_record_gaps_total 1.0" in text
     meter.stop()
     spool.close()

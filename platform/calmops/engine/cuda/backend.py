@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from calmops.engine.attention import refuse_unknown
+from calmops.engine.attention import refuse_unknown, register
 from calmops.engine.cache import KvCache
 from calmops.engine.checkpoint import load_checkpoint
 from calmops.engine.cuda.attention import MOST_SPLITS, How, Places, attend, store
@@ -48,9 +47,7 @@ class CudaBackend:
         self.fused_rotary = FusedRotary(model)
         self.cache = KvCache(settings.kv_blocks)
         self._places: Places | None = None
-        name = _ATTENTION + str(id(self))
-        ALL_ATTENTION_FUNCTIONS.register(name, self._attend)
-        self.config._attn_implementation = name
+        self.config._attn_implementation = register(_ATTENTION, self._attend)
         on_gpu = self._device.type == "cuda"
         self._processors = torch.cuda.get_device_properties(self._device).multi_processor_count if on_gpu else 1
         self._sizes = sizes(settings.max_rows_per_step, exact=bool(settings.exact), largest=_LARGEST_CAPTURE)

@@ -1,0 +1,68 @@
+"""What a node says of itself: kills for want of memory, and its GPUs, if it has any. Read by rank 0 of each gang there."""
+
+import time
+from pathlib import Path
+
+import pynvml
+from msgspec import Struct
+
+GPUS_EVERY_S = 2.0
+
+
+class GpuFacts(Struct, frozen=True, kw_only=True):
+    """One GPU, as NVML has it."""
+
+    index: int
+    memory_used_bytes: int
+    memory_total_bytes: int
+    busy: float  # share of the last sampling period, 0 to 1
+
+
+class NodeFacts(Struct, frozen=True, kw_only=True):
+    """One node. ``oom_kills``: since it started; None where its kernel doesn't say."""
+
+    oom_kills: int | None = None
+    gpus: tuple[GpuFacts, ...] = ()
+
+
+class NodeReader:
+    """Reads them; a GPU's driver is asked every two seconds only. Owned by one thread."""
+
+    def __init__(self) -> None:
+        self._handles = _handles()
+        self._gpus: tuple[GpuFacts, ...] = ()
+        self._asked_s = float("-inf")
+
+    def read(self) -> NodeFacts:
+        """As it is now."""
+        now_s = time.monotonic()
+        if self._handles and now_s - self._asked_s >= GPUS_EVERY_S:
+            self._asked_s = now_s
+            self._gpus = tuple(gpu for index, handle in enumerate(self._handles) if (gpu := _gpu(index, handle)) is not None)
+        return NodeFacts(oom_kills=oom_kills(Path("/proc/vmstat")), gpus=self._gpus)
+
+
+def oom_kills(vmstat: Path) -> int | None:
+    """Processes that the kernel killed for want of memory."""
+    for line in vmstat.read_text(encoding="ascii").splitlines():
+        name, _, count = line.partition(" ")
+        if name == "oom_kill":
+            return int(count)
+    return None
+
+
+def _handles() -> list[object]:
+    """Every GPU of the node; none without NVIDIA's driver."""
+    try:
+        pynvml.nvmlInit()
+        return [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+    except pynvml.NVMLError:
+        return []
+
+
+def _gpu(index: int, handle: object) -> GpuFacts | None:
+    try:
+        memory, rates = pynvml.nvmlDeviceGetMemoryInfo(handle), pynvml.nvmlDeviceGetUtilizationRates(handle)
+    except pynvml.NVMLError:  # lost, or not to be asked: it is left out, not shown as idle
+        return None
+    return GpuFacts(index=index, memory_used_bytes=memory.used, memory_total_bytes=memory.total, busy=rates.gpu / 100)

@@ -1,0 +1,205 @@
+"""What the meter's process makes of its counts, each second: objectives that burn, alerts, costs, figures, the token strip.
+
+Beside the meter, not in it: the meter folds and saves, and goes on doing so whatever happens here. Alerts are evaluated
+here as well where a Prometheus does so, since the console shows them; only Alertmanager tells people.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from prometheus_client.metrics_core import Metric as Family
+
+from actors.cluster_metrics import cluster_families
+from actors.roster import Roster
+from actors.tallies import readings, tallies, usage
+from calmops.console.figures import Figures
+from calmops.console.strips import Strips
+from calmops.foundation.metric_names import COST, OBJECTIVE_EVENTS, SPANS, SPENDING, TRACES, WATCH_FAILURES
+from calmops.messages.record import Record
+from calmops.objectives.costs import Costs, Spent
+from calmops.objectives.counting import Counter, Labels, counters
+from calmops.objectives.evaluator import Evaluator, Firing
+from calmops.objectives.maintenance import maintained
+from calmops.objectives.objective import AnyObjective, Ratio, Zero
+from calmops.objectives.prices import Place, Prices
+from calmops.objectives.rules import Promises
+from calmops.objectives.standing import Standing, standings
+from calmops.telemetry.counts import Counts
+from calmops.telemetry.exposition import exposition, plain, rendered
+from calmops.tracing.tracer import Tracer
+
+T = TypeVar("T")
+_log = logging.getLogger("calmops.watch")
+EVERY_S = 1.0
+EVALUATE_S = 15.0  # as often as a Prometheus would read them
+MOST_COUNTERS = 5000  # that the embedded evaluator remembers six hours of: some 200 MB
+NO_PRICES = Prices(currency="XXX")
+
+
+class Counting(Protocol):
+    """What it needs of a meter."""
+
+    def look(self, reading: Callable[[Counts], T]) -> T:
+        """What ``reading`` makes of the counts, which stand still meanwhile."""
+        ...
+
+
+class SpanCounts(Protocol):
+    """What became of spans."""
+
+    sent: int
+
+    @property
+    def taken(self) -> int: ...
+
+    @property
+    def refused(self) -> int: ...
+
+
+class _Look(NamedTuple):
+    """One reading of the counts."""
+
+    counters: dict[Counter, int]
+    gauges: dict[str, dict[Labels, float]]
+    spent: dict[Place, Spent | None]
+
+
+class Watch:
+    """Watches one meter. ``see`` is called on the meter's thread, ``metrics`` and ``state`` on any."""
+
+    def __init__(self, promises: Promises, prices: Prices | None, tracer: Tracer | None, spans: SpanCounts | None = None) -> None:
+        self._promises = promises
+        self._tracer, self._spans = tracer, spans
+        self._failures = {"records": 0, "look": 0}
+        self._evaluator = Evaluator(promises.objectives, promises.windows)
+        self._figures, self._strips = Figures(), Strips()
+        self._costs = Costs(prices or NO_PRICES)
+        self._lock = threading.Lock()
+        self._look = _Look({}, {}, {})
+        self._firing: list[Firing] = []
+        self._since_s: dict[tuple[str, str, Labels], float] = {}
+        self._evaluated_s = float("-inf")
+        self._unknown: str | None = None
+        self.roster = Roster()  # as it was reported last
+        self.nodes: dict[str, bool] = {}  # of the cluster, and whether they live; likewise
+
+    def see(self, record: Record) -> None:
+        """One record that was counted just now. Whatever breaks here is counted: the meter, on whose thread this is, goes on."""
+        try:
+            with self._lock:
+                self._strips.see(record)
+            if self._tracer is not None:
+                self._tracer.see(record)
+        except Exception:
+            self._failed("records")
+
+    def run(self, meter: Counting, over: threading.Event) -> None:
+        """Look each second until it is ``over``."""
+        while not over.wait(EVERY_S):
+            try:
+                self.tick(meter, time.time())
+            except Exception:
+                self._failed("look")
+
+    def tick(self, meter: Counting, at_s: float) -> None:
+        """One look at the counts."""
+        counted, read, used = meter.look(self._read)
+        with self._lock:
+            self._costs.read(at_s, used)
+            spent = self._costs.spent()
+            self._look = _Look(counted, {COST.name: _prices(counted, spent)}, spent)
+            self._figures.read(at_s, read)
+            if at_s - self._evaluated_s >= EVALUATE_S:
+                self._evaluated_s = at_s
+                self._evaluate(at_s)
+
+    def exposition(self, counts: Counts, *, openmetrics: bool) -> bytes:
+        """The meter's counts, with the traces that show what a bucket holds."""
+        return exposition(counts, self._tracer.exemplars if self._tracer is not None else None, openmetrics=openmetrics)
+
+    def metrics(self, *, openmetrics: bool = False) -> bytes:
+        """What was judged: goes behind the meter's own."""
+        with self._lock:
+            look = self._look
+        events = [([name.objective, *name.labels, name.result], value) for name, value in sorted(look.counters.items())]
+        costs = [([*labels], value) for labels, value in sorted(look.gauges.get(COST.name, {}).items())]
+        spending = [
+            ([place.model, place.environment, pricing], money)
+            for place, spent in sorted(look.spent.items()) if spent is not None for pricing, money in sorted(spent.an_hour.items())
+        ]  # fmt: skip
+        return rendered([plain(OBJECTIVE_EVENTS, events), plain(COST, costs), plain(SPENDING, spending), *cluster_families(self.roster, self.nodes), *self._telling()], openmetrics=openmetrics)
+
+    def state(self) -> dict[str, Any]:
+        """The console's share of it, for JSON."""
+        with self._lock:
+            told = standings(self._promises.objectives, self._evaluator, self._evaluated_s)
+            return {
+                "at_s": time.time(), "figures": self._figures.shown(), "alerts": self._alerts(), "alerts_unknown": self._unknown,
+                "objectives": [_objective(one) for one in told], **self._strips.shown(time.time_ns()),
+            }  # fmt: skip
+
+    def _failed(self, part: str) -> None:
+        """Count it, and say it the first time."""
+        self._failures[part] += 1
+        if self._failures[part] == 1:
+            _log.exception("what is made of the counts is incomplete (%s); further ones are only counted", part)
+
+    def _telling(self) -> list[Family]:
+        """What it says of itself."""
+        traces = [] if self._tracer is None else [*self._tracer.kept.items(), ("lost", self._tracer.lost)]
+        spans = [] if self._spans is None else [(name, getattr(self._spans, name)) for name in ("sent", "taken", "refused")]
+        return [
+            plain(WATCH_FAILURES, [([part], count) for part, count in self._failures.items()]),
+            plain(TRACES, [([result], count) for result, count in traces]), plain(SPANS, [([result], count) for result, count in spans]),
+        ]  # fmt: skip
+
+    def _evaluate(self, at_s: float) -> None:
+        if len(self._look.counters) > MOST_COUNTERS:
+            self._firing = []
+            self._unknown = f"{len(self._look.counters)} series are too many to evaluate here (at most {MOST_COUNTERS}); run a Prometheus"
+            return
+        self._evaluator.read(at_s, {name: float(value) for name, value in self._look.counters.items()}, self._look.gauges)
+        self._firing = self._evaluator.evaluate(at_s, maintained(self._promises.announced, at_s))
+        now = {(one.alert, one.severity, one.labels) for one in self._firing}
+        self._since_s = {name: self._since_s.get(name, at_s) for name in now}
+
+    def _read(self, counts: Counts) -> tuple[dict[Counter, int], dict[str, Any], dict[Place, Any]]:
+        return counters(self._promises.objectives, tallies(counts)), readings(counts), usage(counts)
+
+    def _alerts(self) -> list[dict[str, Any]]:
+        """What fires, pages first; a ticket is silent while its model pages for the same, as Alertmanager inhibits it."""
+        paging = {(one.alert, one.labels) for one in self._firing if one.severity == "page"}
+        named = {one.alert: one for one in self._promises.objectives}
+        shown = [one for one in self._firing if one.severity == "page" or (one.alert, one.labels[:5]) not in paging]
+        return [
+            {
+                "alert": one.alert, "title": named[one.alert].title, "severity": one.severity, "model": one.labels[0],
+                "shard": one.labels[5] if len(one.labels) > 5 else None, "value": one.value,
+                "since_s": self._since_s[one.alert, one.severity, one.labels], "runbook": f"/console/runbooks/{one.alert}.md",
+            }
+            for one in sorted(shown, key=lambda one: one.severity)
+        ]  # fmt: skip
+
+
+def _prices(counted: dict[Counter, int], spent: dict[Place, Spent | None]) -> dict[Labels, float]:
+    """What tokens cost, under the labels of every model that something was counted of."""
+    found: dict[Labels, float] = {}
+    for model in {name.labels[:5] for name in counted}:
+        money = spent.get(Place(model[0], model[4]))
+        if money is not None and money.per_1k_tokens is not None:
+            found[model] = money.per_1k_tokens
+    return found
+
+
+def _objective(standing: Standing) -> dict[str, Any]:
+    objective: AnyObjective = standing.objective
+    kind = "ratio" if isinstance(objective, Ratio) else "zero" if isinstance(objective, Zero) else "value"
+    return {
+        "name": objective.name, "title": objective.title, "says": objective.says,
+        "kind": kind if standing.model is not None else "none", "model": standing.model[0] if standing.model else None,
+        "burn": standing.burns, "left": standing.left, "kept": standing.kept, "told": standing.told,
+    }  # fmt: skip
+
