@@ -18,8 +18,11 @@ from typing import Any, NamedTuple, TypeVar
 
 import httpx
 
+from calmops.foundation import paths
+
 ROOT = Path(__file__).resolve().parents[2]
 SHARED_CONFIG = Path(__file__).with_name("platform.yaml")
+BUILT = paths.folder("build")  # of whoever runs the proof, before any of them takes a state folder of its own
 T = TypeVar("T")
 
 
@@ -69,8 +72,9 @@ def observed() -> Observed:
 
 @contextlib.contextmanager
 def own_platform(config: Path, *options: str) -> Iterator[str]:
-    """A platform of this proof's own: own state folder, own Ray cluster; ended whatever happens."""
+    """A platform of this proof's own: own state folder, own Ray cluster; ended whatever happens. Compiled parts are lent."""
     with tempfile.TemporaryDirectory(prefix="calmops-proof-") as home:
+        (Path(home) / "build").symlink_to(BUILT)
         environment = {**os.environ, "CALMOPS_HOME": home}
         calmops = str(Path(sys.executable).with_name("calmops"))
         try:

@@ -5,9 +5,14 @@ from typing import Any
 
 from calmops.engine.settings import EngineSettings
 from calmops.foundation.errors import UnsupportedModel
+from calmops.messages.plan import StepPlan
 
 SHARDED = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "opt", "gpt_neox", "mixtral")
 MIXTURES = ("mixtral", "qwen2_moe", "qwen3_moe", "deepseek_v3", "gpt_oss")
+# Two rows into the first block: the cache takes its shapes from them.
+FIRST_STEP = StepPlan(
+    step=0, tokens=(0, 0), positions=(0, 1), rows_to_sequence=(0, 0), block_tables=((0,),), wanted_rows=(1,)
+)
 
 
 def check_family(config: Any, settings: EngineSettings) -> None:
@@ -41,6 +46,15 @@ def check_forward(model: Any) -> None:
     missing = [name for name in ("position_ids", "logits_to_keep") if name not in taken]
     if missing:
         raise UnsupportedModel(f"{type(model).__name__} takes no {' and no '.join(missing)}: sequences can't share its steps, it can't be served")
+
+
+def check_every_layer(config: Any, layers: int) -> None:
+    """Refuse a model of which FIRST_STEP didn't bring every layer to our cache. ``layers``: how many. Raises UnsupportedModel."""
+    if layers != int(config.num_hidden_layers):
+        raise UnsupportedModel(
+            f"the model family {config.model_type!r} doesn't attend through transformers' attention "
+            f"interface ({layers} of {config.num_hidden_layers} layers did): it can't be served"
+        )
 
 
 def _rope_types(config: Any) -> set[str]:

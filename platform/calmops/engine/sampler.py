@@ -38,7 +38,7 @@ class Drawn:
 def sample(logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
     """One token per row of ``logits`` [W, V] (float32, CPU; not modified), row i by ``draws[i]``."""
     assert logits.shape[0] == len(draws), f"{logits.shape[0]} rows of logits, {len(draws)} draws"
-    adjusted = _adjusted(logits, draws)
+    adjusted = adjusted_rows(logits, draws)
     ids = adjusted.argmax(dim=-1)
     warm = [i for i, draw in enumerate(draws) if draw.params.temperature > 0]
     if warm:
@@ -81,7 +81,8 @@ def is_plain(params: SamplingParams) -> bool:
     return not penalised and not params.logit_bias
 
 
-def _adjusted(logits: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
+def adjusted_rows(logits: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
+    """``logits`` [W, V] with every row's penalties and bias; the same tensor where no row asks for any."""
     changed = [i for i, draw in enumerate(draws) if not is_plain(draw.params)]
     if not changed:
         return logits

@@ -19,6 +19,7 @@ from calmops.engine.cuda.attention import MOST_SPLITS, How, Places, attend, stor
 from calmops.engine.cuda.drawing import draw
 from calmops.engine.cuda.fusing import FusedRotary, fuse_norms
 from calmops.engine.cuda.steps import StepInputs, sizes
+from calmops.engine.families import FIRST_STEP, check_every_layer
 from calmops.engine.sampler import Draw, Drawn
 from calmops.engine.settings import EngineSettings
 from calmops.foundation.errors import UnsupportedModel
@@ -57,7 +58,8 @@ class CudaBackend:
             blocks=settings.max_sequences * per_sequence, scratch_block=self.cache.scratch_block,
         )  # fmt: skip
         self._captured: dict[int, tuple[torch.cuda.CUDAGraph, torch.Tensor]] = {}
-        self._warm_up()
+        self.step(FIRST_STEP)
+        check_every_layer(self.config, self.cache.layers)
         self._capture()
 
     @property
@@ -131,19 +133,6 @@ class CudaBackend:
     def _wanted_of(self, size: int) -> int:
         """Rows with logits in a capture of ``size`` rows."""
         return min(size, self._settings.max_sequences)
-
-    def _warm_up(self) -> None:
-        """One step of two rows into the first block: takes the cache's shapes, and proves that every layer uses it."""
-        self.step(
-            StepPlan(
-                step=0, tokens=(0, 0), positions=(0, 1), rows_to_sequence=(0, 0), block_tables=((0,),), wanted_rows=(1,)
-            )
-        )
-        if self.cache.layers != int(self.config.num_hidden_layers):
-            raise UnsupportedModel(
-                f"the model family {self.config.model_type!r} doesn't attend through transformers' attention "
-                f"interface ({self.cache.layers} of {self.config.num_hidden_layers} layers did): it can't be served"
-            )
 
     def _capture(self) -> None:
         """Capture the largest step first, whose memory the smaller ones share."""
