@@ -15,8 +15,6 @@ from actors.live import LiveRequest
 from calmops.foundation.errors import CalmopsError, DeadlineError
 from calmops.intake.answers import Answer, StreamAnswer
 from calmops.intake.sse import KEEPALIVE, error_event
-from calmops.tracing.context import span_id, traceparent
-from calmops.tracing.spans import Name
 
 
 class EventStream(Response):
@@ -78,7 +76,7 @@ class EventStream(Response):
         elif self._started or isinstance(error, DeadlineError):
             await self._write(send, error_event(error))
         else:
-            await _send_error(send, error)
+            await _send_error(send, error, _headers(self._live))
             return
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -114,7 +112,7 @@ class WholeAnswer(Response):
                 await _send_json(send, 200, body, _headers(live))
                 unsent = 0
             elif complete and live.error is not None:
-                await _send_error(send, live.error)
+                await _send_error(send, live.error, _headers(live))
         finally:
             gone.cancel()
             if not live.done:
@@ -144,10 +142,11 @@ async def _disconnected(receive: Receive) -> None:
             return
 
 
-async def _send_error(send: Send, error: CalmopsError) -> None:
+async def _send_error(send: Send, error: CalmopsError, headers: dict[str, str]) -> None:
     from actors.api import error_response
 
     response = error_response(error)
+    response.headers.update(headers)
     await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
     await send({"type": "http.response.body", "body": response.body, "more_body": False})
 
@@ -160,6 +159,4 @@ async def _send_json(send: Send, status: int, body: bytes, headers: dict[str, st
 
 
 def _headers(live: LiveRequest) -> dict[str, str]:
-    trace = live.trace
-    header = traceparent(trace.trace_id, span_id(trace.trace_id, Name.REQUEST), sampled=trace.sampled)
-    return {"x-calmops-seed": str(live.intake.request.params.seed), "traceparent": header}
+    return {"x-calmops-seed": str(live.intake.request.params.seed), "traceparent": live.trace.header}

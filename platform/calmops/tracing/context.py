@@ -12,21 +12,39 @@ SAMPLED = 1
 MOST_BAGGAGE = 8192  # bytes; the standard asks for no more
 
 
-class TraceContext(NamedTuple):
-    """The trace, the caller's span in it (0: the trace begins here), and whether the caller keeps it."""
+class Caller(NamedTuple):
+    """What a caller's traceparent says: its trace, its span in it, and whether it keeps the trace."""
 
     trace_id: int  # 128 bits, not 0
-    parent_id: int  # 64 bits
+    span_id: int  # 64 bits, not 0
     sampled: bool
 
 
-def parse(traceparent: str | None) -> TraceContext | None:
+class TraceContext(NamedTuple):
+    """The trace that a request belongs to, its own span in it, the caller's (0: the trace begins here), and whether the caller keeps it."""
+
+    trace_id: int
+    span_id: int
+    parent_id: int
+    sampled: bool
+
+    def beneath(self, name: str) -> int:
+        """The id of a span beneath the request's, the same whenever it is made. ``name`` is its own within the request."""
+        return _number(f"{self.trace_id:032x}/{self.span_id:016x}/{name}", SPAN_BYTES)
+
+    @property
+    def header(self) -> str:
+        """The traceparent that says so to whom we answer."""
+        return traceparent(self.trace_id, self.span_id, sampled=self.sampled)
+
+
+def parse(traceparent: str | None) -> Caller | None:
     """A caller's traceparent header; None where there is none, or none that the standard allows."""
     match = TRACEPARENT.match(traceparent or "")
     if match is None:
         return None
-    trace_id, parent_id, flags = (int(group, 16) for group in match.groups())
-    return TraceContext(trace_id, parent_id, bool(flags & SAMPLED)) if trace_id and parent_id else None
+    trace_id, span_id, flags = (int(group, 16) for group in match.groups())
+    return Caller(trace_id, span_id, bool(flags & SAMPLED)) if trace_id and span_id else None
 
 
 def parse_baggage(header: str | None, keys: Collection[str]) -> dict[str, str]:
@@ -37,14 +55,13 @@ def parse_baggage(header: str | None, keys: Collection[str]) -> dict[str, str]:
     return {name: unquote(value.strip()) for key, _, value in members if (name := key.strip()) in keys}
 
 
-def begin(request_id: str, at_ns: int) -> TraceContext:
-    """A trace of our own. The same request gives the same one, so that records read twice make no second trace."""
-    return TraceContext(_number(f"{request_id}/{at_ns}", TRACE_BYTES), 0, sampled=False)
-
-
-def span_id(trace_id: int, name: str) -> int:
-    """A span's id, the same whenever it is made: 64 bits, not 0."""
-    return _number(f"{trace_id:032x}/{name}", SPAN_BYTES)
+def begin(request_id: str, at_ns: int, caller: Caller | None = None) -> TraceContext:
+    """The caller's trace, or one of our own. The same request gives the same ids, so that records read twice make no second
+    trace; two requests of one caller's trace give different ones."""
+    request = f"{request_id}/{at_ns}"
+    if caller is None:
+        caller = Caller(_number(request, TRACE_BYTES), 0, sampled=False)
+    return TraceContext(caller.trace_id, _number(f"{caller.trace_id:032x}/{request}", SPAN_BYTES), caller.span_id, caller.sampled)
 
 
 def traceparent(trace_id: int, span: int, *, sampled: bool) -> str:
@@ -54,8 +71,8 @@ def traceparent(trace_id: int, span: int, *, sampled: bool) -> str:
 
 def handed_on(header: str | None) -> str | None:
     """A caller's traceparent header as version 00 writes it, 55 characters; None for one that the standard doesn't allow."""
-    context = parse(header)
-    return None if context is None else traceparent(context.trace_id, context.parent_id, sampled=context.sampled)
+    caller = parse(header)
+    return None if caller is None else traceparent(*caller[:2], sampled=caller.sampled)
 
 
 def _number(text: str, size: int) -> int:

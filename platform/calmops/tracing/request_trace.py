@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from calmops.messages.record import NOT_COUNTED, SUCCESSES, Closed, FrameRecord, Opened, SequenceStep
-from calmops.tracing.context import TraceContext, span_id
+from calmops.tracing.context import TraceContext
 from calmops.tracing.spans import Attribute, Name, Span, SpanEvent
 
 MOST_TOKENS = 2048  # whose timing one decode span holds; further ones are counted
@@ -80,22 +80,21 @@ class RequestTrace:
 
     def spans(self, closed: Closed) -> list[Span]:
         """The request's span and those beneath it, in order."""
-        root = span_id(self._context.trace_id, Name.REQUEST)
         end_ns = self._opened.at_ns + closed.duration_ns
         attempts = [self._attempts[number] for number in sorted(self._attempts)]
         request = Span(
-            trace_id=self._context.trace_id, span_id=root, parent_id=self._context.parent_id, name=Name.REQUEST,
+            trace_id=self._context.trace_id, span_id=self._context.span_id, parent_id=self._context.parent_id, name=Name.REQUEST,
             start_ns=self._opened.at_ns, end_ns=end_ns, attributes=_request(self._opened, closed), events=tuple(_moves(attempts)),
             error=None if closed.outcome in (*SUCCESSES, *NOT_COUNTED) else closed.detail or closed.outcome,
         )  # fmt: skip
         waited_since_ns, found = self._opened.at_ns, [request]
         for attempt in attempts:
-            found += _stretches(attempt, request, waited_since_ns)
+            found += _stretches(attempt, self._context, request, waited_since_ns)
             waited_since_ns = attempt.last_ns
         return found
 
 
-def _stretches(attempt: Attempt, request: Span, waited_since_ns: int) -> Iterator[Span]:
+def _stretches(attempt: Attempt, context: TraceContext, request: Span, waited_since_ns: int) -> Iterator[Span]:
     """An attempt's queue, prefill and decode, within the request: clocks of two machines may differ."""
     first_ns = attempt.last_ns if attempt.first_ns is None else attempt.first_ns
     whose: dict[str, Attribute] = {"calmops.attempt": attempt.number, "calmops.replica_id": attempt.replica_id, "calmops.shard": attempt.shard}
@@ -113,7 +112,7 @@ def _stretches(attempt: Attempt, request: Span, waited_since_ns: int) -> Iterato
             return
         within_ns = min(max(start_ns, request.start_ns), request.end_ns)
         yield Span(
-            trace_id=request.trace_id, span_id=span_id(request.trace_id, f"{name}/{attempt.number}"), parent_id=request.span_id,
+            trace_id=request.trace_id, span_id=context.beneath(f"{name}/{attempt.number}"), parent_id=request.span_id,
             name=name, start_ns=within_ns, end_ns=min(max(end_ns, within_ns), request.end_ns), attributes=whose | attributes,
         )  # fmt: skip
 

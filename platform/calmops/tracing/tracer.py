@@ -16,7 +16,7 @@ MOST_LIVE = 10_000  # requests gathered at once; the longest open one makes room
 
 def of_request(opened: Opened) -> TraceContext:
     """The trace that a request belongs to."""
-    return parse(opened.traceparent) or begin(opened.request_id, opened.at_ns)
+    return begin(opened.request_id, opened.at_ns, parse(opened.traceparent))
 
 
 class Tracer:

@@ -12,7 +12,7 @@ from calmops.tracing.spans import Span
 from calmops.tracing.tracer import Tracer, of_request
 from tests.core.tracing.records import MS, closed, opened, step
 
-NEVER = TraceContext((1 << 128) - 1, 0, sampled=False)  # no share keeps it
+NEVER = TraceContext((1 << 128) - 1, 1, 0, sampled=False)  # no share keeps it
 
 
 @pytest.mark.parametrize(
@@ -77,10 +77,10 @@ def test_a_header_that_the_standard_forbids_is_no_trace(header: str | None) -> N
 
 def test_a_trace_is_handed_on_as_it_came() -> None:
     header = f"00-{'ab' * 16}-{'cd' * 8}-01"
-    context = parse(header)
-    assert context is not None
-    assert traceparent(context.trace_id, context.parent_id, sampled=context.sampled) == header
-    assert parse(f"cc-{'ab' * 16}-{'cd' * 8}-01-what.the.future.brings") == context
+    caller = parse(header)
+    assert caller is not None
+    assert traceparent(caller.trace_id, caller.span_id, sampled=caller.sampled) == header
+    assert parse(f"cc-{'ab' * 16}-{'cd' * 8}-01-what.the.future.brings") == caller
 
 
 def test_only_the_baggage_that_is_asked_for_is_kept() -> None:
@@ -96,5 +96,9 @@ def test_what_is_handed_on_is_as_long_as_the_standard_says() -> None:
 
 def test_a_callers_trace_is_gone_on_with() -> None:
     request = msgspec.structs.replace(opened(), traceparent=f"00-{'ab' * 16}-{'cd' * 8}-01")
-    assert of_request(request) == (int("ab" * 16, 16), int("cd" * 8, 16), True)
+    context = of_request(request)
+    assert (context.trace_id, context.parent_id, context.sampled) == (int("ab" * 16, 16), int("cd" * 8, 16), True)
     assert of_request(opened()).parent_id == 0
+    another = of_request(msgspec.structs.replace(request, request_id="another"))
+    assert another.trace_id == context.trace_id
+    assert len({context.span_id, another.span_id, context.beneath("decode/1"), another.beneath("decode/1")}) == 4
