@@ -46,7 +46,7 @@ test: check parts ## check, every test, and the proofs' short forms
 	$(MAKE) prove
 
 parts: install ## what tests need beyond Python: compiler, Java, a real Kafka broker, Prometheus, compiled parts, llama.cpp to compare with
-	@.ci/parts
+	@.ci/parts tests
 	$(BIN)/calmops setup
 	$(BIN)/calmops setup kafka
 	$(BIN)/calmops setup prometheus

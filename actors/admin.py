@@ -2,6 +2,7 @@
 
 import hmac
 import time
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -54,17 +55,22 @@ class Forbidden(CalmopsError):
     code = "invalid_admin_token"
 
 
-def build_admin(gateway: Gateway) -> APIRouter:
-    """Routes under /admin."""
+def operators_only(gateway: Gateway) -> Callable[[Request], None]:
+    """A dependency of routes that are theirs: Forbidden for a request without the operator's token, where there is one."""
 
     def allowed(request: Request) -> None:
         token = gateway.admin_token
         given = request.headers.get("authorization", "").encode()
         if token is not None and not hmac.compare_digest(given, f"Bearer {token}".encode()):
-            raise Forbidden("/admin needs `Authorization: Bearer TOKEN`, the token being in http.admin_token_file")
+            raise Forbidden(f"{request.url.path} needs `Authorization: Bearer TOKEN`, the token being in http.admin_token_file")
 
+    return allowed
+
+
+def build_admin(gateway: Gateway) -> APIRouter:
+    """Routes under /admin."""
     peers = Peers(gateway)
-    router = APIRouter(prefix="/admin", tags=["operator"], dependencies=[Depends(allowed)])
+    router = APIRouter(prefix="/admin", tags=["operator"], dependencies=[Depends(operators_only(gateway))])
 
     @router.get("/inventory")
     async def inventory() -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import secrets
 from typing import Any
 
-import httpx
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -15,7 +14,14 @@ from actors.console import build_console
 from actors.gateway import Gateway
 from actors.readiness import Readiness
 from actors.responses import EventStream, WholeAnswer
-from calmops.foundation.errors import CalmopsError, InputError, LoadError, UnavailableError, UnknownModel
+from calmops.foundation.errors import (
+    CalmopsError,
+    InputError,
+    LoadError,
+    TokenizationError,
+    UnavailableError,
+    UnknownModel,
+)
 from calmops.intake.answers import error_body
 from calmops.intake.schema import ChatBody, CompletionBody
 from calmops.intake.validate import Context, parse_chat, parse_completion
@@ -53,12 +59,7 @@ def build_api(gateway: Gateway) -> FastAPI:
     @api.get("/metrics", response_class=Response, responses={503: {"description": "No meter is there yet."}})
     async def metrics(request: Request) -> Response:
         """The meter's counts, in Prometheus' text format, or in OpenMetrics with exemplars for whoever accepts it."""
-        url = gateway.meter_url()
-        try:
-            async with httpx.AsyncClient(timeout=5.0) as client:
-                answer = await client.get(url, headers={"accept": request.headers.get("accept", "")})
-        except httpx.HTTPError as error:
-            raise UnavailableError(f"the meter doesn't answer: {type(error).__name__}") from error
+        answer = await gateway.meter.metrics(request.headers.get("accept", ""))
         return Response(answer.content, answer.status_code, media_type=answer.headers["content-type"])
 
     api.include_router(build_admin(gateway))
@@ -108,6 +109,10 @@ async def _generate(gateway: Gateway, request: Request, parse: Any) -> Response:
         intake = parse(raw, context)
     except InputError:
         gateway.refused("refused_input", request_id)
+        raise
+    except TokenizationError as error:
+        gateway.publisher.count(error.model, "tokenization_errors", error.stage)
+        gateway.refused("failed", request_id, error.model)
         raise
     try:
         live = await gateway.accept(intake)

@@ -24,7 +24,7 @@ from actors.router import LeastTokensRouter
 from calmops.engine.settings import EngineSettings
 from calmops.foundation import config as configuration
 from calmops.foundation.config import Config
-from calmops.foundation.config_sections import ModelConfig, ObjectivesConfig
+from calmops.foundation.config_sections import ModelConfig, ObjectivesConfig, TracingConfig
 from calmops.foundation.errors import ConfigError
 from calmops.telemetry.settings import KafkaSettings, TelemetrySettings
 
@@ -99,7 +99,9 @@ def gateway(args: Mapping[str, Any]) -> serve.Application:
 def gateway_config(config: Config) -> dict[str, Any]:
     """What the gateway must be told: of models no more than their names and releases, since a rollout must not restart it."""
     named = tuple(ModelConfig(name=one.name, path=one.path, tier=one.tier, variant=one.variant) for one in config.models)
-    told = msgspec.structs.replace(config, models=named, objectives=ObjectivesConfig(), vllm_names=False)  # those are the meter's
+    told = msgspec.structs.replace(
+        config, models=named, objectives=ObjectivesConfig(), vllm_names=False, tracing=TracingConfig(baggage=config.tracing.baggage), grafana=None
+    )  # what else of these there is, is the meter's and the command's
     return configuration.to_json(told)
 
 

@@ -17,7 +17,6 @@ from actors.authentication import own_cluster
 from calmops.foundation import config as configuration
 from calmops.foundation.config import Config
 from calmops.foundation.config_sections import GrafanaConfig
-from calmops.foundation.errors import ConfigError
 from calmops.objectives.folder import read_folder
 from calmops.objectives.prices import read_prices
 
@@ -53,9 +52,11 @@ def up(
             console.print(f"[dim]{time.monotonic() - started_s:6.1f} s[/dim]  {line}")
             status.update(line)
 
-        from actors import parts  # Ray is imported behind the settings above
+        from actors import cluster, parts  # Ray is imported behind the settings above
 
         settings = configuration.load(config)
+        if address is None:
+            cluster.refuse_another_address(settings)
         read_folder(Path(settings.objectives.path) if settings.objectives.path else None)  # what is wrong there is told at once
         if settings.objectives.prices_file:
             read_prices(Path(settings.objectives.prices_file))
@@ -93,10 +94,6 @@ def _up(config: Config, address: str | None, say: Say) -> dict[str, Any]:
     if address is not None:
         say(f"joining the Ray cluster at {address}")
     elif record is not None:
-        if record["url"] != cluster.url_of(config):
-            raise ConfigError(
-                f"calmops already runs at {record['url']}; `calmops down` ends it, then `up` can serve at {cluster.url_of(config)}"
-            )
         say(f"a cluster of an earlier `up` runs at {record['address']}: redeploying onto it")
     else:
         say("starting Ray")

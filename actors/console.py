@@ -1,24 +1,27 @@
 """/console: the page for people without a Grafana, its state, and the runbooks that alerts link to."""
 
 import asyncio
+import time
 from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any
 
-import httpx
-from fastapi import APIRouter, Response
+import msgspec
+from fastapi import APIRouter, Depends, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from markdown_it import MarkdownIt
 
 import calmops
+from actors.admin import operators_only
 from actors.gateway import Gateway
 from actors.peers import Peers, merged
 from actors.roster import GangEntry
 from calmops.foundation.errors import InputError, UnavailableError
 
 KINDS = {".css": "text/css", ".js": "text/javascript"}
-METER_S = 2.0
+EVERY_S = 0.9  # a page asks each second
+NOTHING: dict[str, Any] = {"figures": [], "alerts": [], "objectives": [], "requests": [], "hidden": 0}
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark"><title>{title}</title><link rel="icon" href="data:,">
 <link rel="stylesheet" href="/console/console.css"></head><body><main class="prose"><p><a href="/console">console</a></p>{body}</main></body></html>"""
@@ -26,7 +29,7 @@ PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name=
 
 def build_console(gateway: Gateway) -> APIRouter:
     """Routes under /console. What they show holds no content, as the metrics hold none."""
-    peers = Peers(gateway)
+    shown = ConsoleState(gateway)
     router = APIRouter(prefix="/console", include_in_schema=False)
 
     @router.get("")
@@ -39,13 +42,10 @@ def build_console(gateway: Gateway) -> APIRouter:
         """The same page."""
         return RedirectResponse("/console", 308)
 
-    @router.get("/state")
-    async def state() -> dict[str, Any]:
+    @router.get("/state", dependencies=[Depends(operators_only(gateway))])
+    async def state() -> Response:
         """All that the page shows."""
-        seen, gangs = await asyncio.gather(_seen(gateway), _gangs(gateway, peers))
-        return {
-            "gateway": gateway.gateway_id, "version": calmops.__version__, "environment": gateway.config.environment, "gangs": gangs, **seen
-        }  # fmt: skip
+        return Response(await shown.body(), media_type="application/json")
 
     @router.get("/runbooks/{name}.md")
     async def runbook(name: str) -> HTMLResponse:
@@ -63,16 +63,37 @@ def build_console(gateway: Gateway) -> APIRouter:
     return router
 
 
-async def _seen(gateway: Gateway) -> dict[str, Any]:
-    """The meter's share of the state."""
-    url = gateway.meter_url().removesuffix("/metrics") + "/state"
-    try:
-        async with httpx.AsyncClient(timeout=METER_S) as client:
-            answer = await client.get(url)
-    except httpx.HTTPError as error:
-        raise UnavailableError(f"the meter doesn't answer: {type(error).__name__}") from error
-    seen: dict[str, Any] = answer.json()
-    return seen
+class ConsoleState:
+    """All that the page shows, as JSON. Made once in EVERY_S at most, however many pages are open."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._peers = Peers(gateway)
+        self._lock = asyncio.Lock()
+        self._body = b""
+        self._made_s = float("-inf")
+
+    async def body(self) -> bytes:
+        """As it is now."""
+        async with self._lock:
+            if time.monotonic() - self._made_s >= EVERY_S:
+                self._body = await self._make()
+                self._made_s = time.monotonic()
+            return self._body
+
+    async def _make(self) -> bytes:
+        seen, gangs = await asyncio.gather(self._seen(), _gangs(self._gateway, self._peers))
+        own = msgspec.json.encode({
+            "gateway": self._gateway.gateway_id, "version": calmops.__version__, "environment": self._gateway.config.environment, "gangs": gangs,
+        })  # fmt: skip
+        return own[:-1] + b"," + seen[1:]  # two objects as one, without reading the meter's
+
+    async def _seen(self) -> bytes:
+        """The meter's share; without a meter, why there is none: the gangs are shown all the same."""
+        try:
+            return await self._gateway.meter.state()
+        except UnavailableError as error:
+            return msgspec.json.encode(NOTHING | {"at_s": time.time(), "alerts_unknown": str(error), "unmetered": str(error)})
 
 
 async def _gangs(gateway: Gateway, peers: Peers) -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ record format (``calmops.telemetry``): it accepts, drives and closes.
 
 import asyncio
 import contextlib
-import logging
 import os
 import secrets
 import time
@@ -14,7 +13,6 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import ray
 from fastapi import FastAPI
 from ray import serve
@@ -22,36 +20,31 @@ from ray.actor import ActorHandle
 from ray.serve.handle import DeploymentHandle
 
 from actors.applications import REPLICA, model_app
-from actors.capture import Capture
 from actors.driver import Driver
 from actors.health import REPORT_S, health
 from actors.ingress import refuse_open_ingress
 from actors.live import LiveRequest
+from actors.meter_link import MeterLink
+from actors.notes import Notes
 from actors.roster import GatewayEntry, Roster
 from actors.routing_book import BOOK
 from actors.switchboard import Switchboard
 from calmops.foundation import config as configuration
 from calmops.foundation.config_sections import ModelConfig
 from calmops.foundation.errors import ReleaseError, UnavailableError
-from calmops.foundation.json_log import PromptHash, open_log
 from calmops.intake.admission import Admission
 from calmops.intake.limits import IntakeLimits
 from calmops.intake.served import ServedModel, load_served
 from calmops.intake.validate import Intake
-from calmops.messages.captured import Captured
-from calmops.messages.record import NOT_COUNTED, SUCCESSES, Closed, Labels, Opened
-from calmops.messages.request import GenerationRequest, SamplingParams
+from calmops.messages.record import Closed, Labels, Opened
+from calmops.messages.request import GenerationRequest
 from calmops.streams.journal import Journal
 from calmops.streams.links import Links
 from calmops.telemetry.publisher import Publisher, Unpublished
 from calmops.telemetry.settings import TelemetrySettings
-from calmops.tracing.context import span_id
-from calmops.tracing.spans import Name
 from calmops.tracing.tracer import of_request
 
-CONTENT = ("stop", "logit_bias")  # parameters that tell of what was written
 VERSION_CHARS = 12  # of a release's digest: enough to tell two apart on a dashboard
-_LOGGED = ("model", "gateway_id", "outcome", "attempts", "shard", "prompt_tokens", "delivered", "discarded", "ledger", "exact_lost", "detail")
 
 
 @serve.ingress()
@@ -69,10 +62,10 @@ class Gateway:
         self.served = self._load(folders)
         labels |= {model.name: self._labels(model, self.served[model.name].release_digest) for model in self.config.models}
         for name in labels:  # so that each model's series begin at 0, and the first event is seen as a rise
-            self.publisher.count(name, "tokenization_errors", "release_mismatch", 0)
-        self._log = open_log("requests", self.gateway_id)
-        self._prompt_hash = PromptHash()
-        self._capture = Capture(self.gateway_id, self.config.capture.most_bytes) if self.config.capture.enabled else None
+            for reason in ("release_mismatch", "encode", "decode"):
+                self.publisher.count(name, "tokenization_errors", reason, 0)
+        self._notes = Notes(self.gateway_id, self.config.capture)
+        self.meter = MeterLink(self.meter_url)
         self.admission = Admission(self.config.limits.max_waiting)
         self.intake_limits = IntakeLimits(
             body_bytes=self.config.limits.max_body_bytes,
@@ -109,6 +102,8 @@ class Gateway:
         for task in self._background:
             task.cancel()
         self.switchboard.close()
+        await self.meter.close()
+        await asyncio.to_thread(self._notes.close)
         await asyncio.to_thread(self.publisher.close)
 
     async def accept(self, intake: Intake) -> LiveRequest:
@@ -150,12 +145,10 @@ class Gateway:
             self.publisher.count(closed.model, "migrations", "replica_lost")
         if closed.exact_lost:
             self.publisher.count(closed.model, "exact_lost", "other_fingerprint")
-        self._note(live, closed)
-        if self._capture is not None:
-            self._keep(self._capture, live, closed)
+        self._notes.ended(live, closed)
 
     def refused(self, outcome: str, request_id: str, model: str = "unknown") -> None:
-        """Count a request that was never accepted: "refused_input" or "refused_load"."""
+        """Count a request that was never accepted: "refused_input", "refused_load", or "failed" where its text broke the tokenizer."""
         self.publisher.publish(
             Closed(
                 request_id=request_id,
@@ -171,10 +164,9 @@ class Gateway:
                 ttft_ns=None,
                 duration_ns=0,
                 labels=self.publisher.labels.get(model, Labels(environment=self.config.environment)),
-            )  # fmt: skip
+            )
         )
-
-        self._log.info("request refused", extra={"request_id": request_id, "model": model, "outcome": outcome, "gateway_id": self.gateway_id})
+        self._notes.refused(request_id, model, outcome)
 
     def draw_seed(self) -> int:
         """A seed for a request that brought none; it is returned, so the answer can be had again."""
@@ -202,36 +194,6 @@ class Gateway:
         """Under what this model's numbers are kept apart; the version is its release, "" until that is read."""
         return Labels(version=digest[:VERSION_CHARS], variant=model.variant, tier=model.tier, environment=self.config.environment)
 
-    def _note(self, live: LiveRequest, closed: Closed) -> None:
-        """One line of the log: a request ended."""
-        request, trace_id = live.intake.request, live.trace.trace_id
-        facts = {name: getattr(closed, name) for name in _LOGGED}
-        ttft_ms = None if closed.ttft_ns is None else round(closed.ttft_ns / 1e6, 3)
-        self._log.log(
-            logging.INFO if closed.outcome in (*SUCCESSES, *NOT_COUNTED) else logging.WARNING, "request ended",
-            extra={
-                "request_id": request.request_id, "trace_id": f"{trace_id:032x}", "span_id": f"{span_id(trace_id, Name.REQUEST):016x}",
-                **facts, **closed.labels._asdict(), "ttft_ms": ttft_ms, "duration_ms": round(closed.duration_ns / 1e6, 3),
-                "prompt_hash": self._prompt_hash.of(request.prompt_ids), "marks_hash": self._prompt_hash.of_text(live.journal.digests()),
-                "fingerprint": live.journal.fingerprint, "params": _without_content(request.params),
-                "content_parameters": [name for name in CONTENT if getattr(request.params, name)],
-            },
-        )  # fmt: skip
-
-    def _keep(self, capture: Capture, live: LiveRequest, closed: Closed) -> None:
-        """Its content, where that is wanted; a disk that doesn't take it costs the copy, not the request."""
-        request = live.intake.request
-        captured = Captured(
-            request_id=request.request_id, model=request.model, at_ns=closed.at_ns, outcome=closed.outcome,
-            fingerprint=live.journal.fingerprint, params=request.params, prompt_ids=request.prompt_ids,
-            answers=live.journal.answers(), cache_salt=request.cache_salt,
-        )  # fmt: skip
-        try:
-            capture.keep(captured)
-        except OSError as error:
-            self.publisher.count(request.model, "capture_failures", type(error).__name__)
-            self._log.warning("content not captured", extra={"request_id": request.request_id, "error": str(error)})
-
     def _takes(self, replica_id: str) -> bool:
         return BOOK.is_routable(replica_id) and replica_id not in self.roster.draining
 
@@ -245,6 +207,8 @@ class Gateway:
         while True:
             self.switchboard.tick()
             self._cut_slow_clients()
+            for (model, name, reason), count in self._notes.failures().items():
+                self.publisher.count(model, name, reason, count)
             await asyncio.sleep(interval_s)
 
     def _cut_slow_clients(self) -> None:
@@ -263,12 +227,6 @@ class Gateway:
             except (ray.exceptions.RayActorError, TimeoutError):
                 self._health = health()
             await asyncio.sleep(REPORT_S)
-
-
-def _without_content(params: SamplingParams) -> dict[str, Any]:
-    """Parameters for the log: those that hold what a client wrote are named beside it."""
-    tree: dict[str, Any] = msgspec.to_builtins(params)
-    return {name: value for name, value in tree.items() if name not in CONTENT}
 
 
 class GangReports:

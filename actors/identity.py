@@ -16,7 +16,7 @@ from actors.applications import GATEWAY_APP, TELEMETRY_APP, model_app
 from calmops.foundation.config import Config, admin_token
 from calmops.objectives.folder import shipped
 
-CODE = (".py", ".cpp", ".h", ".json", ".jinja")
+CODE = (".py", ".cpp", ".h", ".json", ".jinja", ".html", ".css", ".js")
 
 
 def identities(config: Config, variables: Mapping[str, str]) -> dict[str, str]:

@@ -114,7 +114,8 @@ def own_ports(folder: Path) -> tuple[int, int]:
     """
     record = folder / "ports.json"
     if not record.is_file():
-        record.write_text(json.dumps([free_port(), free_port()]), encoding="utf-8")
+        first = free_port(followers=1)
+        record.write_text(json.dumps([first, first + 1]), encoding="utf-8")
     statistics, metrics = json.loads(record.read_text(encoding="utf-8"))
     return statistics, metrics
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import msgspec
 
-from actors.capture import Capture
+from actors.capture import Capture, purge
 from actors.live import LiveRequest
+from calmops.foundation.config_sections import CaptureConfig
 from calmops.foundation.json_log import PromptHash, open_log
 from calmops.messages.captured import Captured
 from calmops.messages.record import NOT_COUNTED, SUCCESSES, Closed
@@ -29,17 +30,17 @@ _LOGGED = ("model", "gateway_id", "outcome", "attempts", "shard", "prompt_tokens
 class Notes:
     """Called from the event loop; everything it is handed must be at rest."""
 
-    def __init__(self, gateway_id: str, captured_bytes: int | None) -> None:
-        """``captured_bytes``: how much content may lie on the disk; None: content is not captured."""
+    def __init__(self, gateway_id: str, capture: CaptureConfig) -> None:
         self._gateway_id = gateway_id
         self._log = open_log("requests", gateway_id)
         self._prompt_hash = PromptHash()
-        self._capture = None if captured_bytes is None else Capture(gateway_id, captured_bytes)
+        self._capture = Capture(gateway_id, capture.most_bytes, capture.most_days) if capture.enabled else None
         self._waiting: queue.Queue[Callable[[], None] | None] = queue.Queue(MOST_WAITING)
         self._failures: Counter[tuple[str, str, str]] = Counter()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._write, name="notes", daemon=True)
         self._thread.start()
+        self._later("", partial(purge, capture.most_bytes, capture.most_days))
 
     def ended(self, live: LiveRequest, closed: Closed) -> None:
         """A request ended: its line, and its content if that is captured."""
@@ -94,7 +95,7 @@ class Notes:
             logging.INFO if closed.outcome in (*SUCCESSES, *NOT_COUNTED) else logging.WARNING, "request ended",
             extra={
                 "request_id": request.request_id, "trace_id": f"{trace.trace_id:032x}", "span_id": f"{trace.span_id:016x}",
-                "kind": request.kind, **facts, **closed.labels._asdict(), "ttft_ms": ttft_ms, "duration_ms": round(closed.duration_ns / 1e6, 3),
+                "prompt_as": _given_as(live), **facts, **closed.labels._asdict(), "ttft_ms": ttft_ms, "duration_ms": round(closed.duration_ns / 1e6, 3),
                 "prompt_hash": self._prompt_hash.of(request.prompt_ids), "marks_hash": self._prompt_hash.of_text(live.journal.digests()),
                 "fingerprint": live.journal.fingerprint, "params": _without_content(request.params),
                 "content_parameters": [name for name in CONTENT if getattr(request.params, name)],
@@ -114,6 +115,13 @@ class Notes:
         except OSError as error:
             self._failed(request.model, "capture_failures", type(error).__name__)
             self._log.warning("content not captured", extra={"request_id": request.request_id, "error": str(error)})
+
+
+def _given_as(live: LiveRequest) -> str:
+    """How its prompt came: what a replay has to be given again."""
+    if live.intake.kind == "chat":
+        return "messages"
+    return "text" if live.intake.request.prompt_chars else "ids"
 
 
 def _without_content(params: SamplingParams) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     environment: Annotated[Name, Meta(description="where this runs, as metrics and prices name it")] = "local"
     http: HttpConfig = HttpConfig()
     telemetry: Annotated[
-        bool, Meta(description="false: nothing is recorded, metered or traced, and there is no /metrics; for measuring what it costs")
+        bool, Meta(description="false: nothing is metered or traced, and there is no /metrics; the request log is written all the same")
     ] = True
     kafka: KafkaConfig | None = None
     limits: LimitsConfig = LimitsConfig()

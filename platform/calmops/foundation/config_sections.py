@@ -125,6 +125,7 @@ class CaptureConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     enabled: Annotated[bool, Meta(description="keep prompts and answers in the state folder, for calmops replay; each is audited")] = False
     most_bytes: Annotated[int, Meta(ge=1 << 20, description="of captured requests, for each gateway, and as much again of earlier ones")] = 64 << 20
+    most_days: Annotated[int, Meta(ge=1, le=3650, description="after so long captured requests are deleted, capture being on or off")] = 30
 
 
 class TracingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

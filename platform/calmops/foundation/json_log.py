@@ -14,7 +14,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
-from calmops.foundation import paths
+from calmops.foundation import old_files, paths
 
 MOST_BYTES, KEPT_FILES = 64 << 20, 4  # of one process' log
 OLD_BYTES = 512 << 20  # of the logs that earlier processes of a name left: above it the oldest go
@@ -38,7 +38,8 @@ class JsonLines(logging.Formatter):
 
 def open_log(name: str, process: str) -> logging.Logger:
     """The logger ``calmops.<name>``, which also writes to logs/<name>-<process>.jsonl, rotated. Called once a process."""
-    forget_oldest(paths.folder("logs").glob(f"{name}-*.jsonl*"), OLD_BYTES)
+    old_files.claim(process)
+    old_files.forget(paths.folder("logs").glob(f"{name}-*.jsonl*"), lambda file: file.name.partition(".")[0].removeprefix(f"{name}-"), OLD_BYTES)
     logger = logging.getLogger(f"calmops.{name}")
     handler = RotatingFileHandler(log_file(name, process), maxBytes=MOST_BYTES, backupCount=KEPT_FILES, encoding="utf-8", delay=True)
     handler.setFormatter(JsonLines())
@@ -51,16 +52,6 @@ def open_log(name: str, process: str) -> logging.Logger:
 def log_file(name: str, process: str) -> Path:
     """Where a process writes."""
     return paths.folder("logs") / f"{name}-{process}.jsonl"
-
-
-def forget_oldest(files: Iterable[Path], most_bytes: int) -> None:
-    """Delete the files that were written to longest ago, until the others hold at most so many bytes together."""
-    told = sorted(((file.stat().st_mtime, file.stat().st_size, file) for file in files), reverse=True)
-    total = 0
-    for _, size, file in told:
-        total += size
-        if total > most_bytes:
-            file.unlink(missing_ok=True)
 
 
 class PromptHash:

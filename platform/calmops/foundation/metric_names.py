@@ -23,7 +23,7 @@ CLOCKS = ("engine", "gateway")
 DROP_REASONS = ("ring_full", "spool_full")  # shown from the beginning, so that the first drop is seen as an increase
 EVENTS = (
     "spool_unavailable", "fenced_frames", "migrations", "tokenization_errors", "stalled_gangs", "exact_lost",
-    "slow_clients_cut", "safety_blocks", "capture_failures",
+    "slow_clients_cut", "safety_blocks", "capture_failures", "log_failures",
 )  # fmt: skip
 
 

@@ -1,13 +1,12 @@
 """One JSON object a line, and prompts named by a keyed hash."""
 
 import json
-import os
 import stat
 from pathlib import Path
 
 import pytest
 
-from calmops.foundation.json_log import KEY_FILE, PromptHash, forget_oldest, log_file, open_log
+from calmops.foundation.json_log import KEY_FILE, PromptHash, log_file, open_log
 
 
 @pytest.fixture(autouse=True)
@@ -33,13 +32,3 @@ def test_a_prompts_name_is_the_same_here_and_another_elsewhere(monkeypatch: pyte
     assert stat.S_IMODE((tmp_path / "state" / KEY_FILE).stat().st_mode) == 0o600
     monkeypatch.setenv("CALMOPS_HOME", str(tmp_path / "elsewhere"))
     assert PromptHash().of([1, 2, 3]) != here.of([1, 2, 3])
-
-
-def test_the_oldest_files_of_earlier_lives_go_first(tmp_path: Path) -> None:
-    for age, name in enumerate(("new", "old", "oldest")):
-        (tmp_path / name).write_bytes(b"x" * 100)
-        os.utime(tmp_path / name, (1000 - age, 1000 - age))
-    forget_oldest(tmp_path.iterdir(), 250)
-    assert {path.name for path in tmp_path.iterdir()} == {"new", "old"}
-    forget_oldest(tmp_path.iterdir(), 250)
-    assert {path.name for path in tmp_path.iterdir()} == {"new", "old"}
