@@ -41,11 +41,11 @@ class Capture:
             size = file.seek(0, os.SEEK_END)
             try:
                 written = file.write(line)
-                if written != len(line):
-                    raise OSError(f"{written} of {len(line)} bytes were taken")
-            except OSError:
-                file.truncate(size)
-                raise
+            finally:
+                if file.tell() != size + len(line):
+                    file.truncate(size)
+        if written != len(line):
+            raise OSError(f"{written} of {len(line)} bytes were taken")
         self._audit.info("content captured", extra={"request_id": captured.request_id, "model": captured.model, "bytes": len(line)})
 
     def _let_go(self) -> None:

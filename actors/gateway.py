@@ -64,7 +64,7 @@ class Gateway:
         for name in labels:  # so that each model's series begin at 0, and the first event is seen as a rise
             for reason in ("release_mismatch", "encode", "decode"):
                 self.publisher.count(name, "tokenization_errors", reason, 0)
-        self._notes = Notes(self.gateway_id, self.config.capture)
+        self._notes = Notes(self.gateway_id, self.config.capture, {name: model.end_ids for name, model in self.served.items()})
         self.meter = MeterLink(self.meter_url)
         self.admission = Admission(self.config.limits.max_waiting)
         self.intake_limits = IntakeLimits(

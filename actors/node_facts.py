@@ -1,12 +1,14 @@
 """What a node says of itself: kills for want of memory, and its GPUs, if it has any. Read by rank 0 of each gang there."""
 
+import threading
 import time
 from pathlib import Path
 
 import pynvml
 from msgspec import Struct
 
-GPUS_EVERY_S = 2.0
+EVERY_S = 2.0
+VMSTAT = Path("/proc/vmstat")
 
 
 class GpuFacts(Struct, frozen=True, kw_only=True):
@@ -26,25 +28,27 @@ class NodeFacts(Struct, frozen=True, kw_only=True):
 
 
 class NodeReader:
-    """Reads them; a GPU's driver is asked every two seconds only. Owned by one thread."""
+    """Reads them every two seconds, on a thread of its own: a driver that hangs keeps nobody waiting. ``facts``: the latest."""
 
     def __init__(self) -> None:
-        self._handles = _handles()
-        self._gpus: tuple[GpuFacts, ...] = ()
-        self._asked_s = float("-inf")
+        self.facts = NodeFacts()
+        threading.Thread(target=self._read_often, name="node-facts", daemon=True).start()
 
-    def read(self) -> NodeFacts:
-        """As it is now."""
-        now_s = time.monotonic()
-        if self._handles and now_s - self._asked_s >= GPUS_EVERY_S:
-            self._asked_s = now_s
-            self._gpus = tuple(gpu for index, handle in enumerate(self._handles) if (gpu := _gpu(index, handle)) is not None)
-        return NodeFacts(oom_kills=oom_kills(Path("/proc/vmstat")), gpus=self._gpus)
+    def _read_often(self) -> None:
+        handles = _handles()
+        while True:
+            gpus = tuple(gpu for index, handle in enumerate(handles) if (gpu := _gpu(index, handle)) is not None)
+            self.facts = NodeFacts(oom_kills=oom_kills(VMSTAT), gpus=gpus)
+            time.sleep(EVERY_S)
 
 
 def oom_kills(vmstat: Path) -> int | None:
     """Processes that the kernel killed for want of memory."""
-    for line in vmstat.read_text(encoding="ascii").splitlines():
+    try:
+        lines = vmstat.read_text(encoding="ascii").splitlines()
+    except OSError:  # some sandboxes have no such file
+        return None
+    for line in lines:
         name, _, count = line.partition(" ")
         if name == "oom_kill":
             return int(count)

@@ -7,7 +7,7 @@ import logging
 import queue
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,7 +21,6 @@ from calmops.messages.captured import Captured
 from calmops.messages.record import NOT_COUNTED, SUCCESSES, Closed
 from calmops.messages.request import SamplingParams
 
-CONTENT = ("stop", "stop_ids", "logit_bias")  # parameters that tell of what was written
 MOST_WAITING = 4096
 CLOSE_S = 5.0  # for what still waits at the end
 _LOGGED = ("model", "gateway_id", "outcome", "attempts", "shard", "prompt_tokens", "delivered", "discarded", "ledger", "exact_lost", "detail")
@@ -30,8 +29,9 @@ _LOGGED = ("model", "gateway_id", "outcome", "attempts", "shard", "prompt_tokens
 class Notes:
     """Called from the event loop; everything it is handed must be at rest."""
 
-    def __init__(self, gateway_id: str, capture: CaptureConfig) -> None:
-        self._gateway_id = gateway_id
+    def __init__(self, gateway_id: str, capture: CaptureConfig, end_ids: Mapping[str, Sequence[int]]) -> None:
+        """``end_ids``: by model, the tokens that end its answers."""
+        self._gateway_id, self._end_ids = gateway_id, end_ids
         self._log = open_log("requests", gateway_id)
         self._prompt_hash = PromptHash()
         self._capture = Capture(gateway_id, capture.most_bytes, capture.most_days) if capture.enabled else None
@@ -97,8 +97,7 @@ class Notes:
                 "request_id": request.request_id, "trace_id": f"{trace.trace_id:032x}", "span_id": f"{trace.span_id:016x}",
                 "prompt_as": _given_as(live), **facts, **closed.labels._asdict(), "ttft_ms": ttft_ms, "duration_ms": round(closed.duration_ns / 1e6, 3),
                 "prompt_hash": self._prompt_hash.of(request.prompt_ids), "marks_hash": self._prompt_hash.of_text(live.journal.digests()),
-                "fingerprint": live.journal.fingerprint, "params": _without_content(request.params),
-                "content_parameters": [name for name in CONTENT if getattr(request.params, name)],
+                "fingerprint": live.journal.fingerprint, **_parameters(request.params, frozenset(self._end_ids[request.model])),
             },
         )  # fmt: skip
 
@@ -108,7 +107,7 @@ class Notes:
         captured = Captured(
             request_id=request.request_id, model=request.model, at_ns=closed.at_ns, outcome=closed.outcome,
             fingerprint=live.journal.fingerprint, params=request.params, prompt_ids=request.prompt_ids,
-            answers=live.journal.answers(), cache_salt=request.cache_salt,
+            answers=live.journal.answers(), cache_salt=request.cache_salt, end_ids=tuple(self._end_ids[request.model]),
         )  # fmt: skip
         try:
             capture.keep(captured)
@@ -124,7 +123,12 @@ def _given_as(live: LiveRequest) -> str:
     return "text" if live.intake.request.prompt_chars else "ids"
 
 
-def _without_content(params: SamplingParams) -> dict[str, Any]:
-    """Parameters for the log: those that hold what a client wrote are named beside it."""
+def _parameters(params: SamplingParams, end_ids: frozenset[int]) -> dict[str, Any]:
+    """Parameters for the log: of those that hold what a client wrote, only which there were."""
     tree: dict[str, Any] = msgspec.to_builtins(params)
-    return {name: value for name, value in tree.items() if name not in CONTENT}
+    written = {"stop": params.stop, "stop_ids": set(params.stop_ids) - end_ids, "logit_bias": params.logit_bias}
+    return {
+        "params": {name: value for name, value in tree.items() if name not in written},
+        "ignore_eos": not end_ids <= set(params.stop_ids),
+        "content_parameters": [name for name, value in written.items() if value],
+    }

@@ -75,13 +75,14 @@ def _parts() -> dict[str, LocalKafka | LocalPrometheus | LocalAlertmanager]:
 
 
 def _start_prometheus(config: Config) -> dict[str, str]:
-    """Both, with the rules of what is promised; their runbooks are those of this platform's console."""
+    """Both, with the rules of what is promised; their runbooks are those of this platform's console, unless one's own are named."""
     url = url_of(config)
     folder = read_folder(Path(config.objectives.path) if config.objectives.path else None)
     prometheus, alertmanager = _prometheus()
     alertmanager.start(alertmanager_file(folder.receivers, folder.promises.objectives))
     prometheus.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    rules = rule_file(folder.promises, folder.links.beside(f"{url}/console/runbooks"))
+    own_links = config.objectives.path is not None and (Path(config.objectives.path) / "links.yaml").is_file()
+    rules = rule_file(folder.promises, folder.links if own_links else folder.links.beside(f"{url}/console/runbooks"))
     (prometheus.folder / RULES).write_text(as_yaml(rules), encoding="utf-8")
     prometheus.start(scraping([url.partition("://")[2]], f"127.0.0.1:{alertmanager.port}", SCRAPE_S))
     return {"prometheus": prometheus.url, "alertmanager": alertmanager.url}

@@ -67,7 +67,7 @@ class Replica:
             raise GangError(f"gang {self._entry.gang_id} ended: {self._fatal}")
 
     def _report(self) -> None:
-        entry = msgspec.structs.replace(self._entry, node=self._node.read())
+        entry = msgspec.structs.replace(self._entry, node=self._node.facts)
         self._engine.shard, roster = ray.get(self._health.gang_here.remote(entry), timeout=REPORT_S * 20)
         self._engine.connect(roster.gateways)
 

@@ -1,21 +1,22 @@
 """`calmops replay`: a request again from its record, and token by token whether it comes out the same."""
 
-import getpass
 import json
+import os
 import secrets
 import time
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import typer
 
 from calmops.cli import replaying
 from calmops.cli.client import STREAM_SILENCE_S, TOKEN_FILE, URL, Connect, Server, Target, refusal, unreachable
 from calmops.cli.output import AS_JSON, print_json
-from calmops.cli.replaying import Came
+from calmops.cli.replaying import Came, NotReplayable
 from calmops.foundation import paths
-from calmops.foundation.errors import CalmopsError, InputError, UnavailableError
+from calmops.foundation.errors import CalmopsError, UnavailableError
 from calmops.foundation.json_log import PromptHash, open_log
 from calmops.messages.record import SUCCESSES
 
@@ -31,16 +32,16 @@ def register(app: typer.Typer, connect: Connect) -> None:
     @app.command()
     def replay(
         request_id: str = typer.Argument(help="The x-request-id of a request that has ended."),
-        prompt: Path | None = typer.Option(None, "--prompt", help="File with the prompt's text, exactly; needed where content isn't captured."),
+        prompt: Path | None = typer.Option(None, "--prompt", help="File with the prompt, exactly: its text, or JSON of its token ids or messages. Needed where content isn't captured."),
         url: str | None = URL,
         token_file: Path | None = TOKEN_FILE,
         as_json: bool = AS_JSON,
     ) -> None:
-        """Run a request again from its record and say where its tokens differ: exit 0 if nowhere, else 1."""
+        """Run a request again from its record and say where its tokens differ: exit 0 if nowhere, 1 if somewhere, 2 if it can't be run again."""
         server = connect(Target(url, token_file))
         kept = replaying.captured(paths.home() / "captured", request_id)
         if kept is not None:
-            open_log("audit", "replay").info("content read", extra={"request_id": request_id, "by": getpass.getuser()})
+            open_log("audit", "replay").info("content read", extra={"request_id": request_id, "by_uid": os.getuid()})
         result = _token_by_token(server, kept) if kept is not None else _as_a_whole(server, request_id, prompt)
         if as_json:
             print_json({"request_id": request_id, **result})
@@ -52,7 +53,10 @@ def register(app: typer.Typer, connect: Connect) -> None:
 
 def _token_by_token(server: Server, kept: Any) -> dict[str, Any]:
     """Against the captured ids."""
-    asked = replaying.body(kept.model, kept.params, list(kept.prompt_ids), kept.cache_salt)
+    written = tuple(token for token in kept.params.stop_ids if token not in kept.end_ids)
+    params = msgspec.structs.replace(kept.params, stop_ids=written)
+    ignore_eos = not set(kept.end_ids) <= set(kept.params.stop_ids)
+    asked = replaying.body(kept.model, params, list(kept.prompt_ids), kept.cache_salt, ignore_eos=ignore_eos)
     fingerprint = _fingerprint(server, kept.model, kept.fingerprint)
     came = _run(server, asked, f"replay-{secrets.token_hex(8)}", kept.params.n)
     cut = kept.outcome not in SUCCESSES  # it had not all its tokens yet: those that it had are compared
@@ -67,20 +71,21 @@ def _as_a_whole(server: Server, request_id: str, prompt: Path | None) -> dict[st
     """Against the keyed hash of all its tokens: where they differ can't be said without the content."""
     told = replaying.logged(paths.home() / "logs", request_id)
     if told is None:
-        raise InputError(NOWHERE.format(id=request_id, home=paths.home() / "logs"))
+        raise NotReplayable(NOWHERE.format(id=request_id, home=paths.home() / "logs"))
     if prompt is None:
-        raise InputError(f"{request_id}: its content wasn't captured; give the prompt with --prompt FILE, or set capture.enabled for later ones")
+        raise NotReplayable(f"{request_id}: its content wasn't captured; give the prompt with --prompt FILE, or set capture.enabled for later ones")
     again = f"replay-{secrets.token_hex(8)}"
     try:
         text = prompt.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--prompt: can't read {prompt}: {error}") from error
+        raise NotReplayable(f"--prompt: can't read {prompt}: {error}") from error
     if told.outcome not in SUCCESSES:
-        raise InputError(f"{request_id} ended as {told.outcome}, before its last token: only a captured one can be compared as far as it came")
+        raise NotReplayable(f"{request_id} ended as {told.outcome}, before its last token: only a captured one can be compared as far as it came")
     fingerprint = _fingerprint(server, told.model, told.fingerprint)
-    came = _run(server, replaying.body(told.model, told.params, text, ""), again, told.params.n)
+    asked = replaying.body(told.model, told.params, replaying.prompt_from(text, told.prompt_as), "", ignore_eos=told.ignore_eos)
+    came = _run(server, asked, again, told.params.n)
     if _repeated(again).prompt_hash != told.prompt_hash:
-        raise InputError(f"--prompt {prompt}: that is another prompt than {request_id} had (their keyed hashes differ)")
+        raise NotReplayable(f"--prompt {prompt}: that is another prompt than {request_id} had (their keyed hashes differ)")
     same = PromptHash().of_text(",".join(marks[max(marks)] if marks else "" for marks in came)) == told.marks_hash
     return {
         "tokens": sum(max(marks, default=0) for marks in came), "choices": told.params.n,
@@ -105,7 +110,8 @@ def _run(server: Server, asked: dict[str, Any], request_id: str, choices: int) -
     timeout = httpx.Timeout(STREAM_SILENCE_S)
     given = {key: value for key, value in asked.items() if value is not None}
     try:
-        with server.http.stream("POST", "/v1/completions", json=given, headers={"x-request-id": request_id}, timeout=timeout) as answer:
+        path = "/v1/chat/completions" if "messages" in given else "/v1/completions"
+        with server.http.stream("POST", path, json=given, headers={"x-request-id": request_id}, timeout=timeout) as answer:
             if answer.is_error:
                 raise refusal(answer.status_code, answer.read().decode(errors="replace"))
             for line in answer.iter_lines():

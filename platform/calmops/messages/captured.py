@@ -17,3 +17,4 @@ class Captured(Struct, frozen=True, kw_only=True):
     prompt_ids: tuple[int, ...]
     answers: tuple[tuple[int, ...], ...]  # token ids of each choice
     cache_salt: str = ""
+    end_ids: tuple[int, ...] = ()  # the model's: which of the parameters' stop_ids its caller didn't write

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from calmops.cli.replaying import Divergence, body, captured, divergences, logged, marks
+from calmops.cli.replaying import Divergence, NotReplayable, body, captured, divergences, logged, marks, prompt_from
 from calmops.foundation.errors import InputError
 from calmops.messages.captured import Captured
 from calmops.messages.frame import Delta
@@ -55,27 +55,40 @@ def test_the_first_token_that_differs_is_named(was: list[int], now: dict[int, st
 
 def test_a_captured_request_is_found_among_others(tmp_path: Path) -> None:
     other = msgspec.structs.replace(KEPT, request_id="r1-and-more")
-    (tmp_path / "gw.jsonl").write_bytes(b"\n".join(map(msgspec.json.encode, (other, KEPT))) + b"\n")
+    (tmp_path / "gw.jsonl").write_bytes(b"\n".join([*map(msgspec.json.encode, (other, KEPT)), msgspec.json.encode(KEPT)[:50]]))
     assert captured(tmp_path, "r1") == KEPT
     assert captured(tmp_path, "r2") is None
 
 
 def test_what_is_asked_again_draws_the_same() -> None:
-    asked = body(KEPT.model, KEPT.params, list(KEPT.prompt_ids), "")
+    asked = body(KEPT.model, KEPT.params, list(KEPT.prompt_ids), "", ignore_eos=True)
     assert {name: asked[name] for name in ("prompt", "seed", "stop", "stop_token_ids", "ignore_eos", "stream")} == {
         "prompt": [5, 6], "seed": 7, "stop": ["x"], "stop_token_ids": [0], "ignore_eos": True, "stream": True,
     }  # fmt: skip
     with pytest.raises(InputError, match="beam search"):
-        body("m", SamplingParams(max_tokens=1, beam_width=2), "p", "")
+        body("m", SamplingParams(max_tokens=1, beam_width=2), "p", "", ignore_eos=False)
+    said = [{"role": "user", "content": "hello"}]
+    assert body("m", SamplingParams(max_tokens=1), said, "", ignore_eos=False)["messages"] == said
 
 
 def test_the_log_knows_a_request_but_not_one_whose_parameters_were_content(tmp_path: Path) -> None:
-    line = {"request_id": "r1", "message": "request ended", "model": "m", "params": {"max_tokens": 3, "seed": 5}, "fingerprint": "f",
-            "marks_hash": "a", "prompt_hash": "b", "outcome": "length", "content_parameters": []}  # fmt: skip
-    (tmp_path / "requests-gw.jsonl").write_text(json.dumps(line) + "\n" + json.dumps(line | {"request_id": "r2", "content_parameters": ["stop"]}) + "\n")
+    line = {"time": "2026-01-02", "request_id": "r1", "message": "request ended", "model": "m", "params": {"max_tokens": 3, "seed": 5},
+            "prompt_as": "ids", "ignore_eos": False, "fingerprint": "f", "marks_hash": "a", "prompt_hash": "b", "outcome": "length",
+            "content_parameters": []}  # fmt: skip
+    lines = [line | {"time": "2026-01-01", "marks_hash": "older"}, line, line | {"request_id": "r2", "content_parameters": ["stop"]}]
+    (tmp_path / "requests-gw.jsonl").write_text("\n".join([*map(json.dumps, lines), json.dumps(line)[:60]]))
     found = logged(tmp_path, "r1")
     assert found is not None
-    assert (found.params, found.marks_hash) == (SamplingParams(max_tokens=3, seed=5), "a")
+    assert (found.params, found.marks_hash, found.prompt_as) == (SamplingParams(max_tokens=3, seed=5), "a", "ids")
     assert logged(tmp_path, "r3") is None
-    with pytest.raises(InputError, match="r2 had stop, which are content"):
+    with pytest.raises(NotReplayable, match="r2 had stop, which are content"):
         logged(tmp_path, "r2")
+
+
+def test_a_prompt_file_holds_what_the_request_was_given() -> None:
+    assert prompt_from("[1, 2]", "text") == "[1, 2]"
+    assert prompt_from("[1, 2]", "ids") == [1, 2]
+    assert prompt_from('[{"role": "user", "content": "x"}]', "messages") == [{"role": "user", "content": "x"}]
+    for text, given_as in (("hello", "ids"), ("[1]", "messages"), ('{"a": 1}', "ids"), ("[null]", "ids")):
+        with pytest.raises(NotReplayable, match=f"came as {given_as}: give a file with a JSON list of"):
+            prompt_from(text, given_as)

@@ -57,9 +57,10 @@ def test_vectors_parts_are_joined() -> None:
 def test_the_readme_names_every_field_of_a_line() -> None:
     text = (LOGS / "README.md").read_text()
     assert not [name for name in line() if f"`{name}`" not in text]
-    gateway = (LOGS.parents[2] / "actors" / "gateway.py").read_text()
-    own = re.findall(r'"(\w+)": ', gateway[gateway.index("def _note") : gateway.index("def _keep")])
-    records = re.findall(r'"(\w+)"', gateway[gateway.index("_LOGGED = ") :].splitlines()[0])
+    notes = (LOGS.parents[2] / "actors" / "notes.py").read_text()
+    parameters = notes[notes.index("def _parameters") :]
+    own = re.findall(r'"(\w+)": ', notes[notes.index("def _line") : notes.index("def _keep")] + parameters[parameters.index("return {") :])
+    records = re.findall(r'"(\w+)"', notes[notes.index("_LOGGED = ") :].splitlines()[0])
     logged = [*own, *records, *Labels._fields]
     assert own
     assert records
