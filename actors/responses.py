@@ -15,6 +15,7 @@ from actors.live import LiveRequest
 from calmops.foundation.errors import CalmopsError, DeadlineError
 from calmops.intake.answers import Answer, StreamAnswer
 from calmops.intake.sse import KEEPALIVE, error_event
+from calmops.tracing.context import baggage_header
 
 
 class EventStream(Response):
@@ -159,4 +160,6 @@ async def _send_json(send: Send, status: int, body: bytes, headers: dict[str, st
 
 
 def _headers(live: LiveRequest) -> dict[str, str]:
-    return {"x-calmops-seed": str(live.intake.request.params.seed), "traceparent": live.trace.header}
+    request = live.intake.request
+    baggage = {"baggage": baggage_header(request.baggage)} if request.baggage else {}
+    return {"x-calmops-seed": str(request.params.seed), "traceparent": live.trace.header, **baggage}

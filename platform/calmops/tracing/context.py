@@ -2,9 +2,9 @@
 
 import hashlib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 TRACEPARENT = re.compile(r"^(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?$")
 TRACE_BYTES, SPAN_BYTES = 16, 8
@@ -53,6 +53,11 @@ def parse_baggage(header: str | None, keys: Collection[str]) -> dict[str, str]:
         return {}
     members = (member.partition(";")[0].partition("=") for member in header.split(","))
     return {name: unquote(value.strip()) for key, _, value in members if (name := key.strip()) in keys}
+
+
+def baggage_header(kept: Mapping[str, str]) -> str:
+    """What was kept, as the header says it."""
+    return ",".join(f"{key}={quote(value, safe='')}" for key, value in kept.items())
 
 
 def begin(request_id: str, at_ns: int, caller: Caller | None = None) -> TraceContext:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from calmops.tracing.context import TraceContext, begin, handed_on, parse, parse_baggage, traceparent
+from calmops.tracing.context import TraceContext, baggage_header, begin, handed_on, parse, parse_baggage, traceparent
 from calmops.tracing.sampling import LEAST, TailSampler
 from calmops.tracing.spans import Span
 from calmops.tracing.tracer import Tracer, of_request
@@ -85,7 +85,9 @@ def test_a_trace_is_handed_on_as_it_came() -> None:
 
 def test_only_the_baggage_that_is_asked_for_is_kept() -> None:
     header = "tenant=a%20b;secret=1, user = u1 ,junk,x=1"
-    assert parse_baggage(header, ("tenant", "user")) == {"tenant": "a b", "user": "u1"}
+    kept = parse_baggage(header, ("tenant", "user"))
+    assert kept == {"tenant": "a b", "user": "u1"} == parse_baggage(baggage_header(kept), ("tenant", "user"))
+    assert baggage_header({"tenant": "a,b\r\nx: y"}) == "tenant=a%2Cb%0D%0Ax%3A%20y", "whatever it says, it stays within its header"
     assert parse_baggage(header, ()) == parse_baggage(None, ("tenant",)) == parse_baggage("tenant=1," * 2000, ("tenant",)) == {}
 
 
