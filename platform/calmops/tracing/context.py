@@ -61,8 +61,10 @@ def baggage_header(kept: Mapping[str, str]) -> str:
 
 
 def begin(request_id: str, at_ns: int, caller: Caller | None = None) -> TraceContext:
-    """The caller's trace, or one of our own. The same request gives the same ids, so that records read twice make no second
-    trace; two requests of one caller's trace give different ones."""
+    """The caller's trace, or one of our own.
+
+    The same request gives the same ids, so that records read twice make no second trace; another one gives others.
+    """
     request = f"{request_id}/{at_ns}"
     if caller is None:
         caller = Caller(_number(request, TRACE_BYTES), 0, sampled=False)
