@@ -10,12 +10,17 @@ from kafka import KafkaProducer
 
 from calmops.messages.record import Closed, FrameRecord, Opened, Record
 from calmops.telemetry.codec import decode
+from calmops.telemetry.counts import Counts
+from calmops.telemetry.fold import fold
 from calmops.telemetry.kafka_log import KafkaSource
 from calmops.telemetry.settings import KafkaSettings
 
 
 class KafkaRecords:
-    """A reader of the whole topic. ``ended``, ``accepted`` and ``generated`` are what the records themselves say."""
+    """A reader of the whole topic. ``ended``, ``accepted`` and ``generated`` are what the records themselves say.
+
+    ``counts``: what each of them once, folded here, comes to.
+    """
 
     def __init__(self, bootstrap_servers: str) -> None:
         self._settings = KafkaSettings(bootstrap_servers=bootstrap_servers)
@@ -27,6 +32,7 @@ class KafkaRecords:
         self.ended: dict[str, Closed] = {}
         self.accepted: set[str] = set()
         self.generated: Counter[str] = Counter()  # tokens in frames, by request
+        self.counts = Counts()
 
     def read(self) -> int:
         """Take what is new; how many records that was."""
@@ -39,6 +45,7 @@ class KafkaRecords:
                 continue
             self._seen.add((envelope.source, envelope.seq))
             self.bodies.append(body)
+            fold(self.counts, envelope)
             self._take(envelope.record)
         return len(found)
 
