@@ -1,7 +1,7 @@
 """Every metric's name, help, labels and buckets, once. Exposition, rules, dashboards and runbooks read them here.
 
 Buckets are upper edges in seconds unless said otherwise. Sources: OpenTelemetry GenAI semantic conventions
-(time to first token, request duration), vLLM's inter-token latency.
+(time to first token, time per output token, request duration), vLLM's inter-token latency.
 """
 
 from msgspec import Struct
@@ -11,6 +11,7 @@ DURATION_EDGES_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 
 INTER_TOKEN_EDGES_S = (
     0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
 )  # fmt: skip
+PER_OUTPUT_TOKEN_EDGES_S = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 STEP_EDGES_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 BATCH_EDGES_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)  # rows, that is tokens
 
@@ -19,12 +20,24 @@ PROMPT_EDGES_TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384,
 MODEL = ("model", "version", "variant", "tier", "environment")  # what keeps models' numbers apart
 RESULT, GOOD, BAD = "result", "good", "bad"
 TOKEN_KINDS = ("prompt", "cached", "generated", "delivered", "recomputed", "discarded")
-CLOCKS = ("engine", "gateway")
-DROP_REASONS = ("ring_full", "spool_full")  # shown from the beginning, so that the first drop is seen as an increase
-EVENTS = (
-    "spool_unavailable", "fenced_frames", "migrations", "tokenization_errors", "stalled_gangs", "exact_lost",
-    "slow_clients_cut", "safety_blocks", "capture_failures", "log_failures",
-)  # fmt: skip
+# Shown from the beginning, so that the first drop, the first event, the first failure is seen as an increase. An event's
+# reasons are those that are fixed where it is counted; others, an error's name as it may be, are shown once they were met.
+DROP_REASONS = ("ring_full", "spool_full", "spool_unavailable")
+EVENT_REASONS: dict[str, tuple[str, ...]] = {
+    "spool_unavailable": ("opening_record_not_committed",),
+    "fenced_frames": ("older_attempt", "lost_gang"),
+    "migrations": ("replica_lost",),
+    "tokenization_errors": ("release_mismatch", "encode", "decode"),
+    "stalled_gangs": ("silent",),
+    "exact_lost": ("other_fingerprint",),
+    "slow_clients_cut": ("write_blocked",),
+    "safety_blocks": (),
+    "capture_failures": (),
+    "log_failures": ("queue_full",),
+}
+EVENTS = tuple(EVENT_REASONS)
+READ_PARTS = ("log", "spool_file", "save", "unexpected")
+WATCH_PARTS = ("records", "look", "roster", "objectives", "prices")
 
 
 class Metric(Struct, frozen=True, kw_only=True):
@@ -43,7 +56,11 @@ TTFT = Metric(
 )  # fmt: skip
 DURATION = Metric(
     name="gen_ai_server_request_duration_seconds", kind="histogram", labels=MODEL, edges=DURATION_EDGES_S,
-    help="Acceptance of the request to its end.",
+    help="Acceptance of the request to its end; of those that were refused there is none.",
+)  # fmt: skip
+PER_OUTPUT_TOKEN = Metric(
+    name="gen_ai_server_time_per_output_token_seconds", kind="histogram", labels=MODEL, edges=PER_OUTPUT_TOKEN_EDGES_S,
+    help="Of a request that ended well: its time after the first token, over the delivered tokens after it, of all its choices.",
 )  # fmt: skip
 INTER_TOKEN = Metric(
     name="calmops_inter_token_latency_seconds", kind="histogram", labels=(*MODEL, "at"), edges=INTER_TOKEN_EDGES_S,
@@ -117,7 +134,7 @@ MISSING = Metric(
 FOLDED = Metric(name="calmops_records_total", kind="counter", labels=(), help="Telemetry records counted.")
 UNREADABLE = Metric(
     name="calmops_unreadable_records_total", kind="counter", labels=(),
-    help="Log entries that are no record of the schema that this meter reads: another version, or garbage.",
+    help="Log entries that this meter can't count: of another schema version, or garbage.",
 )  # fmt: skip
 EVENT = Metric(
     name="calmops_events_total", kind="counter", labels=(*MODEL, "name", "reason"), help="Plain counts from gateways."
@@ -162,9 +179,14 @@ GPU_BUSY = Metric(
     name="calmops_gpu_busy_ratio", kind="gauge", labels=("node", "gpu"), help="Share of time in which a GPU computed, 0 to 1."
 )
 
+READ_FAILURES = Metric(
+    name="calmops_meter_read_failures_total", kind="counter", labels=("part",),
+    help="Times that the meter couldn't read or save: the log, one gateway's spool file, its own state, or for a reason unforeseen. It tries again.",
+)  # fmt: skip
 WATCH_FAILURES = Metric(
     name="calmops_watch_failures_total", kind="counter", labels=("part",),
-    help="Times that something beside the meter broke: on a record, or on a look at the counts. Counting itself went on.",
+    help="Times that something beside the meter broke: on a record, a look at the counts, the cluster's roster, a file of objectives or prices. "
+    "Counting itself went on.",
 )  # fmt: skip
 TRACES = Metric(
     name="calmops_traces_total", kind="counter", labels=("result",),
@@ -175,9 +197,9 @@ SPANS = Metric(
     help="Spans of kept traces: sent, taken by the receiver, refused by it after every retry. Sent and neither: waiting, or dropped while it was away.",
 )  # fmt: skip
 
-WATCHED = (OBJECTIVE_EVENTS, COST, SPENDING, GANGS, NODES, OOM_KILLS, GPU_USED, GPU_TOTAL, GPU_BUSY, WATCH_FAILURES, TRACES, SPANS)  # shown beside what is counted
+WATCHED = (OBJECTIVE_EVENTS, COST, SPENDING, GANGS, NODES, OOM_KILLS, GPU_USED, GPU_TOTAL, GPU_BUSY, READ_FAILURES, WATCH_FAILURES, TRACES, SPANS)  # shown beside what is counted
 METRICS = (
-    TTFT, DURATION, INTER_TOKEN, STEP_DURATION, BATCH_ROWS, TOKENS, REQUESTS, ACCEPTED, LEDGER_UNKNOWN, STEPS, ATTEMPTS,
+    TTFT, PER_OUTPUT_TOKEN, DURATION, INTER_TOKEN, STEP_DURATION, BATCH_ROWS, TOKENS, REQUESTS, ACCEPTED, LEDGER_UNKNOWN, STEPS, ATTEMPTS,
     PROMPT_LENGTH, TOKENIZED_CHARS, TOKENIZED_TOKENS,
     PREEMPTIONS, RUNNING, WAITING, KV_USED, KV_TOTAL, DROPPED, DROPPED_TOKENS, DUPLICATES, GAPS, MISSING, FOLDED, UNREADABLE,
     EVENT, REPORTS, REPORTED_VALUE, COUNTING_SINCE,

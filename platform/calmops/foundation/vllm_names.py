@@ -1,9 +1,16 @@
 """What vLLM calls the metrics that we have too, so that dashboards made for vLLM work as they are.
 
 Source: vLLM's metrics (docs.vllm.ai, "Production Metrics", v1 engine). Labels there: model_name and engine, which is our shard.
+Buckets are ours, which vLLM's dashboards don't mind.
 """
 
-from calmops.foundation.metric_names import DURATION_EDGES_S, INTER_TOKEN_EDGES_S, TTFT_EDGES_S, Metric
+from calmops.foundation.metric_names import (
+    DURATION_EDGES_S,
+    INTER_TOKEN_EDGES_S,
+    PROMPT_EDGES_TOKENS,
+    TTFT_EDGES_S,
+    Metric,
+)
 
 WHOLE, EACH = ("model_name",), ("model_name", "engine")
 
@@ -17,6 +24,17 @@ INTER_TOKEN = Metric(
 DURATION = Metric(
     name="vllm:e2e_request_latency_seconds", kind="histogram", labels=WHOLE, edges=DURATION_EDGES_S, help="Time of whole requests."
 )
+DECODING = Metric(
+    name="vllm:request_decode_time_seconds", kind="histogram", labels=WHOLE, edges=DURATION_EDGES_S,
+    help="First token of a request to its end.",
+)  # fmt: skip
+PROMPT_LENGTH = Metric(
+    name="vllm:request_prompt_tokens", kind="histogram", labels=WHOLE, edges=PROMPT_EDGES_TOKENS, help="Prompt tokens of a request."
+)
+ANSWER_LENGTH = Metric(
+    name="vllm:request_generation_tokens", kind="histogram", labels=WHOLE, edges=PROMPT_EDGES_TOKENS,
+    help="Generated tokens of a request, of all its choices.",
+)  # fmt: skip
 RUNNING = Metric(name="vllm:num_requests_running", kind="gauge", labels=EACH, help="Sequences in the batch.")
 WAITING = Metric(name="vllm:num_requests_waiting", kind="gauge", labels=EACH, help="Sequences that wait.")
 KV_USAGE = Metric(name="vllm:kv_cache_usage_perc", kind="gauge", labels=EACH, help="Share of the KV cache in use, 0 to 1.")
@@ -31,5 +49,6 @@ ENDED = Metric(
 REASONS = {"completed": "stop", "loop_guard": "stop", "length": "length", "client_cancelled": "abort", "timeout": "abort"}
 
 METRICS = (
-    TTFT, INTER_TOKEN, DURATION, RUNNING, WAITING, KV_USAGE, PREEMPTIONS, PROMPT, GENERATED, CACHE_ASKED, CACHE_FOUND, ENDED,
+    TTFT, INTER_TOKEN, DURATION, DECODING, PROMPT_LENGTH, ANSWER_LENGTH, RUNNING, WAITING, KV_USAGE, PREEMPTIONS, PROMPT, GENERATED,
+    CACHE_ASKED, CACHE_FOUND, ENDED,
 )  # fmt: skip

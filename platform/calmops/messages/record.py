@@ -17,6 +17,7 @@ OUTCOMES = (
 )  # fmt: skip
 SUCCESSES = ("completed", "length", "loop_guard")
 NOT_COUNTED = ("client_cancelled", "refused_input")
+REFUSED = ("refused_input", "refused_load")
 REPORTED = ("pii_scans", "hallucination_checks", "drift_checks")  # what others look for, and tell us of
 
 
@@ -47,6 +48,7 @@ class Opened(Struct, frozen=True, tag="opened", kw_only=True):
     labels: Labels = NO_LABELS
     traceparent: str | None = None  # the caller's, if it sent one
     baggage: dict[str, str] = {}  # of the caller's, what the configuration keeps
+    kind: str = ""  # what was asked for: "completion" or "chat"; "" of records that are older than this field
 
 
 class Closed(Struct, frozen=True, tag="closed", kw_only=True):

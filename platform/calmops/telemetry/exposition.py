@@ -15,11 +15,12 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 
 from calmops.foundation import metric_names as names
-from calmops.telemetry.counts import INTER_TOKEN_NS, TTFT_NS, Counts, Histogram, summed
-from calmops.telemetry.fold import missing
-from calmops.telemetry.label_cap import NO_SHARD, OTHER, OTHER_SHARD
+from calmops.messages.record import OUTCOMES
+from calmops.telemetry.counts import INTER_TOKEN_NS, TTFT_NS, Counts, Histogram, Key, ModelCounts, ShardCounts, summed
+from calmops.telemetry.numbering import missing
+from calmops.telemetry.retiring import NO_SHARD, OTHER, OTHER_SHARD
 
-GAUGES_NS = 60 * 10**9  # a shard that was last heard of so long before the newest one has gone
+GAUGES_NS = 60 * 10**9  # a shard that the meter hasn't heard of for so long has gone: it has no gauge, not its last
 _END = b"# EOF\n"
 Samples = Sequence[tuple[list[str], float]]
 Histograms = list[tuple[list[str], Histogram]]
@@ -36,8 +37,10 @@ class Traced(Protocol):
 class CountsCollector(Collector):
     """One reading of a meter's counts."""
 
-    def __init__(self, counts: Counts, traced: Traced | None = None) -> None:
+    def __init__(self, counts: Counts, now_ns: int, traced: Traced | None = None) -> None:
+        """``now_ns``: the meter's wall clock."""
         self._counts = counts
+        self._now_ns = now_ns
         self._traced = traced
 
     def collect(self) -> Iterator[Family]:
@@ -47,15 +50,16 @@ class CountsCollector(Collector):
         yield from self._log()
 
     def _models(self) -> Iterator[Family]:
-        models = sorted(self._counts.models.items())
+        models = sorted(known_models(self._counts).items())
         felt = [(key, self._counts.shards.get(key, {}).values()) for key, _ in models]
         yield histogram(names.TTFT, 1e9, [([*m], summed((c.ttft for c in by), TTFT_NS)) for m, by in felt], self._traced)
+        yield histogram(names.PER_OUTPUT_TOKEN, 1e9, [([*m], c.per_output_token) for m, c in models])
         yield histogram(names.DURATION, 1e9, [([*m], c.duration) for m, c in models], self._traced)
         gaps: Histograms = [([*m, "engine"], c.gap_engine) for m, c in models]
         gaps += [([*m, "gateway"], summed((c.gap_gateway for c in by), INTER_TOKEN_NS)) for m, by in felt]
         yield histogram(names.INTER_TOKEN, 1e9, gaps, self._traced)
         yield plain(names.TOKENS, [([*m, kind], n) for m, c in models for kind, n in sorted(c.tokens.items())])
-        yield plain(names.REQUESTS, [([*m, outcome], n) for m, c in models for outcome, n in sorted(c.outcomes.items())])
+        yield plain(names.REQUESTS, [([*m, outcome], n) for m, c in models for outcome, n in every_outcome(c)])
         yield plain(names.ACCEPTED, [([*m], c.accepted) for m, c in models])
         yield plain(names.ATTEMPTS, [([*m], c.attempts) for m, c in models])
         yield histogram(names.PROMPT_LENGTH, 1, [([*m], c.prompts) for m, c in models])
@@ -70,8 +74,7 @@ class CountsCollector(Collector):
         yield histogram(names.BATCH_ROWS, 1, [(labels, c.rows) for labels, c in shards])
         yield plain(names.STEPS, [(labels, c.steps) for labels, c in shards])
         yield plain(names.PREEMPTIONS, [(labels, c.preempted) for labels, c in shards])
-        heard_of_ns = max((c.latest[0] for _, c in shards), default=0) - GAUGES_NS
-        shards = [(labels, c) for labels, c in shards if c.latest[0] > heard_of_ns]  # one that has gone has no gauge, not its last
+        shards = [(labels, c) for labels, c in shards if is_shown(c, self._now_ns)]
         yield plain(names.RUNNING, [(labels, c.running) for labels, c in shards])
         yield plain(names.WAITING, [(labels, c.waiting) for labels, c in shards])
         yield plain(names.KV_USED, [(labels, c.kv_blocks_used) for labels, c in shards])
@@ -87,15 +90,27 @@ class CountsCollector(Collector):
         yield plain(names.MISSING, [([], missing(counts))])
         yield plain(names.FOLDED, [([], counts.folded)])
         yield plain(names.UNREADABLE, [([], counts.unreadable)])
-        events: list[tuple[list[str], float]] = []
-        for model, by_name in sorted(counts.events.items()):
-            for name, by_reason in sorted(by_name.items()):
-                events += [([*model, name, reason], value) for reason, value in sorted(by_reason.items())]
-        yield plain(names.EVENT, events)
+        yield plain(names.EVENT, list(_events(counts)))
         reports = [([*m, name], one) for m, by in sorted(counts.reports.items()) for name, one in sorted(by.items())]
         yield plain(names.REPORTS, [([*labels, result], getattr(one, result)) for labels, one in reports for result in (names.GOOD, names.BAD)])
         yield plain(names.REPORTED_VALUE, [(labels, one.value) for labels, one in reports if one.value is not None])
         yield plain(names.COUNTING_SINCE, [([], counts.since_ns / 1e9)])
+
+
+def known_models(counts: Counts) -> dict[Key, ModelCounts]:
+    """Everything with a model's name, what nothing was counted of included, so that its series begin at 0."""
+    keys = counts.models.keys() | counts.shards.keys() | counts.events.keys() | counts.reports.keys()
+    return {key: counts.models.get(key) or ModelCounts() for key in keys if key[0]}
+
+
+def every_outcome(model: ModelCounts) -> list[tuple[str, int]]:
+    """How many requests ended so, those that none did included: the first that fails is a rise from 0."""
+    return sorted({**dict.fromkeys(OUTCOMES, 0), **model.outcomes}.items())
+
+
+def is_shown(shard: ShardCounts, now_ns: int) -> bool:
+    """Whether a shard still has gauges."""
+    return shard.is_heard(GAUGES_NS, now_ns)
 
 
 def shard_label(shard: int) -> str:
@@ -103,9 +118,17 @@ def shard_label(shard: int) -> str:
     return {NO_SHARD: "none", OTHER_SHARD: OTHER}.get(shard, str(shard))
 
 
-def exposition(counts: Counts, traced: Traced | None = None, *, openmetrics: bool = False) -> bytes:
-    """The counts in Prometheus' text format, or in OpenMetrics, with exemplars of what is ``traced``."""
-    return _text(CountsCollector(counts, traced if openmetrics else None), openmetrics)
+def exposition(counts: Counts, traced: Traced | None = None, *, now_ns: int | None = None, openmetrics: bool = False) -> bytes:
+    """The counts in Prometheus' text format, or in OpenMetrics, with exemplars of what is ``traced``.
+
+    ``now_ns``: the meter's wall clock; None: as they stood when a shard was heard of last.
+    """
+    return _text(CountsCollector(counts, last_heard_ns(counts) if now_ns is None else now_ns, traced if openmetrics else None), openmetrics)
+
+
+def last_heard_ns(counts: Counts) -> int:
+    """When any shard was heard of last, by the meter's wall clock."""
+    return max((shard.heard_ns for by in counts.shards.values() for shard in by.values()), default=0)
 
 
 def rendered(families: Sequence[Family], *, openmetrics: bool = False) -> bytes:
@@ -116,6 +139,16 @@ def rendered(families: Sequence[Family], *, openmetrics: bool = False) -> bytes:
 def joined(parts: Iterable[bytes], *, openmetrics: bool = False) -> bytes:
     """Several of these as one answer."""
     return b"".join(part.removesuffix(_END) for part in parts) + (_END if openmetrics else b"")
+
+
+def _events(counts: Counts) -> Iterator[tuple[list[str], float]]:
+    """By model, name and reason; those that are known from the beginning are there as 0."""
+    for key in sorted({*counts.events, *known_models(counts)}):
+        met = counts.events.get(key, {})
+        known = names.EVENT_REASONS if key[0] else {}
+        for name in sorted({*met, *known}):
+            by_reason = {**dict.fromkeys(known.get(name, ()), 0), **met.get(name, {})}
+            yield from (([*key, name, reason], value) for reason, value in sorted(by_reason.items()))
 
 
 class _Families(Collector):
@@ -152,7 +185,7 @@ def histogram(metric: names.Metric, unit: float, samples: Histograms, traced: Tr
             (edge, count, _exemplar(found[number])) if number in found else (edge, count)
             for number, (edge, count) in enumerate(zip(edges, accumulate(one.buckets), strict=True))
         ]
-        family.add_metric(labels, buckets, one.total / unit)
+        family.add_metric(labels, buckets, one.sum / unit)
     return family
 
 

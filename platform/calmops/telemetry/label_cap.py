@@ -2,27 +2,28 @@
 
 A label may have MOST_VALUES values, and there may be MOST_KEYS combinations of a model's labels; what comes beyond is counted
 under OTHER. Which come first decides which keep their names, so only beyond the caps does the order of records matter. Once a
-cap is reached, labels that have been silent for SILENT_NS make room: their series end, as a stopped process' do. So releases
-that are long gone don't take the place of those that run.
+cap is reached, labels that have been silent for SILENT_NS make room (retiring.py). So releases that are long gone don't take
+the place of those that run.
 """
 
 from collections.abc import Collection
 
-from calmops.messages.record import Labels
+from calmops.foundation.metric_names import DROP_REASONS, EVENT_REASONS, EVENTS, METRICS, MODEL, TOKEN_KINDS, Metric
+from calmops.messages.record import OUTCOMES, REPORTED, Labels
 from calmops.telemetry.counts import Counts, Key
+from calmops.telemetry.retiring import ALL_OTHER, NO_SHARD, OTHER, OTHER_SHARD, retire
 
 MOST_VALUES = 200  # of one label
 MOST_KEYS = 2000  # models with their labels
 MOST_SHARDS = 2000  # of all models together; each has some 40 series
-MOST_REASONS = 50  # of one event
+MOST_REASONS = 50  # of one event of one model
+MOST_EVENTS = 20_000  # reasons of all events of all models together
 SILENT_NS = 24 * 3600 * 10**9  # before what comes now
 LOOK_NS = 60 * 10**9  # between two looks for silent ones
-OTHER = "other"
-NO_SHARD, OTHER_SHARD = -1, -2
 
 
 def admitted(counts: Counts, model: str, labels: Labels, at_ns: int) -> Key:
-    """The labels that a record's numbers are kept under. ``at_ns``: the record's wall clock."""
+    """The labels that a record's numbers are kept under. ``at_ns``: the record's time, never past the meter's own."""
     key: Key = (model, *labels)
     if key in counts.keys:
         counts.keys[key] = max(counts.keys[key], at_ns)
@@ -33,7 +34,7 @@ def admitted(counts: Counts, model: str, labels: Labels, at_ns: int) -> Key:
         if value not in known and len(known) >= MOST_VALUES:
             key = (*key[:number], OTHER, *key[number + 1 :])  # type: ignore[assignment]  # as long as before
     if key not in counts.keys and len(counts.keys) >= MOST_KEYS:
-        key = (OTHER, OTHER, OTHER, OTHER, OTHER)
+        key = ALL_OTHER
     counts.keys[key] = max(counts.keys.get(key, 0), at_ns)
     for value, known in zip(key, counts.label_values, strict=True):
         known.add(value)
@@ -55,18 +56,51 @@ def _shards(counts: Counts) -> int:
 
 
 def _retire_silent(counts: Counts, at_ns: int) -> None:
-    """Forget whatever was last heard of SILENT_NS ago, but for what is kept under OTHER."""
-    if at_ns < counts.retired_ns + LOOK_NS:
-        return
-    counts.retired_ns = at_ns
-    for key in [key for key, latest_ns in counts.keys.items() if latest_ns < at_ns - SILENT_NS and OTHER not in key]:
-        del counts.keys[key]
-        for kept in (counts.models, counts.shards, counts.reports, counts.events):
-            kept.pop(key, None)
-    for number, known in enumerate(counts.label_values):
-        known.intersection_update({key[number] for key in counts.keys})
+    """Let whatever was last heard of SILENT_NS ago make room, but not at each record."""
+    if at_ns >= counts.retired_ns + LOOK_NS:
+        counts.retired_ns = at_ns
+        retire(counts, at_ns - SILENT_NS)
+
+
+def admitted_event(counts: Counts, key: Key, name: str, reason: str) -> tuple[Key, str, str]:
+    """The labels, the name and the reason that an event is counted under."""
+    name = name if name in EVENTS else OTHER
+    known = counts.events.get(key, {}).get(name, {})
+    reason = admitted_reason(reason, known)
+    if reason in known or counts.event_series < MOST_EVENTS:
+        return key, name, reason
+    return (key, name, OTHER) if OTHER in known else (ALL_OTHER, name, OTHER)
 
 
 def admitted_reason(reason: str, known: Collection[str]) -> str:
     """The reason, or OTHER for one too many."""
     return reason if reason in known or len(known) < MOST_REASONS else OTHER
+
+
+def most_series(objectives: int = 0) -> int:
+    """The most series that the meter shows, whatever comes, with so many objectives that count events.
+
+    Some 490,000, and 12,000 an objective; a cap, not a budget: a model that runs has some 170, a shard 36. Costs are within; the cluster's own (gangs, nodes, GPUs) come beside, as does the view under vLLM's names, which has fewer.
+    """
+    keys = MOST_KEYS + 1  # ALL_OTHER
+    shards = MOST_SHARDS + keys  # each may have one OTHER_SHARD
+    judged = 2 * objectives * (keys + shards)
+    costs = (1 + 3) * keys  # a thousand tokens', and an hour's by three ways of paying
+    return sum(_most_of(metric, keys, shards) for metric in METRICS) + judged + costs
+
+
+def _most_of(metric: Metric, keys: int, shards: int) -> int:
+    reports = len(REPORTED) + 1
+    label_sets = {
+        (): 1,
+        ("reason",): MOST_REASONS + 1 + len(DROP_REASONS),
+        MODEL: keys,
+        (*MODEL, "at"): 2 * keys,
+        (*MODEL, "kind"): len(TOKEN_KINDS) * keys,
+        (*MODEL, "outcome"): (len(OUTCOMES) + 1) * keys,
+        (*MODEL, "shard"): shards,
+        (*MODEL, "name", "reason"): MOST_EVENTS + len(EVENTS) + 1 + keys * sum(map(len, EVENT_REASONS.values())),
+        (*MODEL, "name", "result"): 2 * reports * keys,
+        (*MODEL, "name"): reports * keys,
+    }
+    return label_sets[metric.labels] * (len(metric.edges) + 3 if metric.kind == "histogram" else 1)

@@ -36,14 +36,19 @@ def test_a_cut_or_flipped_record_is_never_an_untyped_error(record: Record, data:
 
 def test_another_schema_version_is_named_with_the_remedy() -> None:
     body = msgspec.msgpack.encode(["calmops.telemetry/2", "gw", 3, {"type": "new"}])
-    with pytest.raises(UnknownSchema, match=r"'calmops.telemetry/2'.*upgrade the meter"):
+    with pytest.raises(UnknownSchema, match=r"'calmops.telemetry/2'.*upgrade the meter") as refused:
         decode(body)
+    assert refused.value.place == ("gw", 3)
 
 
 def test_a_record_that_does_not_fit_names_its_source_and_number() -> None:
     body = msgspec.msgpack.encode([SCHEMA, "gw", 3, {"type": "closed"}])
-    with pytest.raises(RecordError, match="record 3 of source 'gw'"):
+    with pytest.raises(RecordError, match="record 3 of source 'gw'") as refused:
         decode(body)
+    assert refused.value.place == ("gw", 3)
+    with pytest.raises(RecordError) as garbage:
+        decode(b"junk")
+    assert garbage.value.place is None
 
 
 def test_a_field_added_by_a_newer_release_of_the_same_schema_is_ignored() -> None:

@@ -6,9 +6,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from calmops.foundation.vllm_names import METRICS
 from calmops.messages.record import Labels, Record
 from calmops.telemetry.counts import Counts
+from calmops.telemetry.exposition import GAUGES_NS
 from calmops.telemetry.fold import fold
+from calmops.telemetry.retiring import retire
 from calmops.telemetry.vllm_view import vllm_exposition
-from tests.core.telemetry.records import closed, envelopes, frame, opened
+from tests.core.telemetry.records import T0_NS, closed, envelopes, frame, opened
 
 
 def test_every_name_is_there_and_says_what_ours_say() -> None:
@@ -32,4 +34,28 @@ def test_every_name_is_there_and_says_what_ours_say() -> None:
     assert values["vllm:time_to_first_token_seconds_count", engine, model] == 1
     assert values["vllm:request_success_total", ("finished_reason", "stop"), model] == 1
     assert values["vllm:request_success_total", ("finished_reason", "length"), model] == 1
+    assert values["vllm:request_success_total", ("finished_reason", "abort"), model] == 0, "so that the first is seen as a rise"
     assert ("vllm:request_success_total", ("finished_reason", "failed"), model) not in values
+    assert [values[f"vllm:request_{what}_tokens_sum", model] for what in ("prompt", "generation")] == [9, 9]
+    assert values["vllm:request_decode_time_seconds_count", model] == 3
+
+
+def test_a_shard_that_is_heard_of_no_more_has_no_gauge_and_keeps_its_counts() -> None:
+    counts = Counts()
+    for envelope in envelopes("gw", [frame(1), frame(2)]):
+        fold(counts, envelope, T0_NS)
+    assert b"vllm:num_requests_running{" in vllm_exposition(counts, now_ns=T0_NS)
+    gone = vllm_exposition(counts, now_ns=T0_NS + GAUGES_NS)
+    assert not [name for name in (b"vllm:num_requests_running{", b"vllm:kv_cache_usage_perc{") if name in gone]
+    assert b"vllm:inter_token_latency_seconds_count{" in gone
+
+
+def test_releases_that_made_room_are_still_within_their_models_sums() -> None:
+    counts = Counts()
+    old, new = (msgspec.structs.replace(closed("a", at_ns=T0_NS + at_ns), labels=Labels(version=str(at_ns)), shard=0) for at_ns in (0, 9))
+    for envelope in envelopes("gw", [old, new]):
+        fold(counts, envelope)
+    before = vllm_exposition(counts)
+    retire(counts, T0_NS + 5)
+    assert len(counts.models) == 1
+    assert vllm_exposition(counts) == before
