@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from alerts.scenarios import rule_tests
+from alerts.watcher_scenarios import watcher_tests
 from calmops.objectives.folder import Folder, shipped
 from calmops.objectives.notifying import alertmanager_file
 from calmops.objectives.rules import as_yaml, rule_file
@@ -16,9 +17,9 @@ ALERTMANAGER = "generated/alertmanager.yaml"
 def generated(folder: Folder) -> dict[str, str]:
     """Every file's text."""
     promises = folder.promises
-    tests = {
-        f"rule_tests/{one.name}.yaml": as_yaml(rule_tests(one, promises.windows, f"../{RULES}")) for one in promises.objectives
-    }
+    rules = f"../{RULES}"
+    told = {one.name: rule_tests(one, promises.windows, rules) for one in promises.objectives} | watcher_tests(rules)
+    tests = {f"rule_tests/{name}.yaml": as_yaml(content) for name, content in told.items()}
     files = {
         RULES: as_yaml(rule_file(promises, folder.links)),
         ALERTMANAGER: as_yaml(alertmanager_file(folder.receivers, promises.objectives)),
