@@ -15,11 +15,14 @@ from actors.health import REPORT_S, health
 from actors.watch import Watch
 from calmops.foundation import config as configuration
 from calmops.foundation.config import Config
+from calmops.foundation.config_sections import ObjectivesConfig
 from calmops.foundation.errors import SetupError
+from calmops.foundation.metric_names import READ_FAILURES
 from calmops.objectives.folder import read_folder
-from calmops.objectives.prices import read_prices
+from calmops.objectives.prices import Prices, read_prices
+from calmops.objectives.rules import Promises
 from calmops.telemetry import meter as telemetry
-from calmops.telemetry.exposition import joined
+from calmops.telemetry.exposition import joined, plain, rendered
 from calmops.telemetry.settings import TelemetrySettings
 from calmops.telemetry.vllm_view import vllm_exposition
 from calmops.tracing.otlp import OtlpTraces
@@ -27,6 +30,7 @@ from calmops.tracing.sampling import TailSampler
 from calmops.tracing.tracer import Tracer
 
 OPENMETRICS, TEXT = "application/openmetrics-text", "text/plain; version=0.0.4; charset=utf-8"
+AGAIN_S = 30.0  # after which a file that couldn't be read is tried again
 LEASE_WAIT_S = 30.0  # how long the meter of a redeploy waits for the old one to give up the lease
 
 
@@ -34,7 +38,7 @@ class Meter:
     """Folds the log and shows the counts."""
 
     def __init__(self, settings: TelemetrySettings, config: dict[str, Any]) -> None:
-        self._watch, self._traces = _watch(configuration.from_json(config))
+        self._watch, self._traces, self._files = _watch(configuration.from_json(config))
         self._meter = _take_lease(settings, self._watch)
         self._vllm_names = bool(config.get("vllm_names"))
         self._server = ThreadingHTTPServer((_host(settings), 0), _handler(self._shown, self._watch))
@@ -42,9 +46,20 @@ class Meter:
         self._url = f"http://{host!s}:{port}/metrics"
         self._leaving = threading.Event()
         self._meter.start()
-        threading.Thread(target=self._watch.run, args=(self._meter, self._leaving), name="watch", daemon=True).start()
-        threading.Thread(target=self._server.serve_forever, name="meter-http", daemon=True).start()
-        threading.Thread(target=self._report_often, name="roster", daemon=True).start()
+        self._threads = [
+            threading.Thread(target=self._watch.run, args=(self._meter, self._leaving), name="watch", daemon=True),
+            threading.Thread(target=self._server.serve_forever, name="meter-http", daemon=True),
+            threading.Thread(target=self._report_often, name="roster", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def check_health(self) -> None:
+        """Serve's own probe. Raises where what is shown stands still, so that a new meter goes on from the saved state."""
+        self._meter.check_health()
+        ended = [thread.name for thread in self._threads if not thread.is_alive()]
+        if ended and not self._leaving.is_set():
+            raise telemetry.MeterEnded(f"these threads of the meter have ended: {', '.join(ended)}; start it anew")
 
     def url(self) -> str:
         """Where the counts are shown."""
@@ -52,11 +67,13 @@ class Meter:
 
     def _shown(self, openmetrics: bool) -> bytes:
         """All there is, in Prometheus' text format or in OpenMetrics."""
+        failures = plain(READ_FAILURES, [([part], count) for part, count in self._meter.read_failures.items()])
         parts = [
-            self._meter.look(partial(self._watch.exposition, openmetrics=openmetrics)), self._watch.metrics(openmetrics=openmetrics)
+            self._meter.look(partial(self._watch.exposition, openmetrics=openmetrics)), self._watch.metrics(openmetrics=openmetrics),
+            rendered([failures], openmetrics=openmetrics),
         ]  # fmt: skip
         if self._vllm_names:
-            parts.append(self._meter.look(partial(vllm_exposition, openmetrics=openmetrics)))
+            parts.append(self._meter.look(partial(vllm_exposition, now_ns=time.time_ns(), openmetrics=openmetrics)))
         return joined(parts, openmetrics=openmetrics)
 
     def _report_often(self) -> None:
@@ -64,8 +81,10 @@ class Meter:
             try:
                 self._watch.roster = ray.get(health().meter_here.remote(self._url), timeout=REPORT_S * 20)
                 self._watch.nodes = {str(node["NodeID"]): bool(node["Alive"]) for node in ray.nodes()}
-            except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
-                time.sleep(REPORT_S)
+            except Exception:  # the health actor is starting anew, or the cluster's head is away
+                self._watch.failed("roster")
+                self._leaving.wait(REPORT_S)
+            self._files.read_again(self._watch)
             self._leaving.wait(REPORT_S)
 
     def __del__(self) -> None:
@@ -77,16 +96,43 @@ class Meter:
                 self._traces.close()
 
 
-def _watch(config: Config) -> tuple[Watch, OtlpTraces | None]:
-    """What is promised, what it costs, and where traces go. Raises ConfigError, one line for each problem."""
-    objectives = config.objectives
-    promises = read_folder(Path(objectives.path) if objectives.path else None).promises
-    prices = read_prices(Path(objectives.prices_file)) if objectives.prices_file else None
+class _Files:
+    """What is promised and what it costs. A file that somebody is just editing costs what it says, not the metering."""
+
+    def __init__(self, config: ObjectivesConfig) -> None:
+        self._readers: dict[str, Callable[[], Any]] = {"objectives": lambda: read_folder(Path(config.path) if config.path else None).promises}
+        if config.prices_file:
+            self._readers["prices"] = partial(read_prices, Path(config.prices_file))
+        self._next_s = 0.0
+
+    def read(self, failed: Callable[[str], None]) -> tuple[Promises | None, Prices | None]:
+        """What hasn't been read yet; None for what can't be, of which ``failed`` is told."""
+        found: dict[str, Any] = {}
+        for part, read in list(self._readers.items()):
+            try:
+                found[part] = read()
+            except Exception:  # whatever is wrong with it: an editor may have saved half of it
+                failed(part)
+            else:
+                del self._readers[part]
+        self._next_s = time.monotonic() + AGAIN_S
+        return found.get("objectives"), found.get("prices")
+
+    def read_again(self, watch: Watch) -> None:
+        """What is still wanting, every AGAIN_S."""
+        if self._readers and time.monotonic() >= self._next_s:
+            watch.use(*self.read(watch.failed))
+
+
+def _watch(config: Config) -> tuple[Watch, OtlpTraces | None, _Files]:
+    """What is promised, what it costs, and where traces go."""
     traces, tracer = None, None
     if config.tracing.endpoint is not None:
         traces = OtlpTraces(config.tracing.endpoint, {"deployment.environment.name": config.environment})
         tracer = Tracer(TailSampler(config.tracing.share, config.tracing.slowest), traces.send)
-    return Watch(promises, prices, tracer, traces), traces
+    watch, files = Watch(None, None, tracer, traces), _Files(config.objectives)
+    watch.use(*files.read(watch.failed))
+    return watch, traces, files
 
 
 def _take_lease(settings: TelemetrySettings, watch: Watch) -> telemetry.Meter:
