@@ -12,7 +12,7 @@ from calmops.foundation.metric_names import (
     TTFT,
     TTFT_EDGES_S,
 )
-from calmops.messages.record import Closed
+from calmops.messages.record import REFUSED, Closed
 
 MOST_MODELS = 1000  # with their labels; of further ones no trace is named
 _EDGES_NS = {
@@ -37,7 +37,12 @@ class Exemplars:
         self._found: dict[Key, dict[str, dict[int, Exemplar]]] = {}
 
     def note(self, closed: Closed, trace_id: int, longest_gap_ns: int | None) -> None:
-        """A kept trace's request ended; ``longest_gap_ns``: the longest between two of its tokens at the gateway."""
+        """A kept trace's request ended; ``longest_gap_ns``: the longest between two of its tokens at the gateway.
+
+        One that was refused after all is in no histogram.
+        """
+        if closed.outcome in REFUSED:
+            return
         key = (closed.model, *closed.labels)
         if key not in self._found and len(self._found) >= MOST_MODELS:
             return

@@ -11,6 +11,7 @@ from calmops.messages.record import NOT_COUNTED, SUCCESSES, Closed, FrameRecord,
 from calmops.tracing.context import TraceContext
 from calmops.tracing.spans import Attribute, Name, Span, SpanEvent
 
+OPERATIONS = {"completion": "text_completion", "chat": "chat"}  # what the conventions call each kind of request
 MOST_TOKENS = 2048  # whose timing one decode span holds; further ones are counted
 
 
@@ -63,11 +64,6 @@ class RequestTrace:
     def longest_gap_ns(self) -> int | None:
         """The longest time between two tokens at the gateway; None where there were no two."""
         return self._longest_gap_ns
-
-    @property
-    def migrated(self) -> bool:
-        """Whether it ran on more than one replica."""
-        return len(self._attempts) > 1
 
     def step(self, frame: FrameRecord, share: SequenceStep) -> None:
         """One step of one of its sequences."""
@@ -126,6 +122,8 @@ def _request(opened: Opened, closed: Closed) -> dict[str, Attribute]:
         "calmops.tokens.discarded": closed.discarded, "calmops.ledger": closed.ledger, "calmops.exact_lost": closed.exact_lost,
         "calmops.stream": opened.stream,
     }  # fmt: skip
+    if opened.kind:
+        found["gen_ai.operation.name"] = OPERATIONS.get(opened.kind, opened.kind)
     if closed.ttft_ns is not None:
         found["calmops.ttft_ms"] = _ms(closed.ttft_ns)
     labels = {f"calmops.{name}": value for name, value in opened.labels._asdict().items() if value}

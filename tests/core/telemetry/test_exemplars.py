@@ -43,6 +43,11 @@ def test_a_trace_that_wasnt_kept_is_not_named() -> None:
     assert "trace_id" not in exposition(counts, exemplars, openmetrics=True).decode()
 
 
+def test_a_request_that_was_refused_after_all_is_named_in_no_histogram() -> None:
+    counts, exemplars = told([opened(), closed(350, outcome="refused_load", ttft_ns=None)], share=1.0)
+    assert "trace_id" not in exposition(counts, exemplars, openmetrics=True).decode()
+
+
 def test_the_older_format_stays_without() -> None:
     counts, exemplars = told(REQUEST, share=1.0)
     assert exposition(counts, exemplars) == exposition(counts)
