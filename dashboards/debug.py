@@ -27,6 +27,7 @@ def build() -> Dashboard:
             Words("How to read this", READ),
             Heat("Time between tokens, at the gateway", Query(f'sum by (le) (rate({names.INTER_TOKEN.name}_bucket{{{VERSION}, at="gateway"}}[{RATE}]))', "{{le}}")),
             Lines("Time between tokens p99, on both clocks", "s", (Query(percentile(0.99, gap, "model, at"), "{{model}} {{at}}"),)),
+            Lines("Time per output token", "s", tuple(Query(percentile(share, f"{names.PER_OUTPUT_TOKEN.name}_bucket{{{VERSION}}}"), f"p{share * 100:g} {{{{model}}}}") for share in (0.5, 0.99)), says="Of each request the mean, after its first token: OpenTelemetry's own measure. One long gap hides in it, unlike above."),
             Heat("Time to first token", Query(f"sum by (le) (rate({names.TTFT.name}_bucket{{{VERSION}}}[{RATE}]))", "{{le}}")),
             Heat("Whole requests", Query(f"sum by (le) (rate({names.DURATION.name}_bucket{{{VERSION}}}[{RATE}]))", "{{le}}")),
         )),
@@ -58,9 +59,10 @@ def build() -> Dashboard:
                 Query(f"increase({names.DUPLICATES.name}[{RATE}])", "twice"), Query(f"increase({names.UNREADABLE.name}[{RATE}])", "unreadable"),
                 Query(f"increase({names.GAPS.name}[{RATE}])", "lost"), Query(f"sum(increase({names.DROPPED_TOKENS.name}[{RATE}]))", "tokens in dropped records"),
             ), width=THIRD),
+            Lines("What the meter couldn't read or save", "short", (Query(f"sum by (part) (increase({names.READ_FAILURES.name}[{RATE}]))", "{{part}}"),), width=THIRD, says="It tries again; while it lasts, counts stand still."),
             Lines("Traces and spans", "short", (
                 Query(f"sum by (result) (rate({names.TRACES.name}[{RATE}]))", "traces {{result}}"), Query(f"sum by (result) (rate({names.SPANS.name}[{RATE}]))", "spans {{result}}"),
-            ), width=HALF, says="Lost: begun before the meter did, or too many at once."),
-            Lines("What broke beside the meter", "short", (Query(f"sum by (part) (increase({names.WATCH_FAILURES.name}[{RATE}]))", "{{part}}"),), width=HALF, says="Console, alerts of the embedded evaluator or traces are incomplete; the counts are not."),
+            ), width=THIRD, says="Lost: begun before the meter did, or too many at once."),
+            Lines("What broke beside the meter", "short", (Query(f"sum by (part) (increase({names.WATCH_FAILURES.name}[{RATE}]))", "{{part}}"),), width=THIRD, says="Console, alerts of the embedded evaluator or traces are incomplete; the counts are not."),
         )),
     ))  # fmt: skip

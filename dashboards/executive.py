@@ -6,6 +6,7 @@ from calmops.foundation import metric_names as names
 from calmops.objectives.objective import EVENTS_SERIES, GAUGES
 from calmops.objectives.series import left_series
 from calmops.objectives.windows import seconds
+from dashboards import outcomes
 from dashboards.answers import ANSWERS
 from dashboards.panels import HALF, RATE, Figure, Lines, Query, Rows, Section, chosen, dashboard
 
@@ -13,7 +14,7 @@ VERSION = chosen("model", "version", "variant")
 LEFT = f"{left_series(seconds('30d'))}{{{VERSION}}}"
 GOOD, EVERY = (f'{EVENTS_SERIES}{{{VERSION}, result="good"}}', f"{EVENTS_SERIES}{{{VERSION}}}")
 KEPT = f"sum by (objective) (increase({GOOD}[$__range])) / sum by (objective) (increase({EVERY}[$__range]) > 0)"
-ENDED = f'{names.REQUESTS.name}{{{VERSION}, outcome=~"completed|length|loop_guard"}}'
+WELL, COUNTED = (f"{names.REQUESTS.name}{{{VERSION}, {outcome}}}" for outcome in (outcomes.WELL, outcomes.COUNTED))
 
 
 def build() -> Dashboard:
@@ -21,7 +22,7 @@ def build() -> Dashboard:
     return dashboard("calmops-executive", "calmops: executive", "What was promised, to how many, and at what cost.", (
         Section("At a glance", (
             Figure("Requests a second", "reqps", Query(f"sum(rate({names.ACCEPTED.name}{{{VERSION}}}[{RATE}]))")),
-            Figure("Requests that ended well", "percentunit", Query(f"sum(increase({ENDED}[$__range])) / sum(increase({names.REQUESTS.name}{{{VERSION}}}[$__range]))"), 0.99, falling=True),
+            Figure("Requests that ended well", "percentunit", Query(f"sum(increase({WELL}[$__range])) / (sum(increase({COUNTED}[$__range])) > 0)"), 0.99, falling=True, says="Those that a client cancelled or wrote wrongly don't count."),
             Figure("Tokens delivered a second", "short", Query(f'sum(rate({names.TOKENS.name}{{{VERSION}, kind="delivered"}}[{RATE}]))')),
             Figure("Least budget left", "percentunit", Query(f"min({LEFT})"), 0.5, falling=True, says="Of any objective of any model: below 0 a promise is broken for this month."),
             Figure("Cost of 1,000 tokens", "short", Query(f"avg({GAUGES[0]}{{{VERSION}}})"), says="In the price file's currency."),

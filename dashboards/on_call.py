@@ -5,6 +5,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 from calmops.foundation import metric_names as names
 from calmops.objectives.series import burn_series, left_series
 from calmops.objectives.windows import seconds
+from dashboards import outcomes
 from dashboards.looked_up import LogLines
 from dashboards.panels import RATE, THIRD, VARIABLES, WHOLE, Figure, Lines, Query, Rows, Section, chosen, dashboard
 
@@ -20,14 +21,14 @@ def percentile(share: float, buckets: str, by: str = "model") -> str:
 
 def build() -> Dashboard:
     """`calmops-on-call`."""
-    outcomes = f"sum by (outcome) (rate({names.REQUESTS.name}{{{VERSION}}}[{RATE}]))"
-    failed = f'sum(rate({names.REQUESTS.name}{{{VERSION}, outcome=~"failed|timeout|refused_load|lost_gateway"}}[{RATE}])) / sum(rate({names.REQUESTS.name}{{{VERSION}}}[{RATE}]))'
+    ends = f"sum by (outcome) (rate({names.REQUESTS.name}{{{VERSION}}}[{RATE}]))"
+    badly, counted = (f"sum(rate({names.REQUESTS.name}{{{VERSION}, {outcome}}}[{RATE}]))" for outcome in (outcomes.BADLY, outcomes.COUNTED))
     return dashboard("calmops-on-call", "calmops: on call", "What burns, how slow, how full, and which replica.", (
         Section("Now", (
             Figure("Token latency p99", "s", Query(f"max({percentile(0.99, GAP)})"), 0.3),
             Figure("Token latency p50", "s", Query(f"max({percentile(0.5, GAP)})"), 0.05),
             Figure("First token p99", "s", Query(f"max({percentile(0.99, f'{names.TTFT.name}_bucket{{{VERSION}}}')})"), 2.5),
-            Figure("Failed", "percentunit", Query(failed), 0.01),
+            Figure("Failed", "percentunit", Query(f"{badly} / ({counted} > 0)"), 0.01, says="Of those that count: not what a client cancelled or wrote wrongly."),
             Figure("Tokens a second", "short", Query(f'sum(rate({names.TOKENS.name}{{{VERSION}, kind="generated"}}[{RATE}]))')),
             Figure("Waiting", "short", Query(f"sum({names.WAITING.name}{{{SHARD}}})")),
         )),
@@ -39,7 +40,7 @@ def build() -> Dashboard:
         )),
         Section("Latency and errors", (
             Lines("Token latency", "s", tuple(Query(percentile(share, GAP), f"p{share * 100:g} {{{{model}}}}") for share in (0.5, 0.95, 0.99)), bound=0.3),
-            Lines("How requests end", "reqps", (Query(outcomes, "{{outcome}}"),), stacked=True),
+            Lines("How requests end", "reqps", (Query(ends, "{{outcome}}"),), stacked=True),
             Lines("What gateways counted", "short", (Query(f"sum by (name, reason) (rate({names.EVENT.name}{{{VERSION}}}[{RATE}]))", "{{name}} {{reason}}"),), says="Migrations, lost gangs, clients that were cut, tokenization errors."),
             Lines("Throughput", "short", (Query(f'sum by (model) (rate({names.TOKENS.name}{{{VERSION}, kind="generated"}}[{RATE}]))', "{{model}}"),)),
         )),

@@ -17,7 +17,7 @@ SOURCE = common.DataSourceRef(type_val="prometheus", uid="${source}")
 WHOLE, HALF, THIRD, QUARTER, SIXTH = 24, 12, 8, 6, 4
 VARIABLES = ("model", "version", "variant", "shard")  # in the order in which each narrows the next
 RATE = "$__rate_interval"
-DEBUG_URL = "/d/calmops-debug?${__url_time_range}&var-model=${__field.labels.model}&var-version=${__field.labels.version}"
+DEBUG_URL = "/d/calmops-debug?${__url_time_range}"
 RED, GREEN, ORANGE = "red", "green", "orange"
 
 
@@ -200,7 +200,7 @@ def _lines(panel: Lines) -> timeseries.Panel:
             .display_mode(common.LegendDisplayMode.LIST).placement(common.LegendPlacement.BOTTOM).show_legend(True)
         )
         .tooltip(build_common.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI).sort(common.SortOrder.DESCENDING))
-        .data_links([build.DashboardLink("Debug this model").url(DEBUG_URL)])
+        .data_links([build.DashboardLink("Debug this model").url(_debug_url(panel))])
     )  # fmt: skip
     if panel.stacked:
         made.stacking(build_common.StackingConfig().mode(common.StackingMode.NORMAL))
@@ -210,6 +210,15 @@ def _lines(panel: Lines) -> timeseries.Panel:
     for number, query in enumerate(panel.queries):
         made.with_target(_query(query, number))
     return made
+
+
+def _debug_url(panel: Lines) -> str:
+    """Debugging what a line is about: its own labels, which its legend names, and what is chosen for the others."""
+    own = [name for name in VARIABLES if all(f"{{{{{name}}}}}" in query.legend for query in panel.queries)]
+    if not own:
+        return f"{DEBUG_URL}&${{__all_variables}}"
+    told = [f"var-{name}=${{__field.labels.{name}}}" if name in own else f"${{{name}:queryparam}}" for name in ("source", *VARIABLES)]
+    return "&".join((DEBUG_URL, *told))
 
 
 def _figure(panel: Figure) -> stat.Panel:

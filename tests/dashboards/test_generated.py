@@ -13,6 +13,7 @@ from alerts.generating import RULES
 from alerts.generating import SHIPPED as ALERTS
 from calmops.cli.generated_files import differing
 from calmops.foundation.metric_names import METRICS, WATCHED
+from calmops.messages.record import NOT_COUNTED, OUTCOMES, SUCCESSES
 from dashboards.generating import DASHBOARDS, SHIPPED, generated
 
 SERIES = re.compile(r"\b(?:gen_ai_\w+|calmops_\w+|(?:model|shard):calmops_\w+:\w+|calmops:\w+:\w+)")
@@ -77,6 +78,29 @@ def test_a_dashboard_can_be_narrowed_marked_and_left(name: str, board: dict[str,
     assert variables == ["source", "model", "version", "variant", "shard", *looked_up], name
     assert {one["name"] for one in board["annotations"]["list"]} == {"deploy", "game-day"}
     assert board["links"] and board["uid"] == f"calmops-{name}"
+
+
+@pytest.mark.parametrize(("name", "board"), boards())
+def test_a_link_takes_no_label_from_a_line_that_hasnt_got_it(name: str, board: dict[str, Any]) -> None:
+    linked = [panel for panel in board["panels"] if panel["type"] == "timeseries"]
+    assert linked
+    for panel in linked:
+        (link,) = panel["fieldConfig"]["defaults"]["links"]
+        taken = set(re.findall(r"\$\{__field\.labels\.(\w+)\}", link["url"]))
+        for target in panel["targets"]:
+            kept = [set(labels.replace(" ", "").split(",")) for labels in re.findall(r"\bby \(([^)]*)\)", target["expr"])]
+            assert all(taken <= labels for labels in kept), f"{name}: {panel['title']}"
+            assert not taken or kept or "sum(" not in target["expr"], f"{name}: {panel['title']}"
+        others = {"source", "model", "version", "variant", "shard"} - taken
+        assert "${__all_variables}" in link["url"] or all(f"${{{one}:queryparam}}" in link["url"] for one in others), f"{name}: {panel['title']}"
+
+
+def test_the_share_of_requests_that_went_well_or_badly_is_of_those_that_its_objective_counts() -> None:
+    figures = {panel["title"]: panel["targets"][0]["expr"] for _, board in boards() for panel in board["panels"] if panel["type"] == "stat"}
+    for title, outcomes in (("Requests that ended well", SUCCESSES), ("Failed", set(OUTCOMES) - {*SUCCESSES, *NOT_COUNTED})):
+        taken, every = figures[title].split(" / ")
+        assert set(re.findall(r'outcome=~"([^"]*)"', taken)[0].split("|")) == set(outcomes)
+        assert set(re.findall(r'outcome!~"([^"]*)"', every)[0].split("|")) == set(NOT_COUNTED)
 
 
 def rows_of_the_guide() -> list[list[str]]:
