@@ -91,7 +91,7 @@ def most_series(objectives: int = 0) -> int:
 
 def _most_of(metric: Metric, keys: int, shards: int) -> int:
     reports = len(REPORTED) + 1
-    label_sets = {
+    label_sets: dict[tuple[str, ...], int] = {
         (): 1,
         ("reason",): MOST_REASONS + 1 + len(DROP_REASONS),
         MODEL: keys,
