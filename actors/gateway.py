@@ -37,7 +37,6 @@ from calmops.intake.limits import IntakeLimits
 from calmops.intake.served import ServedModel, load_served
 from calmops.intake.validate import Intake
 from calmops.messages.record import Closed, Labels, Opened
-from calmops.messages.request import GenerationRequest
 from calmops.streams.journal import Journal
 from calmops.streams.links import Links
 from calmops.telemetry.publisher import Publisher, Unpublished
@@ -113,7 +112,7 @@ class Gateway:
             raise UnavailableError(f"model {request.model!r} was taken out of service by an operator")
         self.admission.enter(request)
         journal = Journal(request, self.gateway_id, time.monotonic_ns(), self.publisher.labels[request.model])
-        opened = self._opened(request)
+        opened = self._opened(intake)
         if not request.probe:
             journal.ledger_held = await self.publisher.open(opened)
         live = LiveRequest(intake, journal, of_request(opened))
@@ -182,12 +181,13 @@ class Gateway:
                 raise
         return served
 
-    def _opened(self, request: GenerationRequest) -> Opened:
+    def _opened(self, intake: Intake) -> Opened:
+        request = intake.request
         return Opened(
             request_id=request.request_id, model=request.model, gateway_id=self.gateway_id, at_ns=time.time_ns(),
             prompt_tokens=len(request.prompt_ids), max_tokens=request.params.max_tokens,
             choices=request.params.n, stream=request.stream, prompt_chars=request.prompt_chars, labels=self.publisher.labels[request.model],
-            traceparent=request.traceparent, baggage=request.baggage,
+            traceparent=request.traceparent, baggage=request.baggage, kind=intake.kind,
         )  # fmt: skip
 
     def _labels(self, model: ModelConfig, digest: str) -> Labels:
