@@ -1,12 +1,15 @@
 """Codec: bytes and back; what isn't ours is refused by name."""
 
 import contextlib
+from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calmops import telemetry
 from calmops.messages.record import SCHEMA, Record
 from calmops.telemetry.codec import RecordError, UnknownSchema, decode, encode
 from tests.core.telemetry.records import any_record, closed, frame
@@ -59,3 +62,10 @@ def test_a_field_added_by_a_newer_release_of_the_same_schema_is_ignored() -> Non
 
 def test_a_frame_of_32_sequences_stays_below_64_bytes_a_token() -> None:
     assert len(encode("gateway-1", 1_000_000, frame(100_000, sequences=32))) < 32 * 64
+
+
+@pytest.mark.parametrize("kind", get_args(Record))
+def test_the_schema_in_kafkas_readme_names_every_field(kind: type[msgspec.Struct]) -> None:
+    readme = Path(telemetry.__file__).parents[2] / "deploy" / "kafka" / "README.md"
+    row = next(line for line in readme.read_text().splitlines() if line.startswith(f"| `{kind.__struct_config__.tag}` |"))
+    assert not [name for name in kind.__struct_fields__ if f"`{name}`" not in row]
