@@ -36,7 +36,7 @@ T = TypeVar("T")
 _log = logging.getLogger("calmops.watch")
 EVERY_S = 1.0
 EVALUATE_S = 15.0  # as often as a Prometheus would read them
-MOST_COUNTERS = 5000  # that the embedded evaluator remembers six hours of: some 200 MB
+MOST_COUNTERS = 5000  # that the embedded evaluator remembers: some 500 MB, counters for six hours, shards' steps for three days
 LATE_S = 3 * EVALUATE_S  # since the last evaluation, after which nobody knows what fires
 NO_PRICES = Prices(currency="XXX")
 NO_PROMISES = Promises((), Windows(windows=(), at_risk=AtRisk(left=0.5, ends_within_s=1)))
