@@ -28,6 +28,7 @@ class Exporter:
             (one.name, model, shard): [0.0, 0.0]
             for one in self._objectives if not isinstance(one, Value) for model in (*HIT, SPARED) for shard in SHARDS
         }  # fmt: skip
+        self._folded = 0.0
         self._since_s = time.monotonic()
         self._bad = False
         self._lock = threading.Lock()
@@ -55,6 +56,7 @@ class Exporter:
         events = (now_s - self._since_s) * self._rate_per_s
         for (_, model, shard), counted in self._counted.items():
             counted[self._bad and model in HIT and shard == WORST] += events * SHARDS[shard]
+        self._folded += events
         self._since_s = now_s
 
     def _answer(self, _body: bytes) -> tuple[int, bytes]:
@@ -71,7 +73,7 @@ class Exporter:
                 f"{one.gauge}{{{_labels(model)}}} {one.bound * (2 if self._bad and model in HIT else 0.5)}"
                 for one in self._objectives if isinstance(one, Value) for model in (*HIT, SPARED)
             ]  # fmt: skip
-            lines += [f"{metric_names.FOLDED.name} 1", f"{metric_names.MISSING.name} {int(self._bad)}"]
+            lines += [f"{metric_names.FOLDED.name} {self._folded}", f"{metric_names.MISSING.name} {int(self._bad)}"]
         return 200, ("\n".join(lines) + "\n").encode()
 
 
