@@ -65,7 +65,8 @@ def random_history(seed: int, objective: AnyObjective, minutes: int) -> History:
     """The same for the same seed."""
     rng = random.Random(seed)
     labels = (f"m{seed}", "1", "stable", "base", "test")
-    counters, gauges = {}, {}
+    counters: dict[Counter, Told] = {}
+    gauges: dict[Labels, Told] = {}
     if isinstance(objective, Value):
         gauges[labels] = _gauge(rng, objective.bound, minutes)
     else:
