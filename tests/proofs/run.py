@@ -4,7 +4,7 @@
 A proof is an executable `tests/proofs/<topic>-<n>-<what>` that takes `--short` or `--long`, prints its figure last and
 exits 0 only where its claim holds. Near its top it declares, in comments, `# paths: ...` (what it depends on; `!path`, what
 it doesn't, within that) and, if it wants a shared platform, `# needs: platform` or `# needs: observed` (shared_platform.py),
-or `# needs: platform (short form)`, if only then: its address is in CALMOPS_PROOF_URL.
+or `# needs: platform (short form)`, if only then: its address is in CALMOPS_PROOF_URL. Short forms share one, the observed one.
 
 --short: 25 minutes for all of them together. --long: 30 minutes each, from a clean checkout only; every result is
 appended to LOG.md, and what still stands there (it held, and nothing changed since under its paths) is skipped, so that
@@ -30,7 +30,7 @@ ROOT = HERE.parent.parent
 sys.path[:0] = [str(ROOT / "platform"), str(ROOT)]
 
 from tests.proofs.machine_watch import MachineWatch
-from tests.proofs.shared_platform import KINDS, SharedPlatform, checkout_environment
+from tests.proofs.shared_platform import KINDS, OBSERVED, SharedPlatform, checkout_environment
 
 LOG = HERE / "LOG.md"
 LOGS = ("tests/proofs/LOG.md", "tests/bench/LOG.md")
@@ -102,7 +102,7 @@ def declared(path: Path, *, long: bool) -> Proof:
     paths = [name for line in head if line.startswith("# paths:") for name in line[len("# paths:") :].split()]
     lines = [line for line in head if line.startswith("# needs:") and not (long and "(short form)" in line)]
     needs = [kind for line in lines for kind in line.split() if kind in KINDS]
-    return Proof(path, tuple(paths), needs[0] if needs else None)
+    return Proof(path, tuple(paths), None if not needs else needs[0] if long else OBSERVED)  # it can do all that the other can
 
 
 def matches(proof: Proof, names: list[str]) -> bool:

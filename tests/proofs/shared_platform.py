@@ -1,6 +1,7 @@
 """One running platform for all proofs that want such a one, started by the first and ended with the run.
 
-Of two kinds: ``platform``, with two gangs of two ranks, and ``observed``, with all that records, traces and shows, on a broker.
+Of two kinds, each with two exact gangs of two ranks: ``platform``, and ``observed``, with all that records, traces and shows, on
+a broker.
 It keeps its state in a folder of its own, so that a platform that a person has running is left alone; compiled parts and
 fetched ones are shared with the person's folder.
 """
@@ -21,7 +22,8 @@ from calmops.foundation.ports import free_port
 from calmops.telemetry.local_kafka import LocalKafka
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-KINDS = {"platform": "platform.yaml", "observed": "observed.yaml"}
+OBSERVED = "observed"
+KINDS = {"platform": "platform.yaml", OBSERVED: "observed.yaml"}
 PRICES = "currency: EUR\nprices:\n  - {on_demand_per_hour: 1.5}\n"
 CALMOPS = [sys.executable, "-m", "calmops.cli.main"]
 UP_TIMEOUT_S = 600
@@ -80,7 +82,7 @@ class SharedPlatform:
         config = self._home / "calmops.yaml"
         settings = yaml.safe_load(Path(__file__).with_name(KINDS[self._kind]).read_text(encoding="utf-8"))
         settings.setdefault("http", {})["port"] = free_port()
-        if self._kind == "observed":
+        if self._kind == OBSERVED:
             try:
                 self._observe(settings)
             except CalmopsError as error:
