@@ -45,11 +45,13 @@ test: check parts ## check, every test, and the proofs' short forms
 	$(BIN)/python -m pytest $(TESTS)
 	$(MAKE) prove
 
-parts: install ## what tests need beyond Python: compiler, Java, a real Kafka broker, compiled parts, llama.cpp to compare with
-	@.ci/parts
+parts: install ## what tests need beyond Python: compiler, Java, a real Kafka broker, Prometheus, compiled parts, llama.cpp to compare with
+	@.ci/parts tests
 	$(BIN)/calmops setup
 	$(BIN)/calmops setup kafka
+	$(BIN)/calmops setup prometheus
 	$(BIN)/calmops setup bench
+	$(BIN)/python -c "from tests.otelcol.collector import build; print(f'collector: ready in {build()}')"
 
 prove: install ## the proofs' short forms (25 minutes at most)
 	$(BIN)/python tests/proofs/run.py --short

@@ -1,19 +1,50 @@
 """The operator API: what runs where, cancel, drain, disable. Each answers for all gateways, not only the one asked."""
 
 import hmac
-from typing import Any
+import time
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
+import msgspec
 import ray
 from fastapi import APIRouter, Depends, Request
 
+from actors.bodies import read_bounded
 from actors.gateway import Gateway
 from actors.health import health
 from actors.peers import Peers, merged
 from calmops.foundation.errors import CalmopsError, InputError, UnavailableError, UnknownModel, UnknownRequest
+from calmops.messages.record import REPORTED, Reported
 
+_REPORT: dict[int | str, dict[str, Any]] = {400: {"description": "Not a report, or no such model."}}
+_REPORT_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {
+            "type": "object", "required": ["name", "model"], "additionalProperties": False,
+            "properties": {
+                "name": {"enum": list(REPORTED)}, "model": {"type": "string"}, "good": {"type": "integer", "minimum": 0, "maximum": 10**9},
+                "bad": {"type": "integer", "minimum": 0, "maximum": 10**9}, "value": {"type": ["number", "null"]},
+            },
+        }}},
+    }
+}  # fmt: skip
 _CANCEL: dict[int | str, dict[str, Any]] = {
     404: {"description": "No such live request."}, 503: {"description": "A gateway didn't answer in time."}
 }  # fmt: skip
+
+
+MOST_REPORT_BYTES = 4096
+
+
+class ReportBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a scanner, a judge or a drift job found since it reported last."""
+
+    name: Literal["pii_scans", "hallucination_checks", "drift_checks"]
+    model: str
+    good: Annotated[int, msgspec.Meta(ge=0, le=10**9)] = 0
+    bad: Annotated[int, msgspec.Meta(ge=0, le=10**9)] = 0
+    value: float | None = None
 
 
 class Forbidden(CalmopsError):
@@ -24,17 +55,22 @@ class Forbidden(CalmopsError):
     code = "invalid_admin_token"
 
 
-def build_admin(gateway: Gateway) -> APIRouter:
-    """Routes under /admin."""
+def operators_only(gateway: Gateway) -> Callable[[Request], None]:
+    """A dependency of routes that are theirs: Forbidden for a request without the operator's token, where there is one."""
 
     def allowed(request: Request) -> None:
         token = gateway.admin_token
         given = request.headers.get("authorization", "").encode()
         if token is not None and not hmac.compare_digest(given, f"Bearer {token}".encode()):
-            raise Forbidden("/admin needs `Authorization: Bearer TOKEN`, the token being in http.admin_token_file")
+            raise Forbidden(f"{request.url.path} needs `Authorization: Bearer TOKEN`, the token being in http.admin_token_file")
 
+    return allowed
+
+
+def build_admin(gateway: Gateway) -> APIRouter:
+    """Routes under /admin."""
     peers = Peers(gateway)
-    router = APIRouter(prefix="/admin", tags=["operator"], dependencies=[Depends(allowed)])
+    router = APIRouter(prefix="/admin", tags=["operator"], dependencies=[Depends(operators_only(gateway))])
 
     @router.get("/inventory")
     async def inventory() -> dict[str, Any]:
@@ -79,7 +115,29 @@ def build_admin(gateway: Gateway) -> APIRouter:
         """Take requests for a model again."""
         return await _set_disabled(gateway, name, False)
 
+    @router.post("/reports", responses=_REPORT, openapi_extra=_REPORT_BODY)
+    async def report(request: Request) -> dict[str, Any]:
+        """Count answers that others found good or bad (PII, hallucinations, drift): they feed metrics and objectives."""
+        body = _report(await read_bounded(request, MOST_REPORT_BYTES))
+        if body.model not in gateway.served:
+            raise InputError(f"no model {body.model[:64]!r}; there are: {', '.join(gateway.served)}", param="model")
+        reported = Reported(
+            gateway_id=gateway.gateway_id, model=body.model, at_ns=time.time_ns(), name=body.name, good=body.good, bad=body.bad,
+            value=body.value, labels=gateway.publisher.labels[body.model],
+        )  # fmt: skip
+        if not gateway.publisher.publish(reported):
+            why = "telemetry is behind; try again in a second" if gateway.config.telemetry else "telemetry is off, so nothing can be counted"
+            raise UnavailableError(f"the report wasn't taken: {why}")
+        return {"counted": body.good + body.bad}
+
     return router
+
+
+def _report(raw: bytes) -> ReportBody:
+    try:
+        return msgspec.json.decode(raw, type=ReportBody)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(f'not a report: {error}; as in {{"name": "pii_scans", "model": "M", "good": 9, "bad": 1}}') from error
 
 
 async def _set_disabled(gateway: Gateway, name: str, disabled: bool) -> dict[str, Any]:

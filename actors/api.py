@@ -3,20 +3,29 @@
 import secrets
 from typing import Any
 
-import httpx
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 import calmops
 from actors.admin import build_admin
+from actors.bodies import read_bounded
+from actors.console import build_console
 from actors.gateway import Gateway
 from actors.readiness import Readiness
 from actors.responses import EventStream, WholeAnswer
-from calmops.foundation.errors import CalmopsError, InputError, LoadError, UnavailableError, UnknownModel
+from calmops.foundation.errors import (
+    CalmopsError,
+    InputError,
+    LoadError,
+    TokenizationError,
+    UnavailableError,
+    UnknownModel,
+)
 from calmops.intake.answers import error_body
 from calmops.intake.schema import ChatBody, CompletionBody
 from calmops.intake.validate import Context, parse_chat, parse_completion
+from calmops.tracing.context import handed_on, parse_baggage
 
 REQUEST_ID_CHARS = 128
 ERRORS = {
@@ -48,18 +57,13 @@ def build_api(gateway: Gateway) -> FastAPI:
         return JSONResponse({"status": "ready" if ready else "not_ready", "models": models}, 200 if ready else 503)
 
     @api.get("/metrics", response_class=Response, responses={503: {"description": "No meter is there yet."}})
-    async def metrics() -> Response:
-        """The meter's counts, in Prometheus' text format."""
-        if gateway.roster.meter_url is None:
-            raise UnavailableError("no meter has reported yet; the application `telemetry` may still be starting")
-        try:
-            async with httpx.AsyncClient(timeout=5.0) as client:
-                answer = await client.get(gateway.roster.meter_url)
-        except httpx.HTTPError as error:
-            raise UnavailableError(f"the meter doesn't answer: {type(error).__name__}") from error
+    async def metrics(request: Request) -> Response:
+        """The meter's counts, in Prometheus' text format, or in OpenMetrics with exemplars for whoever accepts it."""
+        answer = await gateway.meter.metrics(request.headers.get("accept", ""))
         return Response(answer.content, answer.status_code, media_type=answer.headers["content-type"])
 
     api.include_router(build_admin(gateway))
+    api.include_router(build_console(gateway))
     return api
 
 
@@ -95,14 +99,20 @@ async def _generate(gateway: Gateway, request: Request, parse: Any) -> Response:
     request_id = _request_id(request)
     if gateway.switchboard.find(request_id) is not None:
         raise InputError(f"x-request-id {request_id!r} is that of a live request; send another", param="x-request-id")
-    raw = await _body(request, gateway.config.limits.max_body_bytes)
+    raw = await read_bounded(request, gateway.config.limits.max_body_bytes)
+    headers = request.headers
     context = Context(
-        served=gateway.served, limits=gateway.intake_limits, draw_seed=gateway.draw_seed, request_id=request_id
-    )
+        served=gateway.served, limits=gateway.intake_limits, draw_seed=gateway.draw_seed, request_id=request_id,
+        traceparent=handed_on(headers.get("traceparent")), baggage=parse_baggage(headers.get("baggage"), gateway.config.tracing.baggage),
+    )  # fmt: skip
     try:
         intake = parse(raw, context)
     except InputError:
         gateway.refused("refused_input", request_id)
+        raise
+    except TokenizationError as error:
+        gateway.publisher.count(error.model, "tokenization_errors", error.stage)
+        gateway.refused("failed", request_id, error.model)
         raise
     try:
         live = await gateway.accept(intake)
@@ -110,17 +120,6 @@ async def _generate(gateway: Gateway, request: Request, parse: Any) -> Response:
         gateway.refused("refused_load", request_id, intake.request.model)
         raise
     return EventStream(gateway, live) if intake.stream else WholeAnswer(gateway, live)
-
-
-async def _body(request: Request, limit_bytes: int) -> bytes:
-    """The body, read no further than its limit."""
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit_bytes:
-            raise InputError(f"the body is larger than the limit of {limit_bytes} bytes", code="body_too_large")
-        chunks.append(chunk)
-    return b"".join(chunks)
 
 
 def _request_id(request: Request) -> str:

@@ -23,7 +23,8 @@ from actors.replica import Replica
 from actors.router import LeastTokensRouter
 from calmops.engine.settings import EngineSettings
 from calmops.foundation import config as configuration
-from calmops.foundation.config import Config, ModelConfig
+from calmops.foundation.config import Config
+from calmops.foundation.config_sections import ModelConfig, ObjectivesConfig, TracingConfig
 from calmops.foundation.errors import ConfigError
 from calmops.telemetry.settings import KafkaSettings, TelemetrySettings
 
@@ -41,18 +42,21 @@ class Model:
 
 
 def telemetry(args: Mapping[str, Any]) -> serve.Application:
-    """The meter's application, pinned to the head node."""
-    config, _, environment = _arguments(args)
-    actor = _actor(environment) | {"resources": {"node:__internal_head__": 0.001}}
+    """The meter's application, pinned to the head node. Raises ConfigError where telemetry is off."""
+    config, _, variables = _arguments(args)
+    settings = telemetry_settings(config)
+    if settings is None:
+        raise ConfigError("telemetry: it is off, so there is no meter; set telemetry to true, or leave the application out")
+    actor = _actor(variables) | {"resources": {"node:__internal_head__": 0.001}}
     deployment = serve.deployment(Meter).options(
         name="Meter", num_replicas=1, ray_actor_options=actor, max_ongoing_requests=100
     )
-    return deployment.bind(telemetry_settings(config))
+    return deployment.bind(settings, meter_config(config))
 
 
 def model(args: Mapping[str, Any]) -> serve.Application:
     """One model's application. ``args["model"]`` names it; it may be left out where only one is configured."""
-    config, name, environment = _arguments(args)
+    config, name, variables = _arguments(args)
     chosen = _chosen(config, name)
     bundle = _bundle(chosen)
     others = {key: amount for key, amount in bundle.items() if key not in ("CPU", "GPU")}
@@ -67,26 +71,26 @@ def model(args: Mapping[str, Any]) -> serve.Application:
         placement_group_bundles=[bundle] * chosen.tp,
         placement_group_strategy="STRICT_PACK",
         ray_actor_options={
-            **_actor(environment), "num_cpus": bundle.get("CPU", 0), "num_gpus": bundle.get("GPU", 0), "resources": others
+            **_actor(variables), "num_cpus": bundle.get("CPU", 0), "num_gpus": bundle.get("GPU", 0), "resources": others
         },
         request_router_config=RequestRouterConfig(request_router_class=LeastTokensRouter),
     )  # fmt: skip
     options = {"stall_s": config.failover.stall_s, "load_s": config.failover.load_s}
     bound = replica.bind(chosen.name, engine_settings(chosen), options, bundle)
-    stub = serve.deployment(Model).options(name="Model", num_replicas=1, ray_actor_options=_actor(environment))
+    stub = serve.deployment(Model).options(name="Model", num_replicas=1, ray_actor_options=_actor(variables))
     return stub.bind(bound)
 
 
 def gateway(args: Mapping[str, Any]) -> serve.Application:
     """The gateway's application, the only one with a route."""
-    config, _, environment = _arguments(args)
+    config, _, variables = _arguments(args)
     deployment = serve.deployment(Gateway).options(
         name="Gateway",
         num_replicas=config.http.gateways,
         max_ongoing_requests=10_000,  # the gateway's own admission refuses long before, with a 429 that says why
         graceful_shutdown_timeout_s=config.limits.timeout_s,
         health_check_period_s=1.0,
-        ray_actor_options=_actor(environment),
+        ray_actor_options=_actor(variables),
     )
     folders = {one.name: str(release_folder(one)) for one in config.models}
     return deployment.bind(gateway_config(config), folders, telemetry_settings(config))
@@ -94,8 +98,11 @@ def gateway(args: Mapping[str, Any]) -> serve.Application:
 
 def gateway_config(config: Config) -> dict[str, Any]:
     """What the gateway must be told: of models no more than their names and releases, since a rollout must not restart it."""
-    named = tuple(ModelConfig(name=one.name, path=one.path) for one in config.models)
-    return configuration.to_json(msgspec.structs.replace(config, models=named))
+    named = tuple(ModelConfig(name=one.name, path=one.path, tier=one.tier, variant=one.variant) for one in config.models)
+    told = msgspec.structs.replace(
+        config, models=named, objectives=ObjectivesConfig(), vllm_names=False, tracing=TracingConfig(baggage=config.tracing.baggage), grafana=None
+    )  # what else of these there is, is the meter's and the command's
+    return configuration.to_json(told)
 
 
 def release_folder(chosen: ModelConfig) -> Path:
@@ -122,8 +129,10 @@ def engine_settings(chosen: ModelConfig) -> EngineSettings:
     )  # fmt: skip
 
 
-def telemetry_settings(config: Config) -> TelemetrySettings:
-    """What gateway and meter must be told of the log."""
+def telemetry_settings(config: Config) -> TelemetrySettings | None:
+    """What gateway and meter must be told of the log; None where telemetry is off."""
+    if not config.telemetry:
+        return None
     kafka = config.kafka
     settings = None
     if kafka is not None:
@@ -133,6 +142,12 @@ def telemetry_settings(config: Config) -> TelemetrySettings:
         max_bytes=config.retention.spool_max_bytes, retention_bytes=config.retention.spool_bytes,
         retention_s=config.retention.spool_age_s, kafka=settings,
     )  # fmt: skip
+
+
+def meter_config(config: Config) -> dict[str, Any]:
+    """What the meter must be told, and no more: what doesn't concern it must not restart it."""
+    its_own = Config(environment=config.environment, objectives=config.objectives, tracing=config.tracing, vllm_names=config.vllm_names)
+    return configuration.to_json(its_own)
 
 
 def _chosen(config: Config, name: str | None) -> ModelConfig:
@@ -166,11 +181,11 @@ def _bundle(chosen: ModelConfig) -> dict[str, float]:
 
 
 def _arguments(args: Mapping[str, Any]) -> tuple[Config, str | None, dict[str, str]]:
-    """calmops.yaml's keys as a configuration; beside them "model" and, from `calmops up`, "environment"."""
+    """calmops.yaml's keys as a configuration; beside them "model" and, from `calmops up`, "variables"."""
     given = dict(args)
-    name, environment = given.pop("model", None), given.pop("environment", {})
-    return configuration.from_json(given), name, environment
+    name, variables = given.pop("model", None), given.pop("variables", {})
+    return configuration.from_json(given), name, variables
 
 
-def _actor(environment: Mapping[str, str]) -> dict[str, Any]:
-    return {"num_cpus": 0, "runtime_env": {"env_vars": {**serve_environment(), **environment}}}
+def _actor(variables: Mapping[str, str]) -> dict[str, Any]:
+    return {"num_cpus": 0, "runtime_env": {"env_vars": {**serve_environment(), **variables}}}

@@ -22,7 +22,7 @@ from actors.ingress import haproxy_environment, serve_environment
 from actors.roster import started_ticks
 from calmops.foundation import paths
 from calmops.foundation.config import Config
-from calmops.foundation.errors import SetupError, UnavailableError
+from calmops.foundation.errors import ConfigError, SetupError, UnavailableError
 from calmops.foundation.ports import free_port
 
 START_S = 60.0
@@ -41,6 +41,13 @@ def running() -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     return record if started_ticks(record["pid"]) == record["started_ticks"] else None
+
+
+def refuse_another_address(config: Config) -> None:
+    """ConfigError if what runs already answers elsewhere than the configuration says."""
+    record = running()
+    if record is not None and record["url"] != url_of(config):
+        raise ConfigError(f"calmops already runs at {record['url']}; `calmops down` ends it, then `up` can serve at {url_of(config)}")
 
 
 def start(config: Config) -> dict[str, Any]:

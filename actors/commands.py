@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +16,11 @@ from rich.console import Console
 from actors.authentication import own_cluster
 from calmops.foundation import config as configuration
 from calmops.foundation.config import Config
-from calmops.foundation.errors import ConfigError
+from calmops.foundation.config_sections import GrafanaConfig
+from calmops.objectives.folder import read_folder
+from calmops.objectives.prices import read_prices
 
-PARTS = ("kafka",)
+MARK_S = 20.0
 Say = Callable[[str], None]
 
 
@@ -30,7 +34,7 @@ def up(
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="calmops.yaml; defaults serve the shipped model")
     ] = None,
-    with_: Annotated[str, typer.Option("--with", help="parts to start beside it, comma-separated: kafka")] = "",
+    with_: Annotated[str, typer.Option("--with", help="parts to start beside it, comma-separated: kafka, prometheus (with Alertmanager)")] = "",
     address: Annotated[str | None, typer.Option(help="join this Ray cluster instead of starting one")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
 ) -> None:
@@ -48,8 +52,16 @@ def up(
             console.print(f"[dim]{time.monotonic() - started_s:6.1f} s[/dim]  {line}")
             status.update(line)
 
-        settings = _with_parts(configuration.load(config), with_, say)
-        result = _up(settings, address, say)
+        from actors import cluster, parts  # Ray is imported behind the settings above
+
+        settings = configuration.load(config)
+        if address is None:
+            cluster.refuse_another_address(settings)
+        read_folder(Path(settings.objectives.path) if settings.objectives.path else None)  # what is wrong there is told at once
+        if settings.objectives.prices_file:
+            read_prices(Path(settings.objectives.prices_file))
+        with parts.started(settings, with_, say) as started:
+            result = _up(started.config, address, say) | {"parts": started.addresses}
     result["seconds"] = round(time.monotonic() - started_s, 1)
     if as_json:
         typer.echo(json.dumps(result))
@@ -57,7 +69,9 @@ def up(
     console.print(
         f"\n[bold green]calmops serves[/bold green] {', '.join(result['models'])} at [bold]{result['url']}/v1[/bold]"
     )
-    console.print(f"metrics  {result['url']}/metrics\nstate    {result['home']}\nstop it  calmops down")
+    console.print(f"console  {result['url']}/console\nmetrics  {result['url']}/metrics\nstate    {result['home']}\nstop it  calmops down")
+    for name, where in result["parts"].items():
+        console.print(f"{name}  {where}")
 
 
 def down(as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False) -> None:
@@ -69,7 +83,7 @@ def down(as_json: Annotated[bool, typer.Option("--json", help="print the result 
     if as_json:
         typer.echo(json.dumps({"was_running": was_running, "parts_ended": ended}))
     else:
-        typer.echo("calmops is down" if was_running else "calmops wasn't running; nothing to end")
+        typer.echo("calmops is down" if was_running or ended else "calmops wasn't running; nothing to end")
 
 
 def _up(config: Config, address: str | None, say: Say) -> dict[str, Any]:
@@ -80,10 +94,6 @@ def _up(config: Config, address: str | None, say: Say) -> dict[str, Any]:
     if address is not None:
         say(f"joining the Ray cluster at {address}")
     elif record is not None:
-        if record["url"] != cluster.url_of(config):
-            raise ConfigError(
-                f"calmops already runs at {record['url']}; `calmops down` ends it, then `up` can serve at {cluster.url_of(config)}"
-            )
         say(f"a cluster of an earlier `up` runs at {record['address']}: redeploying onto it")
     else:
         say("starting Ray")
@@ -91,7 +101,7 @@ def _up(config: Config, address: str | None, say: Say) -> dict[str, Any]:
     try:
         cluster.connect(address or str(record["address"] if record else "auto"))
         deploy.start_serve(config, say)
-        deploy.deploy(config, say)
+        deployed = deploy.deploy(config, say)
         say("decoding a first token of each model")
         url = deploy.await_ready(config)
     except BaseException:
@@ -99,17 +109,19 @@ def _up(config: Config, address: str | None, say: Say) -> dict[str, Any]:
         if address is None:
             cluster.stop()
         raise
+    if config.grafana is not None and deployed:
+        _mark(config.grafana, f"deployed: {', '.join(deployed)}", say)
     return {"url": url, "models": [model.name for model in config.models], "home": str(paths.home())}
 
 
-def _with_parts(config: Config, with_: str, say: Say) -> Config:
-    wanted = [part.strip() for part in with_.split(",") if part.strip()]
-    unknown = [part for part in wanted if part not in PARTS]
-    if unknown:
-        raise ConfigError(f"--with {unknown[0]}: no such part; there are: {', '.join(PARTS)}")
-    if "kafka" in wanted:
-        from actors import parts
-
-        say("starting a Kafka broker on loopback")
-        return parts.with_kafka(config)
-    return config
+def _mark(grafana: GrafanaConfig, text: str, say: Say) -> None:
+    """Mark the deploy, by the command for it; a Grafana that can't be reached is worth a warning, not a failed deploy."""
+    file = [] if grafana.token_file is None else ["--token-file", grafana.token_file]
+    command = [sys.executable, "-m", "calmops.cli.main", "dashboards", "mark", "deploy", text, "--url", grafana.url, *file]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=MARK_S, check=False, stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired:
+        say(f"warning: {grafana.url} didn't take the mark of this deploy within {MARK_S:g} s")
+        return
+    if done.returncode:
+        say(f"warning: the deploy isn't marked: {done.stderr.strip()[-500:]}")

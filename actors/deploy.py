@@ -33,14 +33,19 @@ def start_serve(config: Config, say: Say) -> None:
     )
 
 
-def deploy(config: Config, say: Say) -> None:
-    """Run every application that the configuration names, the meter first and the gateway last.
+def deploy(config: Config, say: Say) -> list[str]:
+    """Run every application that the configuration names, the meter first and the gateway last; the names of those deployed.
 
     One that runs as it should is left alone. The health actor remembers how each was deployed; were it restarted, all are anew.
     """
     variables = haproxy_environment(config) or {}
-    tree = {**configuration.to_json(config), "environment": variables}
-    targets = [serve.RunTarget(app.telemetry(tree), name=TELEMETRY_APP, route_prefix=None)]
+    tree = {**configuration.to_json(config), "variables": variables}
+    targets = []
+    if config.telemetry:
+        targets.append(serve.RunTarget(app.telemetry(tree), name=TELEMETRY_APP, route_prefix=None))
+    elif TELEMETRY_APP in serve.status().applications:
+        say(f"{TELEMETRY_APP}: telemetry is off, ended")
+        serve.delete(TELEMETRY_APP)
     for model in config.models:
         args = {**tree, "model": model.name}
         targets.append(serve.RunTarget(app.model(args), name=model_app(model.name), route_prefix=None))
@@ -56,6 +61,7 @@ def deploy(config: Config, say: Say) -> None:
         serve.run_many(changed, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
     _await_running([target.name for target in targets], config.failover.load_s, say)
     ray.get(health().note_deployed.remote(wanted))
+    return [target.name for target in changed]
 
 
 def _as_wanted(wanted: dict[str, str]) -> set[str]:

@@ -24,34 +24,47 @@ from actors.driver import Driver
 from actors.health import REPORT_S, health
 from actors.ingress import refuse_open_ingress
 from actors.live import LiveRequest
+from actors.meter_link import MeterLink
+from actors.notes import Notes
 from actors.roster import GatewayEntry, Roster
 from actors.routing_book import BOOK
 from actors.switchboard import Switchboard
 from calmops.foundation import config as configuration
+from calmops.foundation.config_sections import ModelConfig
 from calmops.foundation.errors import ReleaseError, UnavailableError
 from calmops.intake.admission import Admission
 from calmops.intake.limits import IntakeLimits
 from calmops.intake.served import ServedModel, load_served
 from calmops.intake.validate import Intake
-from calmops.messages.record import Closed, Opened
-from calmops.messages.request import GenerationRequest
+from calmops.messages.record import Closed, Labels, Opened
 from calmops.streams.journal import Journal
 from calmops.streams.links import Links
-from calmops.telemetry.publisher import Publisher
+from calmops.telemetry.publisher import Publisher, Unpublished
 from calmops.telemetry.settings import TelemetrySettings
+from calmops.tracing.tracer import of_request
+
+VERSION_CHARS = 12  # of a release's digest: enough to tell two apart on a dashboard
 
 
 @serve.ingress()
 class Gateway:
     """One gateway process."""
 
-    def __init__(self, config: dict[str, Any], folders: Mapping[str, str], telemetry: TelemetrySettings) -> None:
+    def __init__(self, config: dict[str, Any], folders: Mapping[str, str], telemetry: TelemetrySettings | None) -> None:
         self.config = configuration.from_json(config)
         refuse_open_ingress(self.config)
         self.gateway_id = f"gw-{os.urandom(4).hex()}"
-        self.publisher = Publisher(self.gateway_id, telemetry)
+        labels: dict[str, Labels] = {}
+        self.publisher = Unpublished(labels) if telemetry is None else Publisher(self.gateway_id, telemetry, labels=labels)
         self.publisher.start()
+        labels |= {model.name: self._labels(model, "") for model in self.config.models}
         self.served = self._load(folders)
+        labels |= {model.name: self._labels(model, self.served[model.name].release_digest) for model in self.config.models}
+        for name in labels:  # so that each model's series begin at 0, and the first event is seen as a rise
+            for reason in ("release_mismatch", "encode", "decode"):
+                self.publisher.count(name, "tokenization_errors", reason, 0)
+        self._notes = Notes(self.gateway_id, self.config.capture, {name: model.end_ids for name, model in self.served.items()})
+        self.meter = MeterLink(self.meter_url)
         self.admission = Admission(self.config.limits.max_waiting)
         self.intake_limits = IntakeLimits(
             body_bytes=self.config.limits.max_body_bytes,
@@ -88,6 +101,8 @@ class Gateway:
         for task in self._background:
             task.cancel()
         self.switchboard.close()
+        await self.meter.close()
+        await asyncio.to_thread(self._notes.close)
         await asyncio.to_thread(self.publisher.close)
 
     async def accept(self, intake: Intake) -> LiveRequest:
@@ -96,13 +111,22 @@ class Gateway:
         if request.model in self.roster.disabled:
             raise UnavailableError(f"model {request.model!r} was taken out of service by an operator")
         self.admission.enter(request)
-        journal = Journal(request, self.gateway_id, time.monotonic_ns())
+        journal = Journal(request, self.gateway_id, time.monotonic_ns(), self.publisher.labels[request.model])
+        opened = self._opened(intake)
         if not request.probe:
-            journal.ledger_held = await self.publisher.open(self._opened(request))
-        live = LiveRequest(intake, journal)
+            journal.ledger_held = await self.publisher.open(opened)
+        live = LiveRequest(intake, journal, of_request(opened))
         self.switchboard.add(live)
         live.driver = asyncio.create_task(self.driver.drive(live, self._handle(request.model)))
         return live
+
+    def meter_url(self) -> str:
+        """Where the meter answers. UnavailableError where there is none."""
+        if not self.config.telemetry:
+            raise UnavailableError("telemetry is off: set `telemetry: true` in calmops.yaml and run `calmops up` again")
+        if self.roster.meter_url is None:
+            raise UnavailableError("no meter has reported yet; the application `telemetry` may still be starting")
+        return self.roster.meter_url
 
     def close(self, live: LiveRequest, *, unsent: int = 0, detail: str | None = None) -> None:
         """Close the request's books, once. ``unsent``: released tokens that were never handed to the HTTP server."""
@@ -120,9 +144,10 @@ class Gateway:
             self.publisher.count(closed.model, "migrations", "replica_lost")
         if closed.exact_lost:
             self.publisher.count(closed.model, "exact_lost", "other_fingerprint")
+        self._notes.ended(live, closed)
 
     def refused(self, outcome: str, request_id: str, model: str = "unknown") -> None:
-        """Count a request that was never accepted: "refused_input" or "refused_load"."""
+        """Count a request that was never accepted: "refused_input", "refused_load", or "failed" where its text broke the tokenizer."""
         self.publisher.publish(
             Closed(
                 request_id=request_id,
@@ -137,8 +162,10 @@ class Gateway:
                 discarded=0,
                 ttft_ns=None,
                 duration_ns=0,
-            )  # fmt: skip
+                labels=self.publisher.labels.get(model, Labels(environment=self.config.environment)),
+            )
         )
+        self._notes.refused(request_id, model, outcome)
 
     def draw_seed(self) -> int:
         """A seed for a request that brought none; it is returned, so the answer can be had again."""
@@ -154,12 +181,18 @@ class Gateway:
                 raise
         return served
 
-    def _opened(self, request: GenerationRequest) -> Opened:
+    def _opened(self, intake: Intake) -> Opened:
+        request = intake.request
         return Opened(
             request_id=request.request_id, model=request.model, gateway_id=self.gateway_id, at_ns=time.time_ns(),
             prompt_tokens=len(request.prompt_ids), max_tokens=request.params.max_tokens,
-            choices=request.params.n, stream=request.stream,
+            choices=request.params.n, stream=request.stream, prompt_chars=request.prompt_chars, labels=self.publisher.labels[request.model],
+            traceparent=request.traceparent, baggage=request.baggage, kind=intake.kind,
         )  # fmt: skip
+
+    def _labels(self, model: ModelConfig, digest: str) -> Labels:
+        """Under what this model's numbers are kept apart; the version is its release, "" until that is read."""
+        return Labels(version=digest[:VERSION_CHARS], variant=model.variant, tier=model.tier, environment=self.config.environment)
 
     def _takes(self, replica_id: str) -> bool:
         return BOOK.is_routable(replica_id) and replica_id not in self.roster.draining
@@ -174,6 +207,8 @@ class Gateway:
         while True:
             self.switchboard.tick()
             self._cut_slow_clients()
+            for (model, name, reason), count in self._notes.failures().items():
+                self.publisher.count(model, name, reason, count)
             await asyncio.sleep(interval_s)
 
     def _cut_slow_clients(self) -> None:

@@ -64,9 +64,10 @@ class Health:
         if known is not None:
             reaper_of(known[0].node_id).release.remote(gang_id)
 
-    def meter_here(self, url: str) -> None:
-        """Where the active meter answers."""
+    def meter_here(self, url: str) -> Roster:
+        """Where the active meter answers; the roster in return."""
         self._meter_url = url
+        return self.roster()
 
     def set_disabled(self, model: str, disabled: bool) -> None:
         """Take a model out of service, or put it back."""

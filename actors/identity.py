@@ -14,8 +14,9 @@ import calmops
 from actors import app
 from actors.applications import GATEWAY_APP, TELEMETRY_APP, model_app
 from calmops.foundation.config import Config, admin_token
+from calmops.objectives.folder import shipped
 
-CODE = (".py", ".cpp", ".h", ".json", ".jinja")
+CODE = (".py", ".cpp", ".h", ".json", ".jinja", ".html", ".css", ".js")
 
 
 def identities(config: Config, variables: Mapping[str, str]) -> dict[str, str]:
@@ -23,12 +24,23 @@ def identities(config: Config, variables: Mapping[str, str]) -> dict[str, str]:
     common = (calmops.__version__, sorted(variables.items()), _files(_packages()))
     releases = {one.name: _files([app.release_folder(one)]) for one in config.models}
     found = {
-        TELEMETRY_APP: _digest(common, app.telemetry_settings(config)),
-        GATEWAY_APP: _digest(common, app.gateway_config(config), admin_token(config), app.telemetry_settings(config), releases),
+        GATEWAY_APP: _digest(
+            common, app.gateway_config(config), admin_token(config), app.telemetry_settings(config), config.http.gateways, releases
+        ),
     }
+    if config.telemetry:
+        found[TELEMETRY_APP] = _digest(common, app.telemetry_settings(config), app.meter_config(config), _promises(config))
     for one in config.models:
         found[model_app(one.name)] = _digest(common, one, app.engine_settings(one), releases[one.name], config.failover, config.limits)
     return found
+
+
+def _promises(config: Config) -> list[tuple[str, int, int]]:
+    """The files that say what is promised and what it costs."""
+    own = [Path(config.objectives.path)] if config.objectives.path else []
+    prices = [Path(config.objectives.prices_file)] if config.objectives.prices_file else []
+    files = [path for folder in (shipped(), *own) for path in sorted(folder.rglob("*.yaml"))]
+    return [_facts(path) for path in (*files, *prices) if path.is_file()]
 
 
 def _digest(*parts: Any) -> str:
@@ -41,10 +53,14 @@ def _packages() -> list[Path]:
 
 def _files(folders: Iterable[Path]) -> list[tuple[str, int, int]]:
     """Name, size and time of every file of code or of a release; nothing is read."""
-    found = []
-    for folder in folders:
-        for path in sorted(folder.rglob("*")):
-            if path.is_file() and (path.suffix in CODE or path.parent == folder):
-                status = path.stat()
-                found.append((str(path), status.st_size, status.st_mtime_ns))
-    return found
+    return [
+        _facts(path)
+        for folder in folders
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and (path.suffix in CODE or path.parent == folder)
+    ]
+
+
+def _facts(path: Path) -> tuple[str, int, int]:
+    status = path.stat()
+    return str(path), status.st_size, status.st_mtime_ns

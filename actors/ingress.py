@@ -10,7 +10,6 @@ import importlib.util
 import json
 import math
 import os
-import socket
 import stat
 import tempfile
 from pathlib import Path
@@ -20,6 +19,7 @@ import ray
 from calmops.foundation import paths
 from calmops.foundation.config import LOOPBACK, Config
 from calmops.foundation.errors import ConfigError, SetupError
+from calmops.foundation.ports import free_port
 
 AFTER_LAST_STREAM_S = 30
 FLAG = "RAY_SERVE_ENABLE_HA_PROXY"
@@ -114,10 +114,8 @@ def own_ports(folder: Path) -> tuple[int, int]:
     """
     record = folder / "ports.json"
     if not record.is_file():
-        with socket.socket() as one, socket.socket() as other:
-            one.bind(("127.0.0.1", 0))
-            other.bind(("127.0.0.1", 0))
-            record.write_text(json.dumps([one.getsockname()[1], other.getsockname()[1]]), encoding="utf-8")
+        first = free_port(followers=1)
+        record.write_text(json.dumps([first, first + 1]), encoding="utf-8")
     statistics, metrics = json.loads(record.read_text(encoding="utf-8"))
     return statistics, metrics
 

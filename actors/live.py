@@ -7,14 +7,16 @@ from calmops.foundation.errors import CalmopsError, LoadError
 from calmops.intake.validate import Intake
 from calmops.messages.frame import Delta, Frame
 from calmops.streams.journal import Journal, Taken
+from calmops.tracing.context import TraceContext
 
 
 class LiveRequest:
     """One accepted call. The switchboard fills ``outbox``, the response empties it, the driver ends it."""
 
-    def __init__(self, intake: Intake, journal: Journal) -> None:
+    def __init__(self, intake: Intake, journal: Journal, trace: TraceContext) -> None:
         self.intake = intake
         self.journal = journal
+        self.trace = trace  # the one that it belongs to
         self.outbox: deque[Taken] = deque()
         self.wake = asyncio.Event()  # the outbox has something, or the request ended
         self.lost = asyncio.Event()  # this attempt's replica is lost

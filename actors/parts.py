@@ -1,22 +1,100 @@
-"""Local parts that ``calmops up --with`` starts beside the platform, and ``calmops down`` ends."""
+"""Local parts that ``calmops up --with`` starts beside the platform, and ``calmops down`` ends: the real ones, on loopback."""
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
+from actors.cluster import url_of
 from calmops.foundation import paths
-from calmops.foundation.config import Config, KafkaConfig
+from calmops.foundation.config import Config
+from calmops.foundation.config_sections import KafkaConfig
+from calmops.foundation.errors import ConfigError
+from calmops.objectives.folder import read_folder
+from calmops.objectives.local_alerting import RULES, LocalAlertmanager, LocalPrometheus, scraping
+from calmops.objectives.notifying import alertmanager_file
+from calmops.objectives.rules import as_yaml, rule_file
 from calmops.telemetry.local_kafka import LocalKafka
 
-KAFKA_PORT = 29092
+PARTS = ("kafka", "prometheus")
+KAFKA_PORT, PROMETHEUS_PORT, ALERTMANAGER_PORT = 29092, 29090, 29093
+SCRAPE_S = 15
 
 
-def with_kafka(config: Config) -> Config:
-    """Start the local broker (SetupError names `calmops setup kafka` where it isn't installed) and point at it."""
-    broker = LocalKafka(paths.folder("state") / "kafka", KAFKA_PORT)
-    broker.start()
-    return msgspec.structs.replace(config, kafka=KafkaConfig(bootstrap_servers=f"127.0.0.1:{KAFKA_PORT}"))
+class Started(NamedTuple):
+    """The configuration that points at what was started, and where each part answers."""
+
+    config: Config
+    addresses: dict[str, str]
 
 
-def stop_all() -> list[str]:
-    """End the parts that run; their names."""
-    broker = LocalKafka(paths.folder("state") / "kafka", KAFKA_PORT)
-    return ["kafka"] if broker.stop() else []
+@contextmanager
+def started(config: Config, wanted: str, say: Callable[[str], None]) -> Iterator[Started]:
+    """Parts, comma-separated, which run on unless what is done with them fails: then those that this began are ended.
+
+    ConfigError for one that isn't known, SetupError for one that can't be started.
+    """
+    before = [name for name, part in _parts().items() if part.pid is not None]
+    try:
+        yield _start(config, wanted, say)
+    except BaseException:
+        stop_all(but=before)
+        raise
+
+
+def _start(config: Config, wanted: str, say: Callable[[str], None]) -> Started:
+    names = [name.strip() for name in wanted.split(",") if name.strip()]
+    unknown = [name for name in names if name not in PARTS]
+    if unknown:
+        raise ConfigError(f"--with {unknown[0]}: no such part; there are: {', '.join(PARTS)}")
+    if names and not config.telemetry:
+        raise ConfigError(f"--with {wanted}: telemetry is off, so there is nothing for it; set telemetry: true in calmops.yaml")
+    addresses: dict[str, str] = {}
+    if "kafka" in names:
+        say("starting a Kafka broker on loopback")
+        broker = _kafka()
+        broker.start()
+        addresses["kafka"] = broker.bootstrap_servers
+        config = msgspec.structs.replace(config, kafka=KafkaConfig(bootstrap_servers=broker.bootstrap_servers))
+    if "prometheus" in names:
+        say("starting Prometheus and Alertmanager on loopback")
+        addresses |= _start_prometheus(config)
+    return Started(config, addresses)
+
+
+def stop_all(but: Collection[str] = ()) -> list[str]:
+    """End the parts that run, some left out; their names."""
+    return [name for name, part in _parts().items() if name not in but and part.stop()]
+
+
+def _parts() -> dict[str, LocalKafka | LocalPrometheus | LocalAlertmanager]:
+    prometheus, alertmanager = _prometheus()
+    return {"kafka": _kafka(), "prometheus": prometheus, "alertmanager": alertmanager}
+
+
+def _start_prometheus(config: Config) -> dict[str, str]:
+    """Both, with the rules of what is promised; their runbooks are those of this platform's console, unless one's own are named."""
+    url = url_of(config)
+    folder = read_folder(Path(config.objectives.path) if config.objectives.path else None)
+    prometheus, alertmanager = _prometheus()
+    alertmanager.start(alertmanager_file(folder.receivers, folder.promises.objectives))
+    prometheus.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    own_links = config.objectives.path is not None and (Path(config.objectives.path) / "links.yaml").is_file()
+    rules = rule_file(folder.promises, folder.links if own_links else folder.links.beside(f"{url}/console/runbooks"))
+    (prometheus.folder / RULES).write_text(as_yaml(rules), encoding="utf-8")
+    prometheus.start(scraping([url.partition("://")[2]], f"127.0.0.1:{alertmanager.port}", SCRAPE_S))
+    return {"prometheus": prometheus.url, "alertmanager": alertmanager.url}
+
+
+def _kafka() -> LocalKafka:
+    return LocalKafka(paths.folder("state") / "kafka", KAFKA_PORT)
+
+
+def _prometheus() -> tuple[LocalPrometheus, LocalAlertmanager]:
+    installed, state = paths.home() / "parts" / "prometheus", paths.folder("state")
+    return (
+        LocalPrometheus(installed, state / "prometheus", PROMETHEUS_PORT),
+        LocalAlertmanager(installed, state / "alertmanager", ALERTMANAGER_PORT),
+    )

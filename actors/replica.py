@@ -8,12 +8,14 @@ import os
 import threading
 import time
 
+import msgspec
 import ray
 from ray import serve
 
 from actors.engine_thread import EngineThread, Identity
 from actors.gang import start_gang
 from actors.health import REPORT_S, health
+from actors.node_facts import NodeReader
 from actors.roster import GangEntry
 from calmops.engine.settings import EngineSettings
 from calmops.foundation.errors import GangError
@@ -39,6 +41,7 @@ class Replica:
             model=model,
             fingerprint=self._entry.fingerprint,
         )
+        self._node = NodeReader()
         self._fatal: str | None = None
         self._engine = EngineThread(self._gang.engine, identity, options["stall_s"], self._on_fatal)
         self._health = health()
@@ -64,7 +67,8 @@ class Replica:
             raise GangError(f"gang {self._entry.gang_id} ended: {self._fatal}")
 
     def _report(self) -> None:
-        self._engine.shard, roster = ray.get(self._health.gang_here.remote(self._entry), timeout=REPORT_S * 20)
+        entry = msgspec.structs.replace(self._entry, node=self._node.facts)
+        self._engine.shard, roster = ray.get(self._health.gang_here.remote(entry), timeout=REPORT_S * 20)
         self._engine.connect(roster.gateways)
 
     def _report_often(self) -> None:

@@ -15,6 +15,7 @@ from actors.live import LiveRequest
 from calmops.foundation.errors import CalmopsError, DeadlineError
 from calmops.intake.answers import Answer, StreamAnswer
 from calmops.intake.sse import KEEPALIVE, error_event
+from calmops.tracing.context import baggage_header
 
 
 class EventStream(Response):
@@ -76,7 +77,7 @@ class EventStream(Response):
         elif self._started or isinstance(error, DeadlineError):
             await self._write(send, error_event(error))
         else:
-            await _send_error(send, error)
+            await _send_error(send, error, _headers(self._live))
             return
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -112,7 +113,7 @@ class WholeAnswer(Response):
                 await _send_json(send, 200, body, _headers(live))
                 unsent = 0
             elif complete and live.error is not None:
-                await _send_error(send, live.error)
+                await _send_error(send, live.error, _headers(live))
         finally:
             gone.cancel()
             if not live.done:
@@ -142,10 +143,11 @@ async def _disconnected(receive: Receive) -> None:
             return
 
 
-async def _send_error(send: Send, error: CalmopsError) -> None:
+async def _send_error(send: Send, error: CalmopsError, headers: dict[str, str]) -> None:
     from actors.api import error_response
 
     response = error_response(error)
+    response.headers.update(headers)
     await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
     await send({"type": "http.response.body", "body": response.body, "more_body": False})
 
@@ -158,4 +160,6 @@ async def _send_json(send: Send, status: int, body: bytes, headers: dict[str, st
 
 
 def _headers(live: LiveRequest) -> dict[str, str]:
-    return {"x-calmops-seed": str(live.intake.request.params.seed)}
+    request = live.intake.request
+    baggage = {"baggage": baggage_header(request.baggage)} if request.baggage else {}
+    return {"x-calmops-seed": str(request.params.seed), "traceparent": live.trace.header, **baggage}

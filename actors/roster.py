@@ -4,6 +4,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from actors.node_facts import NodeFacts
 from calmops.foundation.sockets import Channel
 
 
@@ -26,6 +27,7 @@ class GangEntry(Struct, frozen=True, kw_only=True):
     fingerprint: str
     tp: int
     shard: int = -1  # given by the health actor
+    node: NodeFacts = NodeFacts()
 
 
 class GatewayEntry(Struct, frozen=True, kw_only=True):

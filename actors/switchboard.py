@@ -39,7 +39,7 @@ class Switchboard:
         self._reports = reports
         self._server = FrameServer(self._on_message, host=host)
         self.channel = self._server.channel
-        self._projection = Projection()
+        self._projection = Projection(publisher.labels)
         self._live: dict[str, LiveRequest] = {}
         self._addresses: dict[str, bytes] = {}  # gang id -> link
         self._alive_ns = 0
@@ -158,7 +158,7 @@ class Switchboard:
             if taken is None:
                 fenced += 1
                 continue
-            live.journal.seen_fingerprint(frame.fingerprint)
+            live.journal.decoded_by(frame.fingerprint, frame.shard)
             self.last_token_ns[frame.model] = now_ns
             if not live.intake.request.probe:
                 takings.append((delta.request_id, delta.attempt, taken))

@@ -5,9 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from alerts.generating import differing, generated, write
-from alerts.reading import SHIPPED, read_folder
+from alerts.generating import SHIPPED, generated, once_generated
+from calmops.cli.generated_files import differing, tell, write
 from calmops.cli.output import AS_JSON, print_json, print_table, table_of
+from calmops.objectives.folder import read_folder
 from calmops.objectives.objective import AnyObjective, Ratio, Value
 from calmops.objectives.windows import Windows, span
 
@@ -43,16 +44,8 @@ def generate(
 ) -> None:
     """Write Prometheus rules, Alertmanager's configuration and promtool tests into the folder."""
     files = generated(read_folder(folder))
-    changed = differing(files, folder) if only_check else write(files, folder)
-    if as_json:
-        print_json({"folder": str(folder), "files": sorted(files), "changed": changed})
-    else:
-        for name in changed:
-            typer.echo(f"{folder / name}: {'differs' if only_check else 'written'}")
-        if not changed:
-            typer.echo(f"all {len(files)} files of {folder} are as they should be")
-    if only_check and changed:
-        raise typer.Exit(1)
+    changed = (differing if only_check else write)(files, folder, once_generated(folder))
+    tell(files, folder, changed, only_check=only_check, as_json=as_json)
 
 
 def _row(objective: AnyObjective, windows: Windows) -> dict[str, Any]:

@@ -1,32 +1,22 @@
 """Scenarios for promtool, one file for each objective: what must alert and what must keep still. Generated into rule_tests/.
 
-Times are minutes; clean traffic comes first. What is expected follows from the windows, not from a run.
+Times are minutes; clean traffic comes first. What is expected follows from the windows, not from a run. Each objective has a
+fast burn, a slow one, recovery, idleness, a counter reset, low traffic, maintenance and missing series; a value is a gauge, so
+that it has neither resets nor traffic.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
-from calmops.objectives.objective import BAD, EVENTS_SERIES, GOOD, AnyObjective, Ratio, Value, Zero
-from calmops.objectives.series import MAINTENANCE, ZERO_S, left_series
-from calmops.objectives.windows import Windows
+from alerts.courses import LATE, RATE, Asked, Course, Series, Stretch, Test, counted, maintained, scenario
+from alerts.risk_scenarios import of_a_budget_at_risk
+from calmops.objectives.objective import AnyObjective, Ratio, Value, Zero
+from calmops.objectives.series import ZERO_S, left_series
+from calmops.objectives.windows import Window, Windows
 
-Test = dict[str, Any]
-Stretch = tuple[int, float, float]  # minutes, good and bad events in each
-Expected = dict[int, str]  # minutes to the severity that alerts then, "" for none
-
-RATE = 100.0  # events a minute
 CLEAN = 90  # longer than the quick windows look back
-LONG_CLEAN = 6 * 60  # as long as the slow one does
-LATE = 2  # an evaluation, and the minute in which it began
-LABELS = {"model": "m", "version": "1", "variant": "stable", "tier": "base", "environment": "test", "shard": "0"}
-
-
-class Course(NamedTuple):
-    """What happens, and whether the counters begin anew at some minute."""
-
-    stretches: Sequence[Stretch]
-    reset_at: int | None = None
+HOUR = 60
 
 
 def rule_tests(objective: AnyObjective, windows: Windows, rule_file: str) -> dict[str, Any]:
@@ -37,127 +27,130 @@ def rule_tests(objective: AnyObjective, windows: Windows, rule_file: str) -> dic
         tests = list(_of_a_zero(objective))
     else:
         tests = list(_of_a_value(objective))
-    return {"rule_files": [rule_file], "evaluation_interval": "1m", "tests": tests}
+    absent = scenario("missing series: nothing to say", objective.alert, [], [Asked(30, fires=False)])
+    return {"rule_files": [rule_file], "evaluation_interval": "1m", "tests": [*tests, absent]}
 
 
 def _of_a_ratio(objective: Ratio, windows: Windows) -> Iterator[Test]:
     usable, _ = windows.of(objective)
-    pages = [one for one in usable if one.severity == "page" and not one.only_at_risk]
+    by_severity = {severity: [one for one in usable if one.severity == severity] for severity in ("page", "ticket")}
+    found = {severity: mine for severity, mine in by_severity.items() if mine}
+    delays = {severity: _delay(objective, windows, mine, 1.0, CLEAN) for severity, mine in found.items()}
+    yield from _of_an_outage(objective, found, delays)
+    for severity, mine in found.items():
+        yield _slow(objective, windows, severity, mine)
+    yield from of_a_budget_at_risk(objective, windows)
+    as_it_may = Course([(2 * HOUR, RATE * objective.target, RATE * objective.budget * 0.99)])
+    yield _counting("as it may: a budget that burns once never alerts", objective, as_it_may, Asked(2 * HOUR, fires=False))
+    few = Course([(HOUR, 0.0, objective.least_events / 2 / HOUR)])
+    yield _counting("low traffic: too few events say nothing", objective, few, Asked(HOUR, fires=False))
+
+
+def _of_an_outage(objective: Ratio, found: dict[str, list[Window]], delays: dict[str, int]) -> Iterator[Test]:
+    """Everything bad, after a time of everything good."""
     clean: Stretch = (CLEAN, RATE, 0.0)
-    fastest, severity = (pages[0], "page") if pages else (usable[0], "ticket")
-    delay = math.ceil(windows.delay_s(fastest, objective, 1.0, CLEAN * 60) / 60)
-    outage = Course([clean, (delay + 30, 0.0, RATE)])
-    yield _test("fast burn: a total outage alerts", objective, outage, {CLEAN: "", CLEAN + delay + LATE: severity})
-    if pages:
-        yield from _of_one_that_pages(objective, windows)
-    as_it_may = Course([(LONG_CLEAN, RATE * objective.target, RATE * objective.budget * 0.99)])
-    yield _test("as it may: a budget that burns once never alerts", objective, as_it_may, {LONG_CLEAN: ""})
-    restarted = Course([clean, (60, RATE, 0.0)], reset_at=CLEAN)
-    yield _test("counter reset: it is no outage", objective, restarted, {CLEAN: "", CLEAN + 5: "", CLEAN + 60: ""})
-    few = Course([(60, 0.0, objective.least_events / 2 / 60)])
-    yield _test("low traffic: too few events say nothing", objective, few, {60: ""})
-    yield _maintained(objective, outage, CLEAN + delay + LATE)
-    yield _absent(objective)
+    latest = max(delays.values())
+    ends = CLEAN + latest + 30
+    fires = [Asked(CLEAN + delay + LATE, fires=True, severity=severity) for severity, delay in delays.items()]
+    short = {severity: max(one.short_s for one in mine) // 60 + LATE for severity, mine in found.items()}
+    over = [Asked(ends + late, fires=False, severity=severity) for severity, late in short.items()]
+    before = Asked(CLEAN, fires=False)
+    for name, after in (
+        ("fast burn and recovery: a total outage alerts, until it has left the short span", RATE),
+        ("idle: an alert ends where nothing happens any more", 0.0),
+    ):
+        course = Course([clean, (latest + 30, 0.0, RATE), (max(short.values()) + 10, after, 0.0)])
+        yield _counting(name, objective, course, before, *fires, *over)
+    half = max(1, latest // 2)
+    restarted = Course([clean, (half, 0.0, RATE), (latest + 20, 0.0, RATE)], reset_at=CLEAN + half)
+    despite = [Asked(CLEAN + latest + 1 + LATE, fires=True, severity=severity) for severity in delays]
+    yield _counting("counter reset: it hides no outage", objective, restarted, *despite)
+    restarted = Course([clean, (HOUR, RATE, 0.0)], reset_at=CLEAN)
+    yield _counting("counter reset: it is no outage", objective, restarted, *(Asked(CLEAN + late, fires=False) for late in (0, 5, HOUR)))
+    yield _maintained(objective, Course([clean, (latest + 30, 0.0, RATE)]), CLEAN + latest + LATE)
 
 
-def _of_one_that_pages(objective: Ratio, windows: Windows) -> Iterator[Test]:
+def _delay(objective: Ratio, windows: Windows, mine: list[Window], share: float, clean: int) -> int:
+    """After how many minutes the first of these windows fires."""
+    fast_enough = [one for one in mine if windows.factor(one, objective) * objective.budget < share]
+    return math.ceil(min(windows.delay_s(one, objective, share, clean * 60) for one in fast_enough) / 60)
+
+
+def _slow(objective: Ratio, windows: Windows, severity: str, mine: list[Window]) -> Test:
+    """A burn that is enough for the slowest window of a severity alone."""
     usable, _ = windows.of(objective)
-    pages = [one for one in usable if one.severity == "page"]
-    slow = max(pages, key=lambda one: one.long_s)
-    quicker = min(windows.factor(one, objective) for one in pages if one.long_s < slow.long_s)
-    share = (slow.factor + quicker) / 2 * objective.budget
-    delay = math.ceil(windows.delay_s(slow, objective, share, LONG_CLEAN * 60) / 60)
-    burning = Course([(LONG_CLEAN, RATE, 0.0), (delay + 30, RATE * (1 - share), RATE * share)])
-    name = "slow burn: what is too little for the other windows pages by the slow one"
-    expected = {LONG_CLEAN + delay // 2: "", LONG_CLEAN + delay + LATE: "page"}
-    yield _test(name, objective, burning, expected, pages_only=True)
-    clean: Stretch = (CLEAN, RATE, 0.0)
-    short = max(one.short_s for one in pages) // 60 + LATE
-    for name, after in (("recovery: it ends with the short span", RATE), ("idle: it ends where nothing happens any more", 0.0)):
-        course = Course([clean, (40, 0.0, RATE), (60, after, 0.0)])
-        yield _test(name, objective, course, {CLEAN + 40: "page", CLEAN + 40 + short: ""}, pages_only=True)
-    restarted = Course([clean, (12, 0.0, RATE), (20, 0.0, RATE)], reset_at=CLEAN + 12)
-    yield _test("counter reset: it hides no outage", objective, restarted, {CLEAN + 25: "page"}, pages_only=True)
+    slow = min(windows.factor(one, objective) for one in mine)
+    quicker = min((factor for one in usable if (factor := windows.factor(one, objective)) > slow), default=1 / objective.budget)
+    share = (slow + min(quicker, 1 / objective.budget)) / 2 * objective.budget
+    delay = _delay(objective, windows, mine, share, HOUR)
+    course = Course([(HOUR, RATE, 0.0), (delay + 30, RATE * (1 - share), RATE * share)])
+    asked = [Asked(HOUR + delay // 2, fires=False, severity=severity), Asked(HOUR + delay + LATE, fires=True, severity=severity)]
+    pages = [windows.factor(one, objective) for one in usable if one.severity == "page"]
+    if severity == "ticket" and pages and min(pages) > slow:
+        asked.append(Asked(HOUR + delay + 30, fires=False, severity="page"))
+    what = "pages by the slow one" if severity == "page" else "opens a ticket"
+    return _counting(f"slow burn: what is too little for the other windows {what}", objective, course, *asked)
+
+
+def _maintained(objective: Ratio, course: Course, minute: int) -> Test:
+    silenced = _counting("maintenance: it silences the alert and not the budget", objective, course, Asked(minute, fires=False), more=[maintained("1x2000")])
+    chosen = f'{left_series(objective.period_s)}{{objective="{objective.name}"}}'
+    silenced["promql_expr_test"].append({"expr": f"count({chosen} < 1)", "eval_time": f"{minute}m", "exp_samples": [{"labels": "{}", "value": 1}]})
+    return silenced
 
 
 def _of_a_zero(objective: Zero) -> Iterator[Test]:
-    lasts = ZERO_S // 60
-    one_bad = Course([(60, RATE, 0.0), (1, RATE - 1, 1.0), (60, RATE, 0.0)])
-    expected = {60: "", 62: objective.severity, 60 + lasts: objective.severity, 62 + lasts: ""}
-    yield _test("one bad event alerts at once and for ten minutes", objective, one_bad, expected)
-    restarted = Course([(60, RATE, 0.0), (60, RATE, 0.0)], reset_at=60)
-    yield _test("counter reset: it is none", objective, restarted, {61: "", 120: ""})
-    test = _test("maintenance silences no leak", objective, one_bad, {62: objective.severity})
-    test["input_series"].append({"series": f'{MAINTENANCE}{{model="m"}}', "values": "1x121"})
-    yield test
-    yield _absent(objective)
+    lasts, well, severity = ZERO_S // 60, RATE, objective.severity
+    one_bad: Stretch = (1, RATE - 1, 1.0)
+
+    def fires(*minutes: int) -> list[Asked]:
+        return [Asked(minute, fires=True, severity=severity) for minute in minutes]
+
+    def silent(*minutes: int) -> list[Asked]:
+        return [Asked(minute, fires=False) for minute in minutes]
+
+    once = Course([(60, well, 0.0), one_bad, (60, well, 0.0)])
+    expected = [*silent(60), *fires(62, 60 + lasts), *silent(62 + lasts)]
+    yield _counting("fast burn and recovery: one bad event alerts at once and for ten minutes", objective, once, *expected)
+    now_and_then = Course([(60, well, 0.0), one_bad, (59, well, 0.0), one_bad, (30, well, 0.0)])
+    yield _counting("slow burn: one now and then alerts each time", objective, now_and_then, *fires(62), *silent(62 + lasts, 120), *fires(122))
+    alone = Course([(60, 0.0, 0.0), (1, 0.0, 1.0), (60, 0.0, 0.0)])
+    yield _counting("low traffic: a bad event alerts where there is no other", objective, alone, *expected)
+    idle = Course([(60, well, 0.0), one_bad, (60, 0.0, 0.0)])
+    yield _counting("idle: it ends where nothing happens any more, and nothing alone never alerts", objective, idle, *expected, *silent(120))
+    restarted = Course([(60, well, 0.0), (60, well, 0.0)], reset_at=60)
+    yield _counting("counter reset: it is no bad event", objective, restarted, *silent(61, 120))
+    hidden = Course([(30, well, 0.0), one_bad, (29, well, 0.0), (1, well, 0.0), one_bad, (30, well, 0.0)], reset_at=60)
+    yield _counting("counter reset: it hides none", objective, hidden, *silent(60), *fires(63))
+    yield _counting("maintenance silences no leak", objective, once, *fires(62), more=[maintained("1x121")])
 
 
 def _of_a_value(objective: Value) -> Iterator[Test]:
     within, past = (objective.bound, objective.bound * 2) if objective.op in ("lt", "lte") else (objective.bound * 2, objective.bound / 2)
-    lasting = objective.for_s // 60
-    series = f'{objective.gauge}{{model="m"}}'
-    values = f"{within:g}x30 {past:g}x{lasting + 10} {within:g}x30"
-    for name, more, expected in (
-        ("out of bounds for as long as it may be, then alerts, then ends", [], {30: "", 31 + lasting - 1: "", 31 + lasting: objective.severity, 31 + lasting + 12: ""}),
-        ("maintenance silences it", [{"series": f'{MAINTENANCE}{{model="m"}}', "values": "1x120"}], {31 + lasting: ""}),
-    ):
-        yield {
-            "name": name, "interval": "1m", "input_series": [{"series": series, "values": values}, *more],
-            "promql_expr_test": [_firing(objective, minute, severity) for minute, severity in expected.items()],
-        }  # fmt: skip
+    barely = objective.bound + (past - objective.bound) / 100
+    lasting, severity = objective.for_s // 60, objective.severity
+    fires = 31 + lasting
+
+    def told(name: str, values: str, *asked: Asked, more: tuple[Series, ...] = ()) -> Test:
+        return scenario(name, objective.alert, [Series(f'{objective.gauge}{{model="m"}}', values), *more], asked)
+
+    before, then = [Asked(30, fires=False), Asked(fires - 1, fires=False)], Asked(fires, fires=True, severity=severity)
+    over = Asked(fires + 12, fires=False)
+    yield told("fast burn and recovery: far out of bounds for as long as it may be, then alerts, then ends", f"{within:g}x30 {past:g}x{lasting + 10} {within:g}x30", *before, then, over)
+    yield told("slow burn: just out of bounds alerts as well", f"{within:g}x30 {barely:g}x{lasting + 10} {within:g}x30", *before, then, over)
+    if lasting:
+        briefly = " ".join(f"{within:g}x30 {past:g}x{max(0, lasting - 2)}" for _ in range(2))
+        yield told("recovery: out of bounds twice, but never for long enough, says nothing", f"{briefly} {within:g}x30", *(Asked(minute, fires=False) for minute in (fires, fires + 30 + lasting)))
+    yield told("idle: it ends where nothing costs anything any more", f"{within:g}x30 {past:g}x{lasting + 10} stale", then, over)
+    yield told("maintenance silences it", f"{within:g}x30 {past:g}x{lasting + 10}", Asked(fires, fires=False), more=(maintained("1x120"),))
+    anew = f"{within:g}x30 {past:g}x{2 * lasting + 10}"
+    silence = f"_x{31 + lasting // 2} 1x4 stale"
+    counting = 31 + lasting // 2 + 5
+    yield told(
+        "maintenance: it waits anew after it", anew, Asked(fires + 4, fires=False), Asked(counting + lasting - 1, fires=False),
+        Asked(counting + lasting + 1, fires=True, severity=severity), more=(maintained(silence),),
+    )  # fmt: skip
 
 
-def _absent(objective: AnyObjective) -> Test:
-    name = "missing series: nothing to say"
-    return {"name": name, "interval": "1m", "input_series": [], "promql_expr_test": [_firing(objective, 30, "")]}
-
-
-def _maintained(objective: Ratio, course: Course, minute: int) -> Test:
-    test = _test("maintenance: it silences the alert and not the budget", objective, course, {minute: ""})
-    test["input_series"].append({"series": f'{MAINTENANCE}{{model="m"}}', "values": "1x2000"})
-    chosen = f'{left_series(objective.period_s)}{{objective="{objective.name}"}}'
-    test["promql_expr_test"].append({"expr": f"count({chosen} < 1)", "eval_time": f"{minute}m", "exp_samples": [{"labels": "{}", "value": 1}]})
-    return test
-
-
-def _test(name: str, objective: AnyObjective, course: Course, expected: Expected, *, pages_only: bool = False) -> Test:
-    """``pages_only``: what is expected are pages; tickets may come and stay."""
-    series = [
-        {
-            "series": _series(objective, result),
-            "values": _values([(minutes, counts[which]) for minutes, *counts in course.stretches], course.reset_at),
-        }
-        for which, result in enumerate((GOOD, BAD))
-    ]
-    asked = [_firing(objective, minute, severity, pages_only=pages_only) for minute, severity in expected.items()]
-    return {"name": name, "interval": "1m", "input_series": series, "promql_expr_test": asked}
-
-
-def _firing(objective: AnyObjective, minute: int, severity: str, *, pages_only: bool = False) -> Test:
-    """Which severities of the objective's alert fire in that minute."""
-    only = ', severity="page"' if pages_only else ""
-    firing = f'ALERTS{{alertname="{objective.alert}", alertstate="firing"{only}}}'
-    if severity == "page" and not pages_only:
-        firing = f'ALERTS{{alertname="{objective.alert}", alertstate="firing", severity="page"}}'
-    samples = [{"labels": f'{{severity="{severity}"}}', "value": 1}] if severity else []
-    return {"expr": f"count by (severity) ({firing})", "eval_time": f"{minute}m", "exp_samples": samples}
-
-
-def _series(objective: AnyObjective, result: str) -> str:
-    labels = {"objective": objective.name, **LABELS, "result": result}
-    chosen = ", ".join(f'{name}="{value}"' for name, value in labels.items())
-    return f"{EVENTS_SERIES}{{{chosen}}}"
-
-
-def _values(stretches: Sequence[tuple[int, float]], reset_at: int | None) -> str:
-    """A counter in promtool's notation: one value a minute; ``reset_at``: it begins anew at that minute."""
-    told, value, minute = ["0"], 0.0, 0
-    for minutes, each in stretches:
-        if minute == reset_at:
-            value = -each  # the first of the new ones is zero
-        told.append(f"{value + each:g}+{each:g}x{minutes - 1}")
-        value += each * minutes
-        minute += minutes
-    return " ".join(told)
-
+def _counting(name: str, objective: Ratio | Zero, course: Course, *asked: Asked, more: list[Series] | None = None) -> Test:
+    return scenario(name, objective.alert, [*counted(objective.name, course), *(more or [])], asked)

@@ -4,8 +4,10 @@ from typing import Annotated
 
 import typer
 
-from calmops.cli.output import AS_JSON, print_json
+from calmops.cli.generated_files import differing, tell, write
+from calmops.cli.output import AS_JSON
 from dashboards import push_commands
+from dashboards.mark_command import register_mark
 
 
 def commands(app: typer.Typer) -> None:
@@ -13,6 +15,7 @@ def commands(app: typer.Typer) -> None:
     group = typer.Typer(help="Grafana dashboards: executive, on-call, debug, game day.", no_args_is_help=True)
     group.command("generate")(generate)
     push_commands.register_dashboards(group)
+    register_mark(group)
     app.add_typer(group, name="dashboards")
     alerts = typer.Typer(help="The alerts, evaluated and told by Grafana where no Alertmanager is.", no_args_is_help=True)
     alerts.callback()(_group)
@@ -29,16 +32,8 @@ def generate(
     as_json: bool = AS_JSON,
 ) -> None:
     """Write the dashboards' JSON, which Grafana imports as it is."""
-    from dashboards.generating import SHIPPED, differing, generated, write  # Grafana's builders take a while to import
+    from dashboards.generating import SHIPPED, generated  # Grafana's builders take a while to import
 
     files = generated()
-    changed = differing(files) if only_check else write(files)
-    if as_json:
-        print_json({"folder": str(SHIPPED), "files": sorted(files), "changed": changed})
-    else:
-        for name in changed:
-            typer.echo(f"{SHIPPED / name}: {'differs' if only_check else 'written'}")
-        if not changed:
-            typer.echo(f"all {len(files)} files of {SHIPPED} are as they should be")
-    if only_check and changed:
-        raise typer.Exit(1)
+    changed = (differing if only_check else write)(files, SHIPPED)
+    tell(files, SHIPPED, changed, only_check=only_check, as_json=as_json)

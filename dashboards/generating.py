@@ -17,18 +17,3 @@ def generated() -> dict[str, str]:
         f"generated/{name}.json": json.dumps(module.build().build(), cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
         for name, module in DASHBOARDS.items()
     }
-
-
-def differing(files: dict[str, str], folder: Path = SHIPPED) -> list[str]:
-    """Those that aren't in the folder as they should be."""
-    return [name for name, text in files.items() if not (folder / name).is_file() or (folder / name).read_text(encoding="utf-8") != text]
-
-
-def write(files: dict[str, str], folder: Path = SHIPPED) -> list[str]:
-    """Bring the folder up to date; what changed."""
-    changed = differing(files, folder)
-    for name in changed:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(files[name], encoding="utf-8")
-    return changed

@@ -15,7 +15,7 @@ from requests import exceptions
 
 from calmops.foundation.errors import CalmopsError, ConfigError, UnavailableError
 from dashboards.changes import Change
-from dashboards.ours import FOLDER, Json
+from dashboards.ours import FOLDER, TAG, Json
 from dashboards.pushing import Kept
 
 TIMEOUT_S = 10.0
@@ -77,6 +77,13 @@ class Grafana:
         }[change.kind](change)
         if sent is not None:
             self._ask(f"{change.action} {change.kind} {change.name}", sent)
+
+    def mark(self, tag: str, text: str, begins_ms: int, ends_ms: int | None = None) -> None:
+        """Write an annotation that our dashboards show: a moment, or a stretch of time. Unix time, ms."""
+        write = partial(
+            self._api.annotations.add_annotation, tags=[TAG, tag], text=text, time_from=begins_ms, time_to=ends_ms
+        )  # fmt: skip
+        self._ask(f"mark a {tag}", write)
 
     def _folder(self) -> Json | None:
         return self._found(f"read folder {FOLDER['uid']}", lambda: self._api.folder.get_folder(FOLDER["uid"]))

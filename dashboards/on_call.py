@@ -5,12 +5,13 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 from calmops.foundation import metric_names as names
 from calmops.objectives.series import burn_series, left_series
 from calmops.objectives.windows import seconds
-from dashboards.panels import RATE, THIRD, Figure, Lines, Query, Rows, Section, chosen, dashboard
+from dashboards import outcomes
+from dashboards.looked_up import LogLines
+from dashboards.panels import RATE, THIRD, VARIABLES, WHOLE, Figure, Lines, Query, Rows, Section, chosen, dashboard
 
-MODEL = chosen("model")
-SHARD = chosen("model", "shard")
+SHARD = chosen(*VARIABLES)
 VERSION = chosen("model", "version", "variant")
-GAP = f'{names.INTER_TOKEN.name}_bucket{{{MODEL}, at="gateway"}}'
+GAP = f'{names.INTER_TOKEN.name}_bucket{{{VERSION}, at="gateway"}}'
 
 
 def percentile(share: float, buckets: str, by: str = "model") -> str:
@@ -20,15 +21,15 @@ def percentile(share: float, buckets: str, by: str = "model") -> str:
 
 def build() -> Dashboard:
     """`calmops-on-call`."""
-    outcomes = f"sum by (outcome) (rate({names.REQUESTS.name}{{{MODEL}}}[{RATE}]))"
-    failed = f'sum(rate({names.REQUESTS.name}{{{MODEL}, outcome=~"failed|timeout|refused_load|lost_gateway"}}[{RATE}])) / sum(rate({names.REQUESTS.name}{{{MODEL}}}[{RATE}]))'
+    ends = f"sum by (outcome) (rate({names.REQUESTS.name}{{{VERSION}}}[{RATE}]))"
+    badly, counted = (f"sum(rate({names.REQUESTS.name}{{{VERSION}, {outcome}}}[{RATE}]))" for outcome in (outcomes.BADLY, outcomes.COUNTED))
     return dashboard("calmops-on-call", "calmops: on call", "What burns, how slow, how full, and which replica.", (
         Section("Now", (
             Figure("Token latency p99", "s", Query(f"max({percentile(0.99, GAP)})"), 0.3),
             Figure("Token latency p50", "s", Query(f"max({percentile(0.5, GAP)})"), 0.05),
-            Figure("First token p99", "s", Query(f"max({percentile(0.99, f'{names.TTFT.name}_bucket{{{MODEL}}}')})"), 2.5),
-            Figure("Failed", "percentunit", Query(failed), 0.01),
-            Figure("Tokens a second", "short", Query(f'sum(rate({names.TOKENS.name}{{{MODEL}, kind="generated"}}[{RATE}]))')),
+            Figure("First token p99", "s", Query(f"max({percentile(0.99, f'{names.TTFT.name}_bucket{{{VERSION}}}')})"), 2.5),
+            Figure("Failed", "percentunit", Query(f"{badly} / ({counted} > 0)"), 0.01, says="Of those that count: not what a client cancelled or wrote wrongly."),
+            Figure("Tokens a second", "short", Query(f'sum(rate({names.TOKENS.name}{{{VERSION}, kind="generated"}}[{RATE}]))')),
             Figure("Waiting", "short", Query(f"sum({names.WAITING.name}{{{SHARD}}})")),
         )),
         Section("What burns", (
@@ -39,13 +40,19 @@ def build() -> Dashboard:
         )),
         Section("Latency and errors", (
             Lines("Token latency", "s", tuple(Query(percentile(share, GAP), f"p{share * 100:g} {{{{model}}}}") for share in (0.5, 0.95, 0.99)), bound=0.3),
-            Lines("How requests end", "reqps", (Query(outcomes, "{{outcome}}"),), stacked=True),
-            Lines("What gateways counted", "short", (Query(f"sum by (name, reason) (rate({names.EVENT.name}{{{MODEL}}}[{RATE}]))", "{{name}} {{reason}}"),), says="Migrations, lost gangs, clients that were cut, tokenization errors."),
-            Lines("Throughput", "short", (Query(f'sum by (model) (rate({names.TOKENS.name}{{{MODEL}, kind="generated"}}[{RATE}]))', "{{model}}"),)),
+            Lines("How requests end", "reqps", (Query(ends, "{{outcome}}"),), stacked=True),
+            Lines("What gateways counted", "short", (Query(f"sum by (name, reason) (rate({names.EVENT.name}{{{VERSION}}}[{RATE}]))", "{{name}} {{reason}}"),), says="Migrations, lost gangs, clients that were cut, tokenization errors."),
+            Lines("Throughput", "short", (Query(f'sum by (model) (rate({names.TOKENS.name}{{{VERSION}, kind="generated"}}[{RATE}]))', "{{model}}"),)),
+        )),
+        Section("Requests that stand out", (
+            LogLines("Recent anomalous prompts", '{job="calmops"} | json | level="warning" | model=~"$model" | line_format "{{.outcome}}  {{.model}}  request {{.request_id}}  prompt {{.prompt_hash}}  trace {{.trace_id}}  {{.detail}}"', WHOLE, "What failed, ran out of time or was lost, by request id and keyed hash: `calmops replay` runs one again."),
         )),
         Section("Replicas", (
             Lines("Running and waiting", "short", (Query(f"sum by (model, shard) ({names.RUNNING.name}{{{SHARD}}})", "running {{model}}/{{shard}}"), Query(f"sum by (model, shard) ({names.WAITING.name}{{{SHARD}}})", "waiting {{model}}/{{shard}}")), width=THIRD),
             Lines("KV cache", "percentunit", (Query(f"sum by (model, shard) ({names.KV_USED.name}{{{SHARD}}}) / sum by (model, shard) ({names.KV_TOTAL.name}{{{SHARD}}})", "{{model}}/{{shard}}"),), width=THIRD, bound=0.95),
             Lines("Preemptions", "short", (Query(f"sum by (model, shard) (rate({names.PREEMPTIONS.name}{{{SHARD}}}[{RATE}]))", "{{model}}/{{shard}}"),), width=THIRD),
+            Lines("Gangs and nodes", "short", (Query(f'sum by (model, state) ({names.GANGS.name}{{{chosen("model")}}})', "{{model}} {{state}}"), Query(names.NODES.name, "nodes {{state}}")), width=THIRD, says="A gang that falls silent leaves within five seconds."),
+            Lines("Killed for want of memory", "short", (Query(f"sum by (node) (increase({names.OOM_KILLS.name}[{RATE}]))", "{{node}}"),), width=THIRD, says="Processes that the nodes' kernels killed."),
+            Lines("GPU memory and use", "percentunit", (Query(f"{names.GPU_USED.name} / {names.GPU_TOTAL.name}", "memory {{node}}/{{gpu}}"), Query(names.GPU_BUSY.name, "busy {{node}}/{{gpu}}")), width=THIRD, says="Empty where there is no GPU."),
         )),
     ))  # fmt: skip

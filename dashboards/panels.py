@@ -5,17 +5,19 @@ from typing import NamedTuple
 
 from grafana_foundation_sdk.builders import common as build_common
 from grafana_foundation_sdk.builders import dashboard as build
-from grafana_foundation_sdk.builders import heatmap, prometheus, stat, table, text, timeseries
+from grafana_foundation_sdk.builders import heatmap, logs, prometheus, stat, table, text, timeseries
 from grafana_foundation_sdk.models import common
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
+from dashboards.looked_up import KeptTraces, LogLines, lines_panel, sources, traces_panel
+from dashboards.ours import MARKS, TAG
+
 SOURCE = common.DataSourceRef(type_val="prometheus", uid="${source}")
 WHOLE, HALF, THIRD, QUARTER, SIXTH = 24, 12, 8, 6, 4
 VARIABLES = ("model", "version", "variant", "shard")  # in the order in which each narrows the next
-TAG = "calmops"
 RATE = "$__rate_interval"
-DEBUG_URL = "/d/calmops-debug?${__url_time_range}&var-model=${__field.labels.model}&var-version=${__field.labels.version}"
+DEBUG_URL = "/d/calmops-debug?${__url_time_range}"
 RED, GREEN, ORANGE = "red", "green", "orange"
 
 
@@ -77,7 +79,7 @@ class Words(NamedTuple):
     width: int = WHOLE
 
 
-Panel = Figure | Lines | Rows | Heat | Words
+Panel = Figure | Lines | Rows | Heat | Words | LogLines | KeptTraces
 
 
 class Section(NamedTuple):
@@ -94,6 +96,7 @@ def chosen(*names: str) -> str:
 
 def dashboard(uid: str, title: str, says: str, sections: Iterable[Section]) -> build.Dashboard:
     """One dashboard, with our variables, links to the others, and marks where something was deployed or broken on purpose."""
+    sections = list(sections)
     made = (
         build.Dashboard(title)
         .uid(uid)
@@ -109,7 +112,10 @@ def dashboard(uid: str, title: str, says: str, sections: Iterable[Section]) -> b
     )
     for name in VARIABLES:
         made.with_variable(_variable(name))
-    for name, colour in (("deploy", "blue"), ("game-day", "orange")):
+    if any(isinstance(panel, LogLines | KeptTraces) for section in sections for panel in section.panels):
+        for source in sources():
+            made.with_variable(source)
+    for name, colour in MARKS.items():
         made.annotation(_marks(name, colour))
     for section in sections:
         made.with_row(build.Row(section.title))
@@ -144,7 +150,7 @@ def _marks(tag: str, colour: str) -> build.AnnotationQuery:
     return build.AnnotationQuery().name(tag).datasource(grafana).enable(True).icon_color(colour).target(target)  # type: ignore[arg-type]
 
 
-def _panel(panel: Panel) -> "timeseries.Panel | stat.Panel | table.Panel | heatmap.Panel | text.Panel":
+def _panel(panel: Panel) -> "timeseries.Panel | stat.Panel | table.Panel | heatmap.Panel | text.Panel | logs.Panel":
     if isinstance(panel, Lines):
         return _lines(panel)
     if isinstance(panel, Figure):
@@ -153,11 +159,17 @@ def _panel(panel: Panel) -> "timeseries.Panel | stat.Panel | table.Panel | heatm
         return _rows(panel)
     if isinstance(panel, Heat):
         return _heat(panel)
+    if isinstance(panel, LogLines):
+        return lines_panel(panel)
+    if isinstance(panel, KeptTraces):
+        return traces_panel(panel)
     return text.Panel().title(panel.title).content(panel.markdown).span(panel.width).height(4)
 
 
 def _query(query: Query, number: int, *, instant: bool = False) -> prometheus.Dataquery:
     made = prometheus.Dataquery().expr(query.expression).legend_format(query.legend or "__auto").ref_id(chr(ord("A") + number))
+    if "_bucket{" in query.expression:  # a point then leads to a trace
+        made.exemplar(True)
     return made.instant() if instant else made.range()
 
 
@@ -188,7 +200,7 @@ def _lines(panel: Lines) -> timeseries.Panel:
             .display_mode(common.LegendDisplayMode.LIST).placement(common.LegendPlacement.BOTTOM).show_legend(True)
         )
         .tooltip(build_common.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI).sort(common.SortOrder.DESCENDING))
-        .data_links([build.DashboardLink("Debug this model").url(DEBUG_URL)])
+        .data_links([build.DashboardLink("Debug this model").url(_debug_url(panel))])
     )  # fmt: skip
     if panel.stacked:
         made.stacking(build_common.StackingConfig().mode(common.StackingMode.NORMAL))
@@ -198,6 +210,15 @@ def _lines(panel: Lines) -> timeseries.Panel:
     for number, query in enumerate(panel.queries):
         made.with_target(_query(query, number))
     return made
+
+
+def _debug_url(panel: Lines) -> str:
+    """Debugging what a line is about: its own labels, which its legend names, and what is chosen for the others."""
+    own = [name for name in VARIABLES if all(f"{{{{{name}}}}}" in query.legend for query in panel.queries)]
+    if not own:
+        return f"{DEBUG_URL}&${{__all_variables}}"
+    told = [f"var-{name}=${{__field.labels.{name}}}" if name in own else f"${{{name}:queryparam}}" for name in ("source", *VARIABLES)]
+    return "&".join((DEBUG_URL, *told))
 
 
 def _figure(panel: Figure) -> stat.Panel:

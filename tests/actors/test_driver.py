@@ -18,6 +18,7 @@ from calmops.messages.frame import Delta, Frame
 from calmops.messages.placement import Placement, Summary
 from calmops.messages.request import GenerationRequest, SamplingParams
 from calmops.streams.journal import Journal
+from calmops.tracing.context import begin
 
 TOKENS = 4
 Answer = Callable[[Placement, LiveRequest], Awaitable[Summary]]
@@ -86,7 +87,7 @@ def live_request(timeout_s: float = 30.0) -> LiveRequest:
         request_id="r", model="m", prompt_ids=(1, 2), params=SamplingParams(max_tokens=TOKENS), stream=True, timeout_s=timeout_s
     )  # fmt: skip
     intake = Intake(request=request, kind="completion", stream=True, include_usage=False, echo=False, prompt_text="")
-    return LiveRequest(intake, Journal(request, "gw", SystemClock().now_ns()))
+    return LiveRequest(intake, Journal(request, "gw", SystemClock().now_ns()), begin("r", 0))
 
 
 def say(placement: Placement, live: LiveRequest, until: int) -> None:

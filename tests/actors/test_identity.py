@@ -7,7 +7,8 @@ import pytest
 
 import calmops
 from actors.identity import identities
-from calmops.foundation.config import Config, FailoverConfig, HttpConfig, LimitsConfig, ModelConfig, RetentionConfig
+from calmops.foundation.config import Config
+from calmops.foundation.config_sections import FailoverConfig, HttpConfig, LimitsConfig, ModelConfig, RetentionConfig
 
 RELEASE = Path(calmops.__file__).parent / "models" / "stdlib-5m"
 BOTH = Config(models=(ModelConfig(name="stdlib-5m"), ModelConfig(name="other", path=str(RELEASE))))
@@ -28,12 +29,19 @@ def changed(config: Config, variables: dict[str, str] | None = None) -> set[str]
         (msgspec.structs.replace(BOTH, http=HttpConfig(gateways=2)), {"gateway"}),
         (msgspec.structs.replace(BOTH, retention=RetentionConfig(spool_age_s=60.0)), {"gateway", "telemetry"}),
         (msgspec.structs.replace(BOTH, limits=LimitsConfig(max_waiting=7)), {"gateway", *MODELS}),
+        (msgspec.structs.replace(BOTH, vllm_names=True), {"telemetry"}),
         (msgspec.structs.replace(BOTH, failover=FailoverConfig(stall_s=2.0)), {"gateway", *MODELS}),
     ],
-    ids=["nothing", "one model's cache", "gateways", "the spool", "limits", "failover"],
+    ids=["nothing", "one model's cache", "gateways", "the spool", "limits", "vLLM's names", "failover"],
 )
 def test_a_change_concerns_only_what_is_made_of_it(config: Config, expected: set[str]) -> None:
     assert changed(config) == expected
+
+
+def test_with_telemetry_off_there_is_no_meter_and_another_gateway() -> None:
+    on, off = identities(BOTH, {}), identities(msgspec.structs.replace(BOTH, telemetry=False), {})
+    assert on.keys() - off.keys() == {"telemetry"}
+    assert {name for name in off if on[name] != off[name]} == {"gateway"}
 
 
 def test_another_token_concerns_the_gateway_which_reads_it_at_its_start(tmp_path: Path) -> None:

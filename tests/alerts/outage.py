@@ -1,4 +1,4 @@
-"""What a synthetic outage needs: an exporter whose traffic can be made bad, and a receiver that counts notifications."""
+"""What a synthetic outage needs: an exporter of which some shards can be made bad, and a receiver that counts notifications."""
 
 import json
 import threading
@@ -8,20 +8,29 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
 from calmops.foundation import metric_names
-from calmops.objectives.objective import BAD, EVENTS_SERIES, GOOD, AnyObjective, Value
+from calmops.foundation.metric_names import BAD, GOOD
+from calmops.objectives.objective import EVENTS_SERIES, AnyObjective, Value
 
-LABELS = 'model="m",version="1",variant="stable",tier="base",environment="test",shard="0"'
+HIT, SPARED = ("hit-a", "hit-b"), "spared"  # models with and without a bad shard
+SHARDS = {"0": 3, "1": 1}  # of every model, and how the traffic is spread
+WORST = "1"  # the bad one of the models that are hit
+BAD_SHARE = SHARDS[WORST] / sum(SHARDS.values())  # of such a model's traffic
 
 
 class Exporter:
-    """Steady traffic for every objective, good until ``bad_share`` says otherwise; counts by the clock, at each scrape."""
+    """Steady traffic for every objective, on each shard of each model; counts by the clock, at each scrape."""
 
     def __init__(self, objectives: Iterable[AnyObjective], rate_per_s: float) -> None:
+        """``rate_per_s``: of each objective, on the shard with least traffic."""
         self._objectives = list(objectives)
         self._rate_per_s = rate_per_s
-        self._counted = {one.name: [0.0, 0.0] for one in self._objectives if not isinstance(one, Value)}
+        self._counted = {
+            (one.name, model, shard): [0.0, 0.0]
+            for one in self._objectives if not isinstance(one, Value) for model in (*HIT, SPARED) for shard in SHARDS
+        }  # fmt: skip
+        self._folded = 0.0
         self._since_s = time.monotonic()
-        self._bad_share = 0.0
+        self._bad = False
         self._lock = threading.Lock()
         self.reachable = True
         self._server = _serve(self._answer)
@@ -31,11 +40,11 @@ class Exporter:
         """Where it listens."""
         return int(self._server.server_address[1])
 
-    def turn(self, bad_share: float) -> float:
-        """From now on so much is bad; the time, monotonic s."""
+    def turn(self, *, bad: bool) -> float:
+        """From now on all is bad on the worst shard of each model that is hit, or good everywhere; the time, monotonic s."""
         with self._lock:
             self._count()
-            self._bad_share = bad_share
+            self._bad = bad
             return self._since_s
 
     def stop(self) -> None:
@@ -45,9 +54,9 @@ class Exporter:
     def _count(self) -> None:
         now_s = time.monotonic()
         events = (now_s - self._since_s) * self._rate_per_s
-        for counted in self._counted.values():
-            counted[0] += events * (1 - self._bad_share)
-            counted[1] += events * self._bad_share
+        for (_, model, shard), counted in self._counted.items():
+            counted[self._bad and model in HIT and shard == WORST] += events * SHARDS[shard]
+        self._folded += events
         self._since_s = now_s
 
     def _answer(self, _body: bytes) -> tuple[int, bytes]:
@@ -56,25 +65,33 @@ class Exporter:
         with self._lock:
             self._count()
             lines = [
-                f'{EVENTS_SERIES}{{objective="{name}",{LABELS},result="{result}"}} {value}'
-                for name, counted in self._counted.items()
+                f'{EVENTS_SERIES}{{objective="{name}",{_labels(model)},shard="{shard}",result="{result}"}} {value}'
+                for (name, model, shard), counted in self._counted.items()
                 for result, value in zip((GOOD, BAD), counted, strict=True)
             ]
-            for one in self._objectives:
-                if isinstance(one, Value):
-                    lines.append(f'{one.gauge}{{model="m"}} {one.bound * (2 if self._bad_share else 0.5)}')
-        lines += [f"{metric_names.FOLDED.name} 1", f"{metric_names.MISSING.name} {1 if self._bad_share else 0}"]
+            lines += [
+                f"{one.gauge}{{{_labels(model)}}} {one.bound * (2 if self._bad and model in HIT else 0.5)}"
+                for one in self._objectives if isinstance(one, Value) for model in (*HIT, SPARED)
+            ]  # fmt: skip
+            lines += [f"{metric_names.FOLDED.name} {self._folded}", f"{metric_names.MISSING.name} {int(self._bad)}"]
         return 200, ("\n".join(lines) + "\n").encode()
 
 
+def _labels(model: str) -> str:
+    return f'model="{model}",version="1",variant="stable",tier="base",environment="test"'
+
+
 class Notified(NamedTuple):
-    """One notification."""
+    """One notification, of a group of alerts: what the first of them says of itself."""
 
     at_s: float  # monotonic
     receiver: str
     status: str  # "firing" or "resolved"
     alert: str
     severity: str
+    model: str  # empty for an alert of no model
+    others: int  # alerts beside it that are of another name, severity or model: a group has none
+    said: tuple[str, ...]  # all annotations of each alert
 
 
 class Receiver:
@@ -95,8 +112,10 @@ class Receiver:
 
     def _take(self, body: bytes) -> tuple[int, bytes]:
         told: dict[str, Any] = json.loads(body)
-        labels = told["alerts"][0]["labels"]
-        self.notified.append(Notified(time.monotonic(), told["receiver"], told["status"], labels["alertname"], labels["severity"]))
+        kinds = [tuple(one["labels"].get(name, "") for name in ("alertname", "severity", "model")) for one in told["alerts"]]
+        said = tuple("\n".join(one["annotations"].values()) for one in told["alerts"])
+        others = sum(kind != kinds[0] for kind in kinds)
+        self.notified.append(Notified(time.monotonic(), told["receiver"], told["status"], *kinds[0], others, said))
         return 200, b""
 
 

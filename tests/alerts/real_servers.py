@@ -89,6 +89,17 @@ class RealPrometheus:
             yield series["metric"], [(float(at_s), float(value)) for at_s, value in series["values"]]
 
 
+def layers(rules: list[Rule]) -> Iterator[list[Rule]]:
+    """Recording rules, each after those that it reads."""
+    waiting = list(rules)
+    while waiting:
+        names = {rule["record"] for rule in waiting}
+        ready = [rule for rule in waiting if not any(name in rule["expr"] for name in names)]
+        assert ready, f"{names} read each other"
+        yield ready
+        waiting = [rule for rule in waiting if rule not in ready]
+
+
 def promtool(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run it in a folder; whatever it says."""
     install(PARTS)

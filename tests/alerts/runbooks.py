@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from alerts.reading import SHIPPED
+from alerts.generating import SHIPPED
 
 RUNBOOKS = SHIPPED.parent / "runbooks"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -8,13 +8,16 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from alerts.generating import HEAD, RULES, differing, generated
-from alerts.reading import SHIPPED, read_folder
+from alerts.generating import HEAD, RULES, SHIPPED, generated, once_generated
+from calmops.cli.generated_files import differing
 from calmops.cli.main import build
 from calmops.foundation.errors import ConfigError
 from calmops.objectives.alerting import Links
+from calmops.objectives.folder import read_folder
+from calmops.objectives.objective import Ratio, Value
 from calmops.objectives.rules import rule_file
 from calmops.objectives.series import Pace
+from calmops.objectives.windows import seconds
 
 
 def rules() -> list[dict[str, Any]]:
@@ -30,7 +33,7 @@ def run(*arguments: str) -> tuple[int, str]:
 
 
 def test_what_is_committed_is_what_is_generated() -> None:
-    assert not differing(generated(read_folder()), SHIPPED), "run `calmops slo generate`"
+    assert not differing(generated(read_folder()), SHIPPED, once_generated(SHIPPED)), "run `calmops slo generate`"
 
 
 def test_every_alert_has_a_runbook_a_summary_and_somebody_who_is_told() -> None:
@@ -56,6 +59,47 @@ def test_maintenance_silences_all_but_zeros_and_watchers() -> None:
     assert loud == {"TokenizationFailing", "PersonalDataLeaked", "TelemetryStopped", "TelemetryLagging"}
 
 
+def test_an_alert_is_about_one_environment_and_about_a_shard_only_where_it_has_one() -> None:
+    alerts = {(rule["alert"], rule["labels"]["severity"]): rule["annotations"] for rule in rules() if "alert" in rule}
+    with_shard = {name for name, told in alerts.items() if "$labels.shard" in told["summary"]}
+    burning = {(rule["alert"], "ticket") for rule in rules() if "alert" in rule and "shard:calmops_objective_burn" in rule["expr"]}
+    assert with_shard == burning
+    assert all("environment=%q" in told["description"] for told in alerts.values() if "topk" in told["description"])
+
+
+def test_a_dashboards_address_has_no_variable_without_a_value() -> None:
+    for rule in rules():
+        if "alert" in rule:
+            address = rule["annotations"]["dashboard_url"]
+            for name in ("model", "version"):
+                assert f"{{{{ with $labels.{name} }}}}&var-{name}={{{{ urlquery . }}}}{{{{ end }}}}" in address
+            assert "var-" not in re.sub(r"\{\{ with .*?\{\{ end \}\}", "", address)
+
+
+def test_what_pages_read_is_never_older_than_half_of_what_prometheus_looks_back() -> None:
+    groups = yaml.safe_load((SHIPPED / RULES).read_text(encoding="utf-8"))["groups"]
+    intervals = {rule["record"]: seconds(group["interval"]) for group in groups for rule in group["rules"] if "record" in rule}
+    pages = [rule["expr"] for rule in rules() if "alert" in rule and rule["labels"]["severity"] == "page"]
+    read = {name for name in intervals if any(name in expression for expression in pages)}
+    assert "model:calmops_objective_budget:left30d" in read and max(intervals[name] for name in read) <= 150
+    assert max(intervals.values()) < 300
+
+
+def test_every_objective_has_each_scenario_that_it_can_have() -> None:
+    folder = read_folder()
+    common = {"fast burn", "slow burn", "recovery", "idle", "low traffic", "counter reset", "maintenance", "missing series"}
+    for one in folder.promises.objectives:
+        tests = yaml.safe_load((SHIPPED / "rule_tests" / f"{one.name}.yaml").read_text(encoding="utf-8"))["tests"]
+        told = " ".join(test["name"] for test in tests)
+        wanted = common - {"low traffic", "counter reset"} if isinstance(one, Value) else common
+        assert {kind for kind in common if kind in told} == wanted, one.name
+        asked = str([test["promql_expr_test"] for test in tests])
+        severities = {window.severity for window in folder.promises.windows.of(one)[0]} if isinstance(one, Ratio) else {one.severity}
+        assert {severity for severity in ("page", "ticket") if f'severity="{severity}"' in asked} == severities, one.name
+        if "page" in severities and isinstance(one, Ratio):
+            assert "at risk: 4.5 times" in told and "not at risk" in told
+
+
 def test_every_series_that_a_rule_reads_is_recorded_or_a_metric() -> None:
     recorded = {rule["record"] for rule in rules() if "record" in rule} | {"calmops:maintenance:active"}
     for rule in rules():
@@ -78,7 +122,7 @@ def test_the_command_checks_and_generates_an_own_folder(tmp_path: Path) -> None:
     assert run("generate", "--check", *folder)[0] == 1
     code, said = run("generate", *folder)
     assert code == 0 and "rule_tests/request-success.yaml: written" in said
-    assert run("generate", "--check", *folder) == (0, f"all 3 files of {tmp_path} are as they should be\n")
+    assert run("generate", "--check", *folder) == (0, f"all 5 files of {tmp_path} are as they should be\n")
     by_hand, left_over = (tmp_path / "rule_tests" / name for name in ("by-hand.yaml", "left-over.yaml"))
     by_hand.write_text("tests: []\n", encoding="utf-8")
     left_over.write_text(f"{HEAD}tests: []\n", encoding="utf-8")

@@ -7,10 +7,9 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from alerts.generating import RULES
-from alerts.reading import SHIPPED
+from alerts.generating import RULES, SHIPPED
 from calmops.cli.main import build
-from calmops.foundation.metric_names import METRICS
+from calmops.foundation.metric_names import METRICS, WATCHED
 from calmops.objectives.objective import EVENTS_SERIES, GAUGES
 from tests.alerts.runbooks import commands, queries, runbooks
 
@@ -46,7 +45,7 @@ def test_a_runbooks_commands_exist(path: Path) -> None:
 @pytest.mark.parametrize("path", runbooks(), ids=lambda path: path.stem)
 def test_a_runbooks_queries_ask_for_series_that_there_are(path: Path) -> None:
     recorded = {rule["record"] for rule in rules() if "record" in rule}
-    exposed = {f"{one.name}{end}" for one in METRICS for end in (("_bucket", "_sum", "_count") if one.kind == "histogram" else ("",))}
+    exposed = {f"{one.name}{end}" for one in (*METRICS, *WATCHED) for end in (("_bucket", "_sum", "_count") if one.kind == "histogram" else ("",))}
     asked = {name for query in queries(path) for name in SERIES.findall(re.sub(r'"[^"]*"', '""', query))}
     assert asked
     assert asked <= recorded | exposed | {EVENTS_SERIES, *GAUGES, "up"}, asked

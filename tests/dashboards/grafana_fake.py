@@ -19,7 +19,7 @@ from tests.dashboards.grafana_answers import Answer, Json, Refused, a_uid, an_ob
 
 ADMIN, VIEWER, EDITOR = "glsa_admin", "glsa_viewer", "glsa_editor"
 READS = {"folders:read", "dashboards:read", "datasources:read", "alert.provisioning:read"}
-TOKENS: dict[str, set[str] | None] = {ADMIN: None, VIEWER: READS, EDITOR: READS | {"folders:create", "folders:write", "dashboards:write"}}
+TOKENS: dict[str, set[str] | None] = {ADMIN: None, VIEWER: READS, EDITOR: READS | {"folders:create", "folders:write", "dashboards:write", "annotations:create"}}
 
 
 class FakeGrafana:
@@ -32,6 +32,7 @@ class FakeGrafana:
         self.folders: dict[str, Json] = {}
         self.sources: dict[str, Json] = {}
         self.dashboards: dict[str, Json] = {}
+        self.annotations: list[Json] = []
         self.calls: list[tuple[str, str]] = []
         self._ids = iter(range(1, 10_000))
         self.alerting = FakeAlerting(self.folders, self.sources, self._ids)
@@ -140,6 +141,12 @@ class FakeGrafana:
         self.dashboards[uid] = {"dashboard": kept, "meta": {"folderUid": folder, "slug": "s", "version": version}}
         return Answer(200, {"id": number, "uid": uid, "url": f"/d/{uid}/s", "status": "success", "version": version, "slug": "s"})
 
+    def post_annotation(self, body: Json) -> Answer:
+        if not body.get("text"):
+            raise Refused(400, "Failed to save annotation")
+        self.annotations.append({key: value for key, value in body.items() if value is not None})
+        return Answer(200, {"message": "Annotation added", "id": len(self.annotations)})
+
     def list_sources(self) -> Answer:
         shown = ("id", "orgId", "uid", "name", "type", "access", "url", "user", "database", "basicAuth", "isDefault", "jsonData", "readOnly")
         return Answer(200, [{key: one[key] for key in shown} for one in self.sources.values()])
@@ -172,6 +179,7 @@ ROUTES: tuple[Route, ...] = (
     ("PUT", "/api/folders/([^/]+)", "folders:write", FakeGrafana.put_folder),
     ("GET", "/api/dashboards/uid/([^/]+)", "dashboards:read", FakeGrafana.get_dashboard),
     ("POST", "/api/dashboards/db", "dashboards:write", FakeGrafana.post_dashboard),
+    ("POST", "/api/annotations", "annotations:create", FakeGrafana.post_annotation),
     ("GET", "/api/datasources", "datasources:read", FakeGrafana.list_sources),
     ("GET", "/api/datasources/uid/([^/]+)", "datasources:read", FakeGrafana.get_source),
     ("POST", "/api/datasources", "datasources:create", FakeGrafana.post_source),

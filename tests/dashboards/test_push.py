@@ -70,7 +70,7 @@ def test_a_first_push_makes_every_alerting_rule_and_who_is_told(run: Run, grafan
     receivers = yaml.safe_load((SHIPPED / "receivers.yaml").read_text(encoding="utf-8"))["receivers"]
     points = {one["name"]: one["settings"]["url"] for one in grafana.alerting.contact_points.values()}
     assert points == {f"calmops-{one['name']}": one["webhook"] for one in receivers}
-    assert grafana.alerting.intervals == {("calmops", "calmops-short-spans"): 30, ("calmops", "calmops-long-spans"): 300}
+    assert grafana.alerting.intervals == {("calmops", "calmops-short-spans"): 30, ("calmops", "calmops-long-spans"): 240}
 
 
 def test_a_rule_fires_for_each_series_and_says_its_value(run: Run, grafana: FakeGrafana) -> None:
@@ -93,7 +93,7 @@ def test_who_is_told_is_told_as_often_as_by_alertmanager(run: Run, grafana: Fake
     page, ticket = (rule(grafana, f"RequestsFailing ({kind})")["notification_settings"] for kind in ("page", "ticket"))
     assert (page["group_wait"], page["group_interval"], page["repeat_interval"]) == ("10s", "5m", "4h")
     assert (ticket["group_wait"], ticket["group_interval"], ticket["repeat_interval"]) == ("5m", "1h", "3d")
-    assert page["group_by"] == ["grafana_folder", "alertname", "model", "variant", "version"]
+    assert page["group_by"] == ["grafana_folder", "alertname", "environment", "model", "variant", "version"]
     assert "shard" in ticket["group_by"]
     assert rule(grafana, "TelemetryStopped (page)")["for"] == "5m"
     escalated = rule(grafana, "TelemetryStopped (page, escalation)")

@@ -103,7 +103,7 @@ def test_a_grafana_that_is_too_old_is_told_so_before_anything_is_sent(run: Run, 
 
 def test_a_body_that_grafana_refuses_is_told_with_its_words(run: Run, grafana: FakeGrafana, folder: Path) -> None:
     rules = folder / "generated/prometheus-rules.yaml"
-    rules.write_text(rules.read_text(encoding="utf-8").replace("interval: 5m", "interval: 7s"), encoding="utf-8")
+    rules.write_text(rules.read_text(encoding="utf-8").replace("interval: 4m", "interval: 7s"), encoding="utf-8")
     said = run(*ALERTS, "--alerts", str(folder))
     refused(said, 1, "create rule group calmops-long-spans", "divided exactly by scheduler interval: 10 (400)", "can be repeated")
     assert {one["ruleGroup"] for one in grafana.alerting.rules.values()} == {"calmops-short-spans"}

@@ -3,6 +3,7 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 pytest.importorskip("triton", reason="it comes with torch's CUDA builds")
@@ -11,11 +12,14 @@ import torch
 
 from calmops.engine import backends
 from calmops.engine.attention import refuse_unknown
+from calmops.engine.cuda.drawing import draw
 from calmops.engine.cuda.fusing import FusedRotary
 from calmops.engine.cuda.steps import StepInputs, sizes
+from calmops.engine.sampler import Draw
 from calmops.engine.settings import EngineSettings
 from calmops.foundation.errors import UnsupportedModel
 from calmops.messages.plan import StepPlan
+from calmops.messages.request import SamplingParams
 from tests.gpu import check
 
 CPU = torch.device("cpu")
@@ -88,6 +92,25 @@ def test_exact_is_refused_until_it_is_shown(llama: Path) -> None:
 def test_no_gpu_is_said_before_anything_is_loaded(llama: Path) -> None:
     with pytest.raises(UnsupportedModel, match="this process sees no GPU"):
         backends.make_backend(backends.settle(EngineSettings(folder=llama, device="cuda"))[0])
+
+
+def test_a_nucleus_doesnt_hang_on_the_rows_beside() -> None:
+    torch.manual_seed(1)
+    scores = torch.randn((64, 4001)) * 2
+    params = SamplingParams(max_tokens=1, temperature=1.0, top_p=0.9, logprobs=3)
+    draws = [Draw(params=msgspec.structs.replace(params, seed=row), choice=0, position=0, prompt_ids=[], answer_ids=[]) for row in range(64)]
+    together = draw(scores, draws)
+    assert [draw(scores[row : row + 1], [draws[row]])[0] for row in range(64)] == together
+
+
+def test_a_norm_that_rounds_elsewhere_keeps_its_own() -> None:
+    from calmops.engine.cuda.fusing import _same
+
+    torch.manual_seed(0)
+    x, weight = torch.randn((32, 256)), torch.randn(256).to(torch.bfloat16)
+    before, after = x.to(torch.bfloat16).float() * weight.float(), x * weight.float()
+    assert _same(before.to(torch.bfloat16), before.to(torch.bfloat16))
+    assert not _same(after.to(torch.bfloat16), before.to(torch.bfloat16))
 
 
 def test_attention_with_sinks_is_refused() -> None:

@@ -73,3 +73,11 @@ def test_penalties_and_bias_move_what_they_should() -> None:
     assert sample(logits, [draw(temperature=0.0)])[0].token_id == 3
     assert sample(logits, [draw(temperature=0.0, frequency_penalty=0.6)])[0].token_id != 3
     assert sample(logits, [draw(temperature=0.0, logit_bias={9: 2.0})])[0].token_id == 9
+
+
+def test_ids_beyond_the_tokenizers_vocabulary_are_nobodys_token() -> None:
+    """A padded checkpoint's prompt may hold them; the logits that are drawn from end at the tokenizer's size."""
+    params = SamplingParams(max_tokens=9, repetition_penalty=1.5, presence_penalty=0.5)
+    given = Draw(params=params, choice=0, position=0, prompt_ids=(1, VOCABULARY + 7), answer_ids=(3, VOCABULARY))
+    without = Draw(params=params, choice=0, position=0, prompt_ids=(1,), answer_ids=(3,))
+    assert sample(rows(1), [given]) == sample(rows(1), [without])

@@ -1,6 +1,7 @@
 """Free ports, and the ones after them."""
 
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -20,13 +21,19 @@ def test_a_port_whose_follower_is_taken_is_passed_over(monkeypatch: pytest.Monke
 
     def is_free(port: int) -> bool:
         asked.append(port)
-        return len(asked) > 1
+        return len(asked) != 2
 
     monkeypatch.setattr(ports, "_is_free", is_free)
-    assert free_port(followers=1) + 1 == asked[1]
+    assert free_port(followers=1) == asked[2]
+    assert asked[1] == asked[0] + 1
+    assert asked[3] == asked[2] + 1
 
 
 def test_a_bound_port_is_not_free() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert not ports._is_free(server.getsockname()[1])
-    assert not ports._is_free(65_536)
+
+
+def test_none_is_given_that_an_outgoing_connection_could_get_meanwhile() -> None:
+    first_outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
+    assert all(free_port(followers=2) + 2 < first_outgoing for _ in range(200))

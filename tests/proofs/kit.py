@@ -18,8 +18,11 @@ from typing import Any, NamedTuple, TypeVar
 
 import httpx
 
+from calmops.foundation import paths
+
 ROOT = Path(__file__).resolve().parents[2]
 SHARED_CONFIG = Path(__file__).with_name("platform.yaml")
+BUILT = paths.folder("build")  # of whoever runs the proof, before any of them takes a state folder of its own
 T = TypeVar("T")
 
 
@@ -49,10 +52,29 @@ def platform(config: Path = SHARED_CONFIG) -> Iterator[str]:
         yield url
 
 
+class Observed(NamedTuple):
+    """The shared platform of kind ``observed``, as run.py has started it."""
+
+    url: str
+    kafka: str  # bootstrap servers
+    traces_port: int  # where it sends its traces; whoever wants them starts a collector there
+
+
+def observed() -> Observed:
+    """It, for a proof that says `# needs: observed`."""
+    named = ("CALMOPS_PROOF_URL", "CALMOPS_PROOF_KAFKA", "CALMOPS_PROOF_TRACES_PORT")
+    missing = [name for name in named if name not in os.environ]
+    if missing:
+        sys.exit(f"no {', '.join(missing)}: run this proof by `python tests/proofs/run.py --short {Path(sys.argv[0]).name}`")
+    url, kafka, port = (os.environ[name] for name in named)
+    return Observed(url, kafka, int(port))
+
+
 @contextlib.contextmanager
 def own_platform(config: Path, *options: str) -> Iterator[str]:
-    """A platform of this proof's own: own state folder, own Ray cluster; ended whatever happens."""
+    """A platform of this proof's own: own state folder, own Ray cluster; ended whatever happens. Compiled parts are lent."""
     with tempfile.TemporaryDirectory(prefix="calmops-proof-") as home:
+        (Path(home) / "build").symlink_to(BUILT)
         environment = {**os.environ, "CALMOPS_HOME": home}
         calmops = str(Path(sys.executable).with_name("calmops"))
         try:

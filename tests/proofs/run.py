@@ -3,8 +3,8 @@
 
 A proof is an executable `tests/proofs/<topic>-<n>-<what>` that takes `--short` or `--long`, prints its figure last and
 exits 0 only where its claim holds. Near its top it declares, in comments, `# paths: ...` (what it depends on; `!path`, what
-it doesn't, within that) and, if it wants the shared platform, `# needs: platform`, or `# needs: platform (short form)`, if only
-then: its address is in CALMOPS_PROOF_URL.
+it doesn't, within that) and, if it wants a shared platform, `# needs: platform` or `# needs: observed` (shared_platform.py),
+or `# needs: platform (short form)`, if only then: its address is in CALMOPS_PROOF_URL. Short forms share one, the observed one.
 
 --short: 25 minutes for all of them together. --long: 30 minutes each, from a clean checkout only; every result is
 appended to LOG.md, and what still stands there (it held, and nothing changed since under its paths) is skipped, so that
@@ -12,6 +12,7 @@ an interrupted run is taken up again by the same command.
 """
 
 import argparse
+import contextlib
 import datetime as dt
 import os
 import re
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +30,7 @@ ROOT = HERE.parent.parent
 sys.path[:0] = [str(ROOT / "platform"), str(ROOT)]
 
 from tests.proofs.machine_watch import MachineWatch
-from tests.proofs.shared_platform import SharedPlatform, checkout_environment
+from tests.proofs.shared_platform import KINDS, OBSERVED, SharedPlatform, checkout_environment
 
 LOG = HERE / "LOG.md"
 LOGS = ("tests/proofs/LOG.md", "tests/bench/LOG.md")
@@ -48,7 +50,7 @@ class Proof(NamedTuple):
 
     path: Path
     paths: tuple[str, ...]
-    needs_platform: bool
+    needs: str | None  # a kind of shared platform
 
     @property
     def name(self) -> str:
@@ -89,17 +91,18 @@ def main() -> int:
 
 
 def discover(*, long: bool) -> list[Proof]:
-    """Every proof, those that need the platform last, so that it runs no longer than it must."""
+    """Every proof, those that need a platform last and by its kind, so that none runs longer than it must."""
     found = [declared(path, long=long) for path in HERE.iterdir() if NAME.match(path.name) and os.access(path, os.X_OK)]
-    return sorted(found, key=lambda proof: (proof.needs_platform, proof.name))
+    return sorted(found, key=lambda proof: ([None, *KINDS].index(proof.needs), proof.name))
 
 
 def declared(path: Path, *, long: bool) -> Proof:
     """Read a proof's declarations."""
     head = path.read_text(encoding="utf-8").splitlines()[:HEADER_LINES]
     paths = [name for line in head if line.startswith("# paths:") for name in line[len("# paths:") :].split()]
-    needs = any(line.startswith("# needs: platform") and not (long and "(short form)" in line) for line in head)
-    return Proof(path, tuple(paths), needs)
+    lines = [line for line in head if line.startswith("# needs:") and not (long and "(short form)" in line)]
+    needs = [kind for line in lines for kind in line.split() if kind in KINDS]
+    return Proof(path, tuple(paths), None if not needs else needs[0] if long else OBSERVED)  # it can do all that the other can
 
 
 def matches(proof: Proof, names: list[str]) -> bool:
@@ -111,14 +114,18 @@ def run_all(proofs: list[Proof], *, long: bool, again: bool = False) -> list[Res
     results: list[Result] = []
     logged = log_entries()
     ends_s = time.monotonic() + SHORT_BUDGET_S
-    with tempfile.TemporaryDirectory(prefix="calmops-proofs-") as folder, SharedPlatform(Path(folder)) as platform:
+    with tempfile.TemporaryDirectory(prefix="calmops-proofs-") as folder, contextlib.ExitStack() as running:
+        platforms = {kind: running.enter_context(SharedPlatform(Path(folder), kind)) for kind in KINDS}
         for number, proof in enumerate(proofs, 1):
+            for kind, platform in platforms.items():
+                if proof.needs is not None and proof.needs != kind:
+                    platform.stop()
             print(f"[{number}/{len(proofs)}] {proof.name} ...", flush=True)
             if long and not again and (standing := stands(proof, logged)):
                 result = standing
             else:
                 budget_s = LONG_BUDGET_S if long else ends_s - time.monotonic()
-                result = run(proof, "--long" if long else "--short", budget_s, platform)
+                result = run(proof, "--long" if long else "--short", budget_s, platforms)
                 if long:
                     append(result)
             results.append(result)
@@ -126,7 +133,7 @@ def run_all(proofs: list[Proof], *, long: bool, again: bool = False) -> list[Res
     return results
 
 
-def run(proof: Proof, form: str, budget_s: float, platform: SharedPlatform) -> Result:
+def run(proof: Proof, form: str, budget_s: float, platforms: Mapping[str, SharedPlatform]) -> Result:
     """Run one proof in a process group of its own, which is ended whole when its time is over."""
     strange = [name for name in proof.paths if not (ROOT / name.removeprefix("!")).exists()]
     if strange or not proof.paths:
@@ -135,7 +142,8 @@ def run(proof: Proof, form: str, budget_s: float, platform: SharedPlatform) -> R
         return Result(proof, False, 0.0, f"not run: the {SHORT_BUDGET_S} s for all short forms are used up")
     began_s = time.monotonic()
     environment = checkout_environment()
-    if proof.needs_platform:
+    if proof.needs is not None:
+        platform = platforms[proof.needs]
         trouble = platform.start()
         if trouble is not None:
             return Result(proof, False, time.monotonic() - began_s, trouble)

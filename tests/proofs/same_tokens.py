@@ -47,7 +47,7 @@ def requests(count: int, longest: int, temperature: float, seed: int) -> list:
 def resumed_at(one: Any, ids: list[int], at: int) -> Any:
     return placement(
         one.request_id, one.prompt_ids, attempt=2, seed=one.params.seed, temperature=one.params.temperature,
-        max_tokens=one.params.max_tokens, resumed=[(0, ids[:at])],
+        max_tokens=one.params.max_tokens, top_p=one.params.top_p, resumed=[(0, ids[:at])],
     )  # fmt: skip
 
 

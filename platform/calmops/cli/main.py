@@ -12,7 +12,7 @@ from pathlib import Path
 import typer
 
 import calmops
-from calmops.cli import bench, chat, config_commands, operate, setup_commands, status, train
+from calmops.cli import bench, chat, config_commands, operate, replay, setup_commands, status, train
 from calmops.cli.client import Connect, connect
 from calmops.foundation.errors import CalmopsError, SetupError
 
@@ -45,7 +45,7 @@ def build(connector: Connect = connect) -> typer.Typer:
 
     for module in (config_commands, setup_commands, train):
         module.register(app)
-    for talker in (status, operate, chat, bench):
+    for talker in (status, operate, chat, replay, bench):
         talker.register(app, connector)
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         point.load()(app)

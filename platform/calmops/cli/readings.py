@@ -3,11 +3,13 @@
 import math
 from collections import defaultdict
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from calmops.foundation import metric_names
+from calmops.foundation.quantiles import quantile
 
 Buckets = Mapping[float, float]  # upper edge in seconds (infinity last) to the count at or below it
 
@@ -56,21 +58,12 @@ def figures(before: Reading, after: Reading, window_s: float) -> list[Figures]:
     return [_figures(model, before, after, window_s) for model in sorted(after.generated)]
 
 
-def quantile(buckets: Buckets, share: float) -> float | None:
-    """The value, in seconds, below which ``share`` of the events lie, straight lines within buckets; None without events."""
-    total = buckets.get(math.inf, 0.0)
-    if total <= 0:
-        return None
-    rank = share * total
-    below_edge, below_count = 0.0, 0.0
-    for edge in sorted(buckets):
-        count = buckets[edge]
-        if count >= rank and count > below_count:
-            if math.isinf(edge):
-                return below_edge
-            return below_edge + (edge - below_edge) * (rank - below_count) / (count - below_count)
-        below_edge, below_count = edge, count
-    return below_edge
+def share_below(buckets: Buckets, share: float) -> float | None:
+    """The value, in seconds, below which ``share`` of the events lie; None without events."""
+    edges = sorted(buckets)
+    below = [0.0, *(buckets[edge] for edge in edges)]
+    counts = [after - before for before, after in pairwise(below)]
+    return quantile([edge for edge in edges if not math.isinf(edge)], counts, share)
 
 
 def _figures(model: str, before: Reading, after: Reading, window_s: float) -> Figures:
@@ -89,7 +82,7 @@ def _figures(model: str, before: Reading, after: Reading, window_s: float) -> Fi
 
 
 def _ms(buckets: Buckets, share: float) -> float | None:
-    value_s = quantile(buckets, share)
+    value_s = share_below(buckets, share)
     return None if value_s is None else value_s * 1000
 
 

@@ -24,6 +24,7 @@ class Part(StrEnum):
 
     engine = "engine"
     kafka = "kafka"
+    prometheus = "prometheus"
     bench = "bench"
 
 
@@ -32,10 +33,10 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def setup(
-        part: Part = typer.Argument(Part.engine, help="engine: compile; kafka: a local broker; bench: engines to compare"),
+        part: Part = typer.Argument(Part.engine, help="engine: compile; kafka: a local broker; prometheus: a local one, with Alertmanager; bench: engines to compare"),
         as_json: bool = AS_JSON,
     ) -> None:
-        """Compile the engine's parts (nothing is downloaded), or fetch a local Kafka broker or the peers of `make bench`."""
+        """Compile the engine's parts (nothing is downloaded), or fetch what runs beside it: a Kafka broker, Prometheus, the peers of `make bench`."""
         doing, act = ACTIONS[part]
         with progress(f"{doing} (into {paths.home()})"):
             result = act()
@@ -53,6 +54,10 @@ def _engine() -> str | None:
 
 def _kafka() -> str | None:
     return _said(_function("calmops.telemetry.local_kafka", "install")(paths.folder("parts") / "kafka"))
+
+
+def _prometheus() -> str | None:
+    return _said(_function("calmops.objectives.local_prometheus", "install")(paths.folder("parts") / "prometheus"))
 
 
 def _bench() -> str | None:
@@ -88,5 +93,6 @@ def _said(value: Any) -> str | None:
 ACTIONS: dict[Part, tuple[str, Callable[[], str | None]]] = {
     Part.engine: ("Compiling DeepSpeed's shared-memory op", _engine),
     Part.kafka: ("Fetching and checking a local Kafka broker", _kafka),
+    Part.prometheus: ("Fetching Prometheus and Alertmanager", _prometheus),
     Part.bench: ("Installing the engines to compare with", _bench),
 }

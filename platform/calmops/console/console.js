@@ -35,8 +35,9 @@ async function look() {
   const asked = new AbortController();
   const limit = setTimeout(() => asked.abort(), LOST_MS);
   try {
-    const answer = await fetch("/console/state", { signal: asked.signal, cache: "no-store" });
-    if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
+    const answer = await fetch("/console/state", { signal: asked.signal, cache: "no-store", headers: token() ? { authorization: `Bearer ${token()}` } : {} });
+    at("door").hidden = answer.status !== 401;
+    if (!answer.ok) throw new Error((await answer.json().catch(() => null))?.error?.message ?? `HTTP ${answer.status}`);
     state = await answer.json();
     heardMs = performance.now();
     answeredOnce = true;
@@ -49,6 +50,8 @@ async function look() {
     setTimeout(look, EVERY_MS);
   }
 }
+
+const token = () => sessionStorage.getItem("token"); // the operator's, kept until the tab is closed
 
 function link(trouble = null) {
   const silentMs = performance.now() - heardMs;
@@ -81,9 +84,11 @@ function show() {
   figures();
   objectives();
   gangs();
-  draw(at("strip"), state.requests.filter((one) => chosen(one.model)));
+  draw(at("strip"), state.requests.filter((one) => chosen(one.model)), state.unmetered);
   at("hidden").textContent = state.hidden ? `and ${state.hidden} more live requests, for which there is no room` : "";
 }
+
+const nothing = () => (state.unmetered ? `Not known: ${state.unmetered}` : "Nothing was counted yet.");
 
 function chosen(model) {
   const wanted = at("model").value;
@@ -101,7 +106,7 @@ function models() {
 
 function alerts() {
   const list = at("alerts"), firing = state.alerts.filter((one) => !one.model || chosen(one.model));
-  const key = JSON.stringify([firing.map((one) => [one.alert, one.model, one.shard, one.severity]), state.alerts_unknown]);
+  const key = JSON.stringify([firing.map((one) => [one.alert, one.model, one.version, one.variant, one.shard, one.severity]), state.alerts_unknown]);
   if (list.dataset.key === key) {
     list.querySelectorAll("time").forEach((time, index) => { time.textContent = ago(state.at_s - firing[index].since_s); });
     return;
@@ -110,13 +115,13 @@ function alerts() {
   if (state.alerts_unknown) list.replaceChildren(make("li", { class: "ticket" }, `Not known: ${state.alerts_unknown}`));
   else if (!firing.length) list.replaceChildren(make("li", {}, "No alert fires."));
   else list.replaceChildren(...firing.map((one) => make("li", { class: one.severity },
-    make("span", { class: "what" }, one.severity), make("b", {}, one.title), [one.model, one.shard === null ? null : `shard ${one.shard}`].filter(Boolean).join(", "),
+    make("span", { class: "what" }, one.severity), make("b", {}, one.title), [one.model, one.version && `version ${one.version}`, one.variant, one.shard === null ? null : `shard ${one.shard}`].filter(Boolean).join(", "),
     " · for ", make("time", {}, ago(state.at_s - one.since_s)), " · ", make("a", { href: one.runbook }, "runbook"))));
 }
 
 function figures() {
   const shown = state.figures.filter((one) => chosen(one.model)), list = at("figures");
-  if (!shown.length) return list.replaceChildren(make("p", { class: "none" }, "Nothing was counted yet."));
+  if (!shown.length) return list.replaceChildren(make("p", { class: "none" }, nothing()));
   const several = shown.length > 1;
   list.replaceChildren(...shown.flatMap((model) => FIGURES.map(([name, title, unit, bound]) => {
     const value = model[name], ill = bound !== undefined && value !== null && value > bound;
@@ -144,16 +149,22 @@ function line(values) {
 }
 
 function objectives() {
-  const rows = state.objectives.filter((one) => !one.model || chosen(one.model)), several = state.figures.length > 1;
+  const rows = state.objectives.filter((one) => !one.model || chosen(one.model));
   at("objectives").replaceChildren(...rows.map((one) => {
     const burn = (value) => make("td", { class: `number${value > 1 ? " ill" : ""}` }, number(value));
-    const name = make("td", { title: one.says }, one.title, several ? make("span", { class: "quiet" }, ` ${one.model ?? ""}`) : null);
+    const name = make("td", { title: one.says }, one.title, make("span", { class: "quiet" }, ` ${which(one)}`));
     if (one.kind !== "ratio") return make("tr", {}, name, make("td", { colspan: 4, class: one.kept === false ? "ill" : "quiet" }, one.told));
     const left = one.left, share = left === null ? 0 : Math.min(1, Math.max(0, left));
     const bar = make("span", { class: `bar${left !== null && left < 0.5 ? " ill" : ""}`, role: "img", "aria-label": left === null ? "unknown" : `${Math.round(left * 100)} % left` }, make("i", { style: `width:${share * 100}%` }));
     return make("tr", {}, name, burn(one.burn["5m"]), burn(one.burn["1h"]), burn(one.burn["6h"]), make("td", { class: "budget" }, bar, left === null ? "–" : `${Math.round(left * 100)} %`));
   }));
-  if (!rows.length) at("objectives").replaceChildren(make("tr", {}, make("td", { colspan: 5, class: "quiet" }, "Nothing was counted yet.")));
+  if (!rows.length) at("objectives").replaceChildren(make("tr", {}, make("td", { colspan: 5, class: "quiet" }, nothing())));
+}
+
+// Whose promise a row is, as far as it isn't plain: the model where there are several, its release where it has several.
+function which(one) {
+  const same = state.objectives.filter((other) => other.name === one.name && other.model === one.model);
+  return [state.figures.length > 1 ? one.model : null, ...(same.length > 1 ? [one.version, one.variant] : [])].filter(Boolean).join(" ");
 }
 
 function gangs() {
@@ -168,6 +179,7 @@ function gangs() {
   if (!rows.length) at("gangs").replaceChildren(make("tr", {}, make("td", { colspan: 9, class: "ill" }, "No replica is there.")));
 }
 
+at("door").addEventListener("submit", (event) => { event.preventDefault(); sessionStorage.setItem("token", at("token").value.trim()); link("asking"); });
 at("model").addEventListener("change", () => state && show());
 tell(at("strip"), at("told"));
 setInterval(() => { if (answeredOnce && performance.now() - heardMs > LOST_MS) link("no answer"); }, EVERY_MS);

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from calmops.foundation.metric_names import INTER_TOKEN_EDGES_S, TTFT_EDGES_S
+from calmops.foundation.quantiles import quantile
 from calmops.messages.record import NOT_COUNTED, SUCCESSES
 
 SPAN_S = 10.0
@@ -43,19 +44,6 @@ class Figures:
             return []
         (before_s, before), (after_s, after) = self._readings[0], self._readings[-1]
         return [_figures(name, before.get(name, NOTHING), now, after_s - before_s) for name, now in sorted(after.items())]
-
-
-def quantile(edges: Sequence[float], buckets: Sequence[int], share: float) -> float | None:
-    """The value below which ``share`` of the events lie, straight lines within buckets; None without events.
-
-    Beyond the last edge nothing is known: then it is that edge.
-    """
-    rank, below, low = share * sum(buckets), 0, 0.0
-    for edge, count in zip(edges, buckets, strict=False):
-        if count and below + count >= rank:
-            return low + (edge - low) * (rank - below) / count
-        below, low = below + count, edge
-    return edges[-1] if buckets[-1] else None
 
 
 def _figures(name: str, before: ModelReading, now: ModelReading, lasted_s: float) -> dict[str, Any]:

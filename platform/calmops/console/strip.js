@@ -2,17 +2,18 @@
 // reads without colour too; queue and prefill lead the row; a tick marks a changed batch, a wedge a migration.
 const CELL = 6, HEIGHT = 26, FLOOR = 5, LEAD_MOST = 90, EDGES_MS = [50, 150, 300], TOP_MS = 1000;
 const rows = new Map(); // request id to { node, canvas, request, drawn }
-let picked = null, token = null; // what the arrow keys stand on
+let picked = null, token = null; // what the arrow keys stand on: a request's id, and its answer's token, from 0
 
 const step = (gapMs) => { const found = EDGES_MS.findIndex((edge) => gapMs <= edge); return found < 0 ? EDGES_MS.length : found; };
 const height = (gapMs) => FLOOR + (HEIGHT - FLOOR - 4) * Math.min(1, Math.log1p(gapMs) / Math.log1p(TOP_MS));
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
-export function draw(list, requests) {
+export function draw(list, requests, unmetered) {
   const seen = new Set(requests.map((one) => one.id));
-  for (const [id, row] of rows) if (!seen.has(id)) { row.node.remove(); rows.delete(id); if (picked === id) picked = token = null; }
+  for (const [id, row] of rows) if (!seen.has(id)) { row.node.remove(); rows.delete(id); if (picked === id) { picked = token = null; list.removeAttribute("aria-activedescendant"); } }
   if (!requests.length) {
-    if (!list.querySelector(".none")) list.replaceChildren(Object.assign(document.createElement("p"), { className: "none", textContent: "No request yet. Each one, live or recent, becomes a row here." }));
+    const told = unmetered ? `Not known: ${unmetered}` : "No request yet. Each one, live or recent, becomes a row here.";
+    if (list.querySelector(".none")?.textContent !== told) list.replaceChildren(Object.assign(document.createElement("p"), { className: "none", textContent: told }));
     return;
   }
   list.querySelector(".none")?.remove();
@@ -65,7 +66,7 @@ function layout(row) {
 
 function under(row, event) {
   const { left, from } = layout(row), index = from + Math.floor((event.offsetX - left) / CELL);
-  return event.target === row.canvas && index >= from && index < row.request.gaps_ms.length ? index : null;
+  return event.target === row.canvas && index >= from && index < row.request.gaps_ms.length ? row.request.first + index : null;
 }
 
 function paint(row) {
@@ -89,7 +90,7 @@ function paint(row) {
     pen.fillRect(cell, HEIGHT - 1 - high, CELL - 1, high);
     if (index > 0 && request.rows[index] !== request.rows[index - 1]) { pen.fillStyle = ink; pen.fillRect(cell - 1, HEIGHT - 4, 1, 4); }
     if (migrations.has(index)) { pen.fillStyle = moved; pen.beginPath(); pen.moveTo(cell + 2.5, 7); pen.lineTo(cell - 2, 0); pen.lineTo(cell + 7, 0); pen.fill(); }
-    if (picked === request.id && token === index) { pen.strokeStyle = accent; pen.lineWidth = 2; pen.strokeRect(cell - 1, 1, CELL + 1, HEIGHT - 2); }
+    if (picked === request.id && token === request.first + index) { pen.strokeStyle = accent; pen.lineWidth = 2; pen.strokeRect(cell - 1, 1, CELL + 1, HEIGHT - 2); }
   });
 }
 
@@ -97,11 +98,11 @@ export function tell(list, told) {
   list.addEventListener("keydown", (event) => {
     const ids = [...rows.keys()].sort((a, b) => (rows.get(a).node.compareDocumentPosition(rows.get(b).node) & 4 ? -1 : 1));
     if (!ids.length) return;
-    const now = ids.indexOf(picked), last = (id) => rows.get(id).request.gaps_ms.length - 1;
+    const now = ids.indexOf(picked), first = (id) => rows.get(id).request.first, last = (id) => first(id) + rows.get(id).request.gaps_ms.length - 1;
     const acts = {
       ArrowDown: () => pick(ids[Math.min(ids.length - 1, now + 1)], null), ArrowUp: () => pick(ids[Math.max(0, now - 1)], null),
-      ArrowRight: () => now >= 0 && pick(picked, Math.min(last(picked), (token ?? -1) + 1)),
-      ArrowLeft: () => now >= 0 && pick(picked, Math.max(0, (token ?? last(picked) + 1) - 1)),
+      ArrowRight: () => now >= 0 && pick(picked, Math.min(last(picked), Math.max(first(picked), (token ?? -1) + 1))),
+      ArrowLeft: () => now >= 0 && pick(picked, Math.max(first(picked), (token ?? last(picked) + 1) - 1)),
       Home: () => pick(ids[0], null), End: () => pick(ids.at(-1), null),
     };
     if (!acts[event.key]) return;
@@ -126,7 +127,8 @@ function say(told) {
   const row = rows.get(picked);
   if (!row) return;
   const { request } = row;
-  if (token === null) { told.textContent = row.node.getAttribute("aria-label"); return; }
-  const gap = request.gaps_ms[token], moved = request.marks.find((mark) => mark.index === request.first + token);
-  told.textContent = `${request.id}, token ${request.first + token + 1}: ${gap === null ? "the first" : `${Math.round(gap * 10) / 10} ms after the one before`}, ${request.rows[token]} rows in its step${moved ? ", after a migration" : ""}`;
+  const at = token - request.first; // it may have slid out of the window
+  if (token === null || at < 0) { told.textContent = row.node.getAttribute("aria-label"); return; }
+  const gap = request.gaps_ms[at], moved = request.marks.find((mark) => mark.index === token);
+  told.textContent = `${request.id}, token ${token + 1}: ${gap === null ? "the first" : `${Math.round(gap * 10) / 10} ms after the one before`}, ${request.rows[at]} rows in its step${moved ? ", after a migration" : ""}`;
 }

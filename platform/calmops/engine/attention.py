@@ -5,11 +5,13 @@ group is n x KV heads plain matrix products. ``exact`` pads query rows to a mult
 keys in order and takes the softmax in float32: bits then don't depend on the batch. Knows no model.
 """
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.nn import functional
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from calmops.engine.cache import KvCache
 from calmops.engine.step_layout import EXACT_KEYS, Group, StepLayout
@@ -82,6 +84,20 @@ class CachedAttention:
             allowed = functional.pad(allowed, (0, 0, 0, padding), value=True)
         tile = EXACT_KEYS if self._exact else k.shape[2]
         return _tiled((q, k, v), allowed, tile, lambda scores: _capped(scores * scaling, softcap))[:, :, :rows]
+
+
+def register(prefix: str, attend: Callable[..., Any]) -> str:
+    """Make a bound method one of transformers' attentions, under a name of its own; its object is not kept alive by that."""
+    method = weakref.WeakMethod(attend)
+    name = prefix + str(id(attend.__self__))  # type: ignore[attr-defined]
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        found = method()
+        assert found is not None, "the backend is gone, its model is not"
+        return found(*arguments, **options)
+
+    ALL_ATTENTION_FUNCTIONS.register(name, call)
+    return name
 
 
 def refuse_unknown(module: Any, options: dict[str, Any]) -> None:

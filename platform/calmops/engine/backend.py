@@ -8,15 +8,14 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from calmops.engine.attention import CachedAttention
+from calmops.engine.attention import CachedAttention, register
 from calmops.engine.cache import KvCache
 from calmops.engine.checkpoint import load_checkpoint
+from calmops.engine.families import FIRST_STEP, check_every_layer
 from calmops.engine.sampler import Draw, Drawn, sample
 from calmops.engine.settings import EngineSettings
 from calmops.engine.step_layout import lay_out
-from calmops.foundation.errors import UnsupportedModel
 from calmops.foundation.release import Release
 from calmops.messages.plan import StepPlan
 
@@ -56,10 +55,9 @@ class TransformersBackend:
         self.config: Any = model.config
         self.cache = KvCache(settings.kv_blocks)
         self._attention = CachedAttention(self.cache, exact=bool(settings.exact))
-        name = _ATTENTION + str(id(self))
-        ALL_ATTENTION_FUNCTIONS.register(name, self._attention)
-        self.config._attn_implementation = name
-        self._warm_up()
+        self.config._attn_implementation = register(_ATTENTION, self._attention.__call__)
+        self.step(FIRST_STEP)
+        check_every_layer(self.config, self.cache.layers)
 
     @property
     def vocabulary(self) -> int:
@@ -86,16 +84,3 @@ class TransformersBackend:
     def sample(self, logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
         """See ``Backend``."""
         return sample(logits, draws)
-
-    def _warm_up(self) -> None:
-        """One step of two rows into the first block: takes the cache's shapes, and proves that every layer uses it."""
-        self.step(
-            StepPlan(
-                step=0, tokens=(0, 0), positions=(0, 1), rows_to_sequence=(0, 0), block_tables=((0,),), wanted_rows=(1,)
-            )
-        )
-        if self.cache.layers != int(self.config.num_hidden_layers):
-            raise UnsupportedModel(
-                f"the model family {self.config.model_type!r} doesn't attend through transformers' attention "
-                f"interface ({self.cache.layers} of {self.config.num_hidden_layers} layers did): it can't be served"
-            )

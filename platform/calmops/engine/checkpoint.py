@@ -9,7 +9,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from calmops.engine.families import check_family
+from calmops.engine.families import check_family, check_forward
 from calmops.engine.settings import EngineSettings
 from calmops.engine.tensor_parallel import shard
 from calmops.foundation.errors import UnsupportedModel
@@ -33,6 +33,7 @@ def load_checkpoint(settings: EngineSettings) -> tuple[torch.nn.Module, Release]
         settings.folder, config=config, dtype=dtype, local_files_only=True, use_safetensors=True,
         attn_implementation="eager",
     )  # fmt: skip
+    check_forward(model)
     model.eval()
     if settings.device == "cuda":
         model.to("cuda")

@@ -53,6 +53,7 @@ class Engine:
         fresh = object.__new__(Engine)
         bounds = (self._settings.kv_blocks, self._settings.max_rows_per_step)
         assert kv_blocks <= bounds[0] and max_rows_per_step <= bounds[1], f"blocks, rows within those loaded: {bounds}"
+        assert max_sequences <= self._settings.max_sequences, f"at most {self._settings.max_sequences} sequences were loaded for"
         fresh._begin(
             dataclasses.replace(
                 self._settings, kv_blocks=kv_blocks, max_sequences=max_sequences, max_rows_per_step=max_rows_per_step
@@ -222,8 +223,9 @@ def _fingerprint(settings: EngineSettings, digest: str) -> str:
         parts: tuple[str, ...] = (digest[:16], "kernel", numbers, f"tp{settings.tp}", "cpu", code_path(), "exact")
     else:
         path = torch.backends.cpu.get_cpu_capability() if settings.device == "cpu" else torch.cuda.get_device_name()
-        # On a GPU an exact step is captured for so many rows; on a CPU sums depend on the number of threads.
-        size = f"rows{settings.max_rows_per_step}" if settings.device == "cuda" else f"threads{settings.threads}"
+        # On a GPU an exact step always has so many rows, and logits of so many; on a CPU sums depend on the number of threads.
+        rows = f"rows{settings.max_rows_per_step}x{min(settings.max_rows_per_step, settings.max_sequences)}"
+        size = rows if settings.device == "cuda" else f"threads{settings.threads}"
         parts = (
             digest[:16], "transformers", numbers, f"tp{settings.tp}", settings.device, path, size, "exact" if settings.exact else "fast"
         )  # fmt: skip

@@ -38,7 +38,7 @@ class Drawn:
 def sample(logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
     """One token per row of ``logits`` [W, V] (float32, CPU; not modified), row i by ``draws[i]``."""
     assert logits.shape[0] == len(draws), f"{logits.shape[0]} rows of logits, {len(draws)} draws"
-    adjusted = _adjusted(logits, draws)
+    adjusted = adjusted_rows(logits, draws)
     ids = adjusted.argmax(dim=-1)
     warm = [i for i, draw in enumerate(draws) if draw.params.temperature > 0]
     if warm:
@@ -60,12 +60,14 @@ def adjust(row: torch.Tensor, draw: Draw) -> None:
     """Penalties and bias, in place, on one row [V]."""
     params = draw.params
     if params.repetition_penalty != 1.0:
-        seen = torch.tensor(sorted({*draw.prompt_ids, *draw.answer_ids}), dtype=torch.int64, device=row.device)
+        known = sorted(token_id for token_id in {*draw.prompt_ids, *draw.answer_ids} if token_id < row.shape[0])
+        seen = torch.tensor(known, dtype=torch.int64, device=row.device)  # a prompt may hold a padded vocabulary's ids
         values = row[seen]
         penalty = params.repetition_penalty
         row[seen] = torch.where(values > 0, values / penalty, values * penalty)
     if (params.presence_penalty or params.frequency_penalty) and draw.answer_ids:
-        said, counts = torch.tensor(draw.answer_ids, dtype=torch.int64).unique(return_counts=True)
+        answer = [token_id for token_id in draw.answer_ids if token_id < row.shape[0]]
+        said, counts = torch.tensor(answer, dtype=torch.int64).unique(return_counts=True)
         penalties = params.presence_penalty + params.frequency_penalty * counts.to(torch.float32)
         row[said.to(row.device)] -= penalties.to(row.device)
     for token_id, bias in params.logit_bias.items():
@@ -79,7 +81,8 @@ def is_plain(params: SamplingParams) -> bool:
     return not penalised and not params.logit_bias
 
 
-def _adjusted(logits: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
+def adjusted_rows(logits: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
+    """``logits`` [W, V] with every row's penalties and bias; the same tensor where no row asks for any."""
     changed = [i for i, draw in enumerate(draws) if not is_plain(draw.params)]
     if not changed:
         return logits

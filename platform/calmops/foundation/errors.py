@@ -48,6 +48,17 @@ class UnknownRequest(InputError):
     status = 404
 
 
+class TokenizationError(CalmopsError):
+    """A model's tokenizer broke on what it should take. ``stage``: "encode" or "decode"."""
+
+    code = "tokenization_failed"
+
+    def __init__(self, message: str, *, model: str, stage: str) -> None:
+        super().__init__(message)
+        self.model = model
+        self.stage = stage
+
+
 class LoadError(CalmopsError):
     """Refused at once because too much is waiting; come back after ``retry_after_s`` seconds."""
 

@@ -53,6 +53,18 @@ def chat_prompt(body: ChatBody, model: ServedModel, sliding: bool) -> tuple[int,
     return model.template.render(messages) or _start(model)
 
 
+def text_chars(prompt: Any) -> int:
+    """How many characters a completion's prompt has; 0 where it came as ids."""
+    if isinstance(prompt, list) and isinstance(prompt[0], str):
+        (prompt,) = prompt
+    return len(prompt) if isinstance(prompt, str) else 0
+
+
+def conversation_chars(body: ChatBody) -> int:
+    """How many characters a conversation has, without what the template adds."""
+    return sum(len(_content(message.content)) for message in body.messages)
+
+
 def fit(ids: tuple[int, ...], max_tokens: int | None, model: ServedModel, sliding: bool) -> Prompt:
     """Prompt and answer within the context, else InputError with both numbers. ``sliding`` keeps the newest ids.
 

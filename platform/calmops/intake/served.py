@@ -30,7 +30,7 @@ def load_served(folder: Path, name: str) -> ServedModel:
     """Read a release folder (config.json, tokenizer.json, chat template). ReleaseError if its files are no release."""
     digest = verify(folder, tokenizer_only=True).digest
     config = _json(folder / "config.json")
-    tokenizer = TextTokenizer.load(folder / "tokenizer.json")
+    tokenizer = TextTokenizer.load(folder / "tokenizer.json", name)
     settings = _json(folder / "tokenizer_config.json", optional=True)
     template, no_chat = _template(folder, settings, tokenizer)
     context = config.get("max_position_embeddings") or config.get("n_positions") or config.get("n_ctx")

@@ -12,7 +12,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from calmops.foundation.errors import ReleaseError
+from calmops.foundation.errors import ReleaseError, TokenizationError
 
 CONTROL_SHAPE = re.compile(r"^(<[^\s<>]+>|\[[A-Z0-9_/]+\])$")  # "<tool_call>", "[INST]": control, flagged or not
 
@@ -20,8 +20,9 @@ CONTROL_SHAPE = re.compile(r"^(<[^\s<>]+>|\[[A-Z0-9_/]+\])$")  # "<tool_call>", 
 class TextTokenizer:
     """One release's tokenizer. ``encode`` is for anybody's text; only the chat template uses ``specials``."""
 
-    def __init__(self, spec: str) -> None:
-        """``spec`` is the text of a tokenizer.json; ReleaseError if it can't be read."""
+    def __init__(self, spec: str, model: str = "") -> None:
+        """``spec`` is the text of a tokenizer.json; ReleaseError if it can't be read. ``model``: whose it is, for errors."""
+        self._model = model
         try:
             document = json.loads(spec)
             self.specials = _mark_control_tokens(document)
@@ -41,27 +42,37 @@ class TextTokenizer:
         self._prefix, self._suffix = _frame_ids(self._tokenizer)
 
     @classmethod
-    def load(cls, path: Path) -> "TextTokenizer":
+    def load(cls, path: Path, model: str = "") -> "TextTokenizer":
         """Read a tokenizer.json."""
         try:
-            return cls(path.read_text(encoding="utf-8"))
+            return cls(path.read_text(encoding="utf-8"), model)
         except (OSError, UnicodeDecodeError) as error:
             raise ReleaseError(f"{path}: {error}") from error
 
     def encode(self, text: str, *, framed: bool = False) -> tuple[int, ...]:
         """Ids of plain text; ``framed`` adds the tokens that the release puts around a prompt (BOS).
 
-        No id in it is special, but for the frame's and the unknown token's.
+        No id in it is special, but for the frame's and the unknown token's. TokenizationError if the tokenizer breaks on it.
         """
         ids = self._plain(text_only(text))
         return (*self._prefix, *ids, *self._suffix) if framed else tuple(ids)
 
     def decode(self, ids: tuple[int, ...]) -> str:
-        """Text of ids, special tokens shown as their strings."""
-        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
+        """Text of ids, special tokens shown as their strings. TokenizationError if the tokenizer breaks on them."""
+        try:
+            return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
+        except Exception as error:  # tokenizers raises plain Exception
+            raise TokenizationError(f"the tokenizer of {self._model!r} broke on {len(ids)} ids: {error}", model=self._model, stage="decode") from error
+
+    def _ids(self, text: str) -> list[int]:
+        try:
+            ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        except Exception as error:  # likewise
+            raise TokenizationError(f"the tokenizer of {self._model!r} broke on a text of {len(text)} characters: {error}", model=self._model, stage="encode") from error
+        return ids
 
     def _plain(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        ids = self._ids(text)
         if self._forbidden.isdisjoint(ids):
             return ids
         if len(text) == 1:  # a lone character that is itself a control token has no plain spelling
@@ -76,12 +87,12 @@ class TextTokenizer:
         edges = [0, *cuts, len(text)] if cuts else [0, len(text) // 2, len(text)]
         ids: list[int] = []
         for start, end in pairwise(edges):
-            piece = self._tokenizer.encode(text[start:end], add_special_tokens=False).ids
+            piece = self._ids(text[start:end])
             ids += piece if self._forbidden.isdisjoint(piece) else self._letter_by_letter(text[start:end])
         return ids
 
     def _letter_by_letter(self, text: str) -> list[int]:
-        pieces = (self._tokenizer.encode(letter, add_special_tokens=False).ids for letter in text)
+        pieces = (self._ids(letter) for letter in text)
         return [i for piece in pieces for i in piece if i not in self._forbidden]
 
 

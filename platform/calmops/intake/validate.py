@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -11,7 +12,7 @@ from calmops.foundation.errors import InputError, UnknownModel
 from calmops.intake import parameters
 from calmops.intake.limits import IntakeLimits
 from calmops.intake.parsing import parse_body
-from calmops.intake.prompts import Prompt, chat_prompt, completion_prompt, fit
+from calmops.intake.prompts import Prompt, chat_prompt, completion_prompt, conversation_chars, fit, text_chars
 from calmops.intake.schema import INT64_MAX, ChatBody, CommonBody, CompletionBody
 from calmops.intake.served import ServedModel
 from calmops.intake.tokenizing import text_only
@@ -38,6 +39,15 @@ class Context(Struct, frozen=True, kw_only=True):
     limits: IntakeLimits
     draw_seed: Callable[[], int]  # 63 bits
     request_id: str
+    traceparent: str | None = None  # the caller's, W3C trace context
+    baggage: dict[str, str] = {}  # of the caller's, what is kept
+
+
+class PromptText(NamedTuple):
+    """What is left of the prompt's text."""
+
+    echoed: str  # before each answer
+    chars: int  # how long it was; 0 where it came as ids
 
 
 def parse_completion(raw: bytes, context: Context) -> Intake:
@@ -59,7 +69,7 @@ def parse_completion(raw: bytes, context: Context) -> Intake:
     prompt = fit(ids, body.max_tokens or COMPLETION_MAX_TOKENS, model, sliding)
     params = _params(body, context, model, prompt.max_tokens, body.logprobs)
     text = model.tokenizer.decode(prompt.ids) if body.echo else ""
-    return _intake(body, context, prompt, params, text)
+    return _intake(body, context, prompt, params, PromptText(text, text_chars(body.prompt)))
 
 
 def parse_chat(raw: bytes, context: Context) -> Intake:
@@ -82,7 +92,7 @@ def parse_chat(raw: bytes, context: Context) -> Intake:
     ids = chat_prompt(body, model, sliding)
     prompt = fit(ids, body.max_completion_tokens or body.max_tokens, model, sliding)
     params = _params(body, context, model, prompt.max_tokens, (body.top_logprobs or 0) if body.logprobs else None)
-    return _intake(body, context, prompt, params, "")
+    return _intake(body, context, prompt, params, PromptText("", conversation_chars(body)))
 
 
 def _model(body: CommonBody, context: Context) -> ServedModel:
@@ -124,7 +134,7 @@ def _params(
     )
 
 
-def _intake(body: CommonBody, context: Context, prompt: Prompt, params: SamplingParams, prompt_text: str) -> Intake:
+def _intake(body: CommonBody, context: Context, prompt: Prompt, params: SamplingParams, text: PromptText) -> Intake:
     limit_s = context.limits.timeout_s
     _within("timeout", body.timeout, limit_s)
     request = GenerationRequest(
@@ -135,6 +145,9 @@ def _intake(body: CommonBody, context: Context, prompt: Prompt, params: Sampling
         stream=bool(body.stream),
         timeout_s=_given(body.timeout, limit_s),
         cache_salt=body.cache_salt or "",
+        prompt_chars=text.chars,
+        traceparent=context.traceparent,
+        baggage=context.baggage,
     )
     return Intake(
         request=request,
@@ -142,7 +155,7 @@ def _intake(body: CommonBody, context: Context, prompt: Prompt, params: Sampling
         stream=request.stream,
         include_usage=body.stream_options is not None and bool(body.stream_options.include_usage),
         echo=isinstance(body, CompletionBody) and bool(body.echo),
-        prompt_text=prompt_text,
+        prompt_text=text.echoed,
     )
 
 

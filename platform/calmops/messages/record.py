@@ -5,6 +5,8 @@ an ``Envelope``, whose (source, seq) makes the fold exactly-once. ``seq`` is giv
 so a gap always means loss.
 """
 
+from typing import NamedTuple
+
 from msgspec import Struct
 
 SCHEMA = "calmops.telemetry/1"
@@ -15,6 +17,20 @@ OUTCOMES = (
 )  # fmt: skip
 SUCCESSES = ("completed", "length", "loop_guard")
 NOT_COUNTED = ("client_cancelled", "refused_input")
+REFUSED = ("refused_input", "refused_load")
+REPORTED = ("pii_scans", "hallucination_checks", "drift_checks")  # what others look for, and tell us of
+
+
+class Labels(NamedTuple):
+    """Under what a model's numbers are kept apart, beside its name: known where a record is made, so that none has to wait."""
+
+    version: str = ""  # of its release
+    variant: str = ""
+    tier: str = ""
+    environment: str = ""
+
+
+NO_LABELS = Labels()
 
 
 class Opened(Struct, frozen=True, tag="opened", kw_only=True):
@@ -28,6 +44,11 @@ class Opened(Struct, frozen=True, tag="opened", kw_only=True):
     max_tokens: int
     choices: int
     stream: bool
+    prompt_chars: int = 0  # of its text; 0 where the prompt came as ids
+    labels: Labels = NO_LABELS
+    traceparent: str | None = None  # the caller's, if it sent one
+    baggage: dict[str, str] = {}  # of the caller's, what the configuration keeps
+    kind: str = ""  # what was asked for: "completion" or "chat"; "" of records that are older than this field
 
 
 class Closed(Struct, frozen=True, tag="closed", kw_only=True):
@@ -48,6 +69,8 @@ class Closed(Struct, frozen=True, tag="closed", kw_only=True):
     ledger: str = "held"  # "held" or "unknown"
     exact_lost: bool = False
     detail: str | None = None  # why it failed or was refused; never content
+    shard: int = -1  # of the replica that decoded last; -1: none did
+    labels: Labels = NO_LABELS
 
 
 class SequenceStep(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
@@ -85,6 +108,7 @@ class FrameRecord(Struct, frozen=True, tag="frame", kw_only=True):
     kv_blocks_total: int = 0
     preempted: int = 0
     sequences: tuple[SequenceStep, ...] = ()
+    labels: Labels = NO_LABELS
 
 
 class Dropped(Struct, frozen=True, tag="dropped", kw_only=True):
@@ -106,9 +130,23 @@ class Counted(Struct, frozen=True, tag="counted", kw_only=True):
     name: str  # foundation.metric_names.EVENTS
     reason: str
     value: int
+    labels: Labels = NO_LABELS
 
 
-Record = Opened | Closed | FrameRecord | Dropped | Counted
+class Reported(Struct, frozen=True, tag="reported", kw_only=True):
+    """What a scanner, a judge or a drift job found, told to the gateway's operator API. No content."""
+
+    gateway_id: str
+    model: str
+    at_ns: int  # wall
+    name: str  # REPORTED
+    good: int
+    bad: int
+    value: float | None = None  # of a drift check: the divergence, in the check's own unit
+    labels: Labels = NO_LABELS
+
+
+Record = Opened | Closed | FrameRecord | Dropped | Counted | Reported
 
 
 class Envelope(Struct, frozen=True, array_like=True):

@@ -34,4 +34,7 @@ class GenerationRequest(Struct, frozen=True, kw_only=True):
     stream: bool
     timeout_s: float  # from acceptance, monotonic
     cache_salt: str = ""  # only requests of one salt share cached prompts
+    prompt_chars: int = 0  # of its text; 0 where the prompt came as ids
     probe: bool = False  # readiness probes: outside SLIs and ledger
+    traceparent: str | None = None  # the caller's, W3C trace context
+    baggage: dict[str, str] = {}  # of the caller's, what is kept

@@ -4,10 +4,12 @@ A page sums over shards and names the worst; a ticket is one shard's. One rule f
 of them fire, it is one alert. Maintenance silences burning budgets and values, never a zero: a leak is a leak.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from calmops.foundation import metric_names as names
-from calmops.objectives.objective import BAD, EVENTS_SERIES, RESULT, AnyObjective, Ratio, Severity, Value, Zero
+from calmops.foundation.metric_names import BAD, RESULT
+from calmops.objectives.objective import EVENTS_SERIES, AnyObjective, Ratio, Severity, Value, Zero
 from calmops.objectives.recording import Rule
 from calmops.objectives.series import (
     MAINTENANCE,
@@ -22,7 +24,8 @@ from calmops.objectives.series import (
 )
 from calmops.objectives.windows import Window, Windows, span
 
-TELEMETRY_STOPPED = "TelemetryStopped"
+TELEMETRY_STOPPED, TELEMETRY_LAGGING = "TelemetryStopped", "TelemetryLagging"
+FROZEN_S = 300  # a gang's heartbeat is a record each second: counts that stand still for so long are no lull
 PAST = {"lt": ">=", "lte": ">", "gt": "<=", "gte": "<"}  # how a value stands to a bound that it doesn't keep
 
 
@@ -33,22 +36,27 @@ class Watcher(NamedTuple):
     severity: Severity
     team: str
     escalation: str
-    expression: str
+    expression: Callable[[Pace], str]
     for_s: int
     summary: str
     description: str
 
 
+def _unseen(pace: Pace) -> str:
+    """No target that answers, no counts, or counts that stand still; one alert, whichever it is."""
+    counted = f"increase({names.FOLDED.name}[{span(pace.seconds(FROZEN_S))}])"
+    return f'count(absent(up{{job="calmops"}} == 1) or absent({names.FOLDED.name}) or sum({counted}) == 0) > 0'
+
+
 WATCHERS = (
     Watcher(
         alert=TELEMETRY_STOPPED, severity="page", team="observability", escalation="platform-lead",
-        expression=f'absent(up{{job="calmops"}} == 1) or absent({names.FOLDED.name})', for_s=300,
-        summary="calmops can't be seen",
-        description="For five minutes its metrics couldn't be read: every other alert is blind meanwhile.",
+        expression=_unseen, for_s=300, summary="calmops can't be seen",
+        description="Its metrics can't be read, or nothing is counted any more: every other alert is blind meanwhile.",
     ),
     Watcher(
-        alert="TelemetryLagging", severity="ticket", team="observability", escalation="platform-lead",
-        expression=f"{names.MISSING.name} > 0", for_s=900, summary="Telemetry records are late or lost",
+        alert=TELEMETRY_LAGGING, severity="ticket", team="observability", escalation="platform-lead",
+        expression=lambda _: f"{names.MISSING.name} > 0", for_s=900, summary="Telemetry records are late or lost",
         description="The meter waits for {{ $value | humanize }} records below the newest ones of their sources.",
     ),
 )  # fmt: skip
@@ -60,12 +68,16 @@ class Links:
     def __init__(self, runbooks: str, dashboards: str) -> None:
         self._runbooks, self._dashboards = runbooks.rstrip("/"), dashboards.rstrip("/")
 
+    def beside(self, runbooks: str) -> "Links":
+        """The same dashboards, runbooks elsewhere."""
+        return Links(runbooks, self._dashboards)
+
     def annotations(self, alert: str) -> dict[str, str]:
-        """The alert's runbook, and the on-call dashboard of the model and version that it is about."""
-        chosen = "var-model={{ $labels.model }}&var-version={{ $labels.version }}"
+        """The alert's runbook, and the on-call dashboard of the model and version that it is about, if it is about one."""
+        chosen = "".join(f"{{{{ with $labels.{name} }}}}&var-{name}={{{{ urlquery . }}}}{{{{ end }}}}" for name in ("model", "version"))
         return {
             "runbook_url": f"{self._runbooks}/{alert}.md",
-            "dashboard_url": f"{self._dashboards}/calmops-on-call?{chosen}",
+            "dashboard_url": f"{self._dashboards}/calmops-on-call?from=now-1h&to=now{chosen}",
         }
 
 
@@ -97,7 +109,7 @@ class Alerts:
         """The alerts on the counting itself."""
         return [
             {
-                "alert": one.alert, "expr": one.expression, "for": span(self._pace.seconds(one.for_s)),
+                "alert": one.alert, "expr": one.expression(self._pace), "for": span(self._pace.seconds(one.for_s)),
                 "labels": {"severity": one.severity, "team": one.team, "escalation": one.escalation},
                 "annotations": {"summary": one.summary, "description": one.description, **self._links.annotations(one.alert)},
             }
@@ -126,7 +138,7 @@ class Alerts:
             rule["expr"] = _outside_maintenance(expression)
         if isinstance(objective, Value):
             rule["for"] = span(self._pace.seconds(objective.for_s))
-        where = "{{ $labels.model }}" + (" shard {{ $labels.shard }}" if severity == "ticket" else "")
+        where = "{{ $labels.model }}" + (" shard {{ $labels.shard }}" if severity == "ticket" and isinstance(objective, Ratio) else "")
         rule["labels"] = {
             "severity": severity, "objective": objective.name, "team": objective.team, "escalation": objective.escalation,
         }  # fmt: skip
@@ -148,11 +160,9 @@ class Alerts:
     def _worst(self, objective: Ratio) -> str:
         """The three shards with most bad events in the last step, asked for when the alert is sent."""
         series = increments("shard", "bad", self._pace.seconds(STEP_S))
-        labels = ", ".join(f"{label}=%q" for label in ("model", "version", "variant"))
-        asked = (
-            f'printf `topk(3, {series}{{objective="{objective.name}", {labels}}} > 0)` '
-            "$labels.model $labels.version $labels.variant"
-        )
+        told = ("model", "version", "variant", "environment")
+        matching, values = ", ".join(f"{label}=%q" for label in told), " ".join(f"$labels.{label}" for label in told)
+        asked = f'printf `topk(3, {series}{{objective="{objective.name}", {matching}}} > 0)` {values}'
         shard = " Shard {{ .Labels.shard }}: {{ .Value | humanize }} bad in the last minute."
         return f"{{{{ range {asked} | query }}}}{shard}{{{{ end }}}}"
 

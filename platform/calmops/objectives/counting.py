@@ -7,7 +7,8 @@ meter's own, whatever the objective, and a new objective looks back as far as th
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from calmops.objectives.objective import BAD, COUNTED, GOOD, AnyObjective, Source, Value
+from calmops.foundation.metric_names import BAD, GOOD
+from calmops.objectives.objective import COUNTED, AnyObjective, Source, Value
 
 Labels = tuple[str, ...]  # the values of objective.LABELS, in their order; of a model: without the last, the shard's
 

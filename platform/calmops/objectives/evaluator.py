@@ -1,21 +1,24 @@
 """The alerts where no Prometheus runs: the same mathematics as rules.py, on the meter's own counters.
 
 ``read`` takes one reading, ``evaluate`` says what fires. Spans that pages ask for come from the counters themselves; what
-was counted is noted once a step, and spans that tickets and budgets ask for are summed from those notes.
+was counted is noted once a step, and spans that tickets and budgets ask for are summed from those notes. Each is kept as long
+as something looks back on it: a shard's steps for a ticket's spans, a model's for the period of its budget, a zero's not at all.
 """
 
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from calmops.foundation.metric_names import BAD, GOOD
 from calmops.objectives.burn import budget_left, burn, is_at_risk
 from calmops.objectives.counting import Counter, Labels
 from calmops.objectives.history import CounterHistory, StepSums
-from calmops.objectives.objective import BAD, GOOD, AnyObjective, Ratio, Severity, Value, Zero
+from calmops.objectives.objective import AnyObjective, Ratio, Severity, Value, Zero
 from calmops.objectives.series import STEP_S, ZERO_S
 from calmops.objectives.windows import Window, Windows
 
 Gauges = Mapping[str, Mapping[Labels, float]]  # by the gauge's name
+GRAINS = 720  # of a budget's period: an hour of 30 days, which leaves them as a whole
 KEPT = {"lt": operator.lt, "lte": operator.le, "gt": operator.gt, "gte": operator.ge}
 
 
@@ -35,26 +38,19 @@ class Spent(NamedTuple):
     events: float
 
 
-class Steps(NamedTuple):
-    """What was counted of one shard, or of one model, step by step."""
-
-    events: StepSums
-    bad: StepSums
-
-
 class Evaluator:
-    """Owns what it read; bounded by the longest span that is asked for."""
+    """Owns what it read; bounded by the longest span that is asked for, and what isn't read any more goes after as long."""
 
     def __init__(self, objectives: Sequence[AnyObjective], windows: Windows, step_s: float = STEP_S) -> None:
         self._objectives = objectives
         self._windows = windows
         self._step_s = step_s
         spans = {severity: [one.long_s for one in windows.windows if one.severity == severity] for severity in ("page", "ticket")}
-        periods = [one.period_s for one in objectives if isinstance(one, Ratio)]
-        self._keep_s = max([*spans["page"], ZERO_S])
-        self._keep_steps_s = max([*spans["ticket"], *periods, step_s])
+        self._keep_s = {one.name: ZERO_S if isinstance(one, Zero) else max([*spans["page"], ZERO_S]) for one in objectives}
+        self._keep_steps_s = max([*spans["ticket"], step_s])
+        self._periods_s = {one.name: one.period_s for one in objectives if isinstance(one, Ratio)}
         self._counters: dict[Counter, CounterHistory] = {}
-        self._steps: dict[tuple[str, Labels], Steps] = {}
+        self._steps: dict[tuple[str, Labels], StepSums] = {}  # by objective, and the labels of a shard or of a model
         self._shards: dict[tuple[str, Labels], dict[Labels, None]] = {}  # objective and model to its shards, in order
         self._gauges: Gauges = {}
         self._out_since_s: dict[tuple[str, Labels], float] = {}
@@ -64,7 +60,7 @@ class Evaluator:
         """One reading, later than the last."""
         for name, value in counters.items():
             if name not in self._counters:
-                self._counters[name] = CounterHistory(self._keep_s)
+                self._counters[name] = CounterHistory(self._keep_s[name.objective])
                 self._shards.setdefault((name.objective, name.labels[:-1]), {})[name.labels] = None
             self._counters[name].append(at_s, value)
         self._gauges = gauges
@@ -73,13 +69,8 @@ class Evaluator:
         """What fires now. ``maintained``: models that only a zero's alert is raised for; an empty name stands for all."""
         if at_s - self._stepped_s >= self._step_s:
             self._take_step(at_s)
-        silent = set(maintained)
-        return [
-            one
-            for objective in self._objectives
-            for one in self._firing(objective, at_s)
-            if isinstance(objective, Zero) or not silent & {"", *one.labels[:1]}
-        ]
+        silent = frozenset(maintained)
+        return [one for objective in self._objectives for one in self._firing(objective, at_s, silent)]
 
     def models(self, objective: str) -> list[Labels]:
         """Of which models something was counted for an objective."""
@@ -103,25 +94,43 @@ class Evaluator:
         steps = self._steps.get((objective.name, model))
         if steps is None:
             return None
-        start_s = at_s - objective.period_s
-        bad, noted = steps.bad.over(start_s, at_s)
-        events, count = steps.events.over(start_s, at_s)
-        if not noted or not count:
+        noted = steps.over(at_s - objective.period_s, at_s)
+        if not noted.steps:
             return None
-        return budget_left(bad, events / count, objective.budget, objective.period_s / self._step_s)
+        return budget_left(noted.bad, noted.events / noted.steps, objective.budget, objective.period_s / self._step_s)
 
     def _take_step(self, at_s: float) -> None:
         self._stepped_s = at_s
-        span = (at_s - self._step_s, at_s)
         for (objective, model), shards in self._shards.items():
-            for labels, members in [(model, list(shards)), *((shard, [shard]) for shard in shards)]:
-                steps = self._steps.get((objective, labels))
-                if steps is None:
-                    steps = self._steps[objective, labels] = Steps(StepSums(self._keep_steps_s), StepSums(self._keep_steps_s))
-                for sums, results in ((steps.events, (GOOD, BAD)), (steps.bad, (BAD,))):
-                    counted = self._rise(objective, members, results, span)
-                    if counted is not None:
-                        sums.append(at_s, counted)
+            if objective in self._periods_s:
+                for labels, members in [(model, list(shards)), *((shard, [shard]) for shard in shards)]:
+                    self._note(objective, labels, members, at_s)
+        self._forget(at_s)
+
+    def _note(self, objective: str, labels: Labels, members: Sequence[Labels], at_s: float) -> None:
+        """What a shard's, or a model's, members counted in this step; nothing where they weren't read twice in it."""
+        bad, events = (self._rise(objective, members, results, (at_s - self._step_s, at_s)) for results in ((BAD,), (GOOD, BAD)))
+        if bad is None or events is None:
+            return
+        if (objective, labels) not in self._steps:
+            period_s = self._periods_s[objective]
+            of_model = (objective, labels) in self._shards
+            self._steps[objective, labels] = StepSums(period_s, period_s / GRAINS) if of_model else StepSums(self._keep_steps_s)
+        self._steps[objective, labels].append(at_s, events, bad)
+
+    def _forget(self, at_s: float) -> None:
+        """Let go of counters, steps and shards that weren't read for as long as anything looks back on them."""
+        for name in [name for name, history in self._counters.items() if history.is_past(at_s)]:
+            del self._counters[name]
+        for key in [key for key, steps in self._steps.items() if steps.is_past(at_s)]:
+            del self._steps[key]
+        for (objective, model), shards in list(self._shards.items()):
+            for labels in list(shards):
+                counted = any(Counter(objective, labels, result) in self._counters for result in (GOOD, BAD))
+                if not counted and (objective, labels) not in self._steps:
+                    del shards[labels]
+            if not shards and (objective, model) not in self._steps:
+                del self._shards[objective, model]
 
     def _rise(
         self, objective: str, shards: Iterable[Labels], results: tuple[str, ...], span: tuple[float, float]
@@ -131,16 +140,16 @@ class Evaluator:
         rises = [rise for one in counters if one is not None and (rise := one.increase(*span)) is not None]
         return sum(rises) if rises else None
 
-    def _firing(self, objective: AnyObjective, at_s: float) -> Iterator[Firing]:
+    def _firing(self, objective: AnyObjective, at_s: float, silent: frozenset[str]) -> Iterator[Firing]:
         if isinstance(objective, Ratio):
-            yield from self._burning(objective, at_s)
+            yield from (one for one in self._burning(objective, at_s) if not _is_silent(one.labels, silent))
         elif isinstance(objective, Zero):
             for model in self.models(objective.name):
                 bad = self.bad(objective, model, at_s)
                 if bad is not None and bad > 0:
                     yield Firing(objective.alert, objective.severity, model, bad)
         else:
-            yield from self._out_of_bounds(objective, at_s)
+            yield from self._out_of_bounds(objective, at_s, silent)
 
     def _of(self, objective: str) -> Iterator[tuple[Labels, list[Labels]]]:
         """The objective's models with their shards."""
@@ -184,20 +193,27 @@ class Evaluator:
         steps = self._steps.get((objective.name, shard))
         if steps is None:
             return None
-        (bad, noted), (events, _) = (sums.over(at_s - span_s, at_s) for sums in (steps.bad, steps.events))
-        return _spent(bad if noted else None, events, objective.budget)
+        noted = steps.over(at_s - span_s, at_s)
+        return _spent(noted.bad, noted.events, objective.budget)
 
     def _at_risk(self, objective: Ratio, model: Labels, rate: float, at_s: float) -> bool:
         left = self.left(objective, model, at_s)
         return left is not None and is_at_risk(left, rate, self._windows.at_risk, objective.period_s)
 
-    def _out_of_bounds(self, objective: Value, at_s: float) -> Iterator[Firing]:
-        out = {labels: value for labels, value in self.gauge(objective).items() if not KEPT[objective.op](value, objective.bound)}
+    def _out_of_bounds(self, objective: Value, at_s: float, silent: frozenset[str]) -> Iterator[Firing]:
+        """Past the bound for so long, counted anew after maintenance."""
+        loud = {labels: value for labels, value in self.gauge(objective).items() if not _is_silent(labels, silent)}
+        out = {labels: value for labels, value in loud.items() if not KEPT[objective.op](value, objective.bound)}
         for labels in [at for name, at in self._out_since_s if name == objective.name and at not in out]:
             del self._out_since_s[objective.name, labels]
         for labels, value in out.items():
             if at_s - self._out_since_s.setdefault((objective.name, labels), at_s) >= objective.for_s:
                 yield Firing(objective.alert, objective.severity, labels, value)
+
+
+def _is_silent(labels: Labels, silent: frozenset[str]) -> bool:
+    """Whether its model, or every model, is maintained."""
+    return bool(silent & {"", *labels[:1]})
 
 
 def _spent(bad: float | None, events: float | None, budget: float) -> Spent | None:

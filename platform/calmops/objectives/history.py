@@ -3,7 +3,9 @@
 Running sums beside the values make every question about a span two look-ups, however long it is.
 """
 
+from array import array
 from bisect import bisect_left, bisect_right
+from typing import Any, NamedTuple
 
 from calmops.objectives.burn import Covered, increase
 
@@ -15,9 +17,8 @@ class CounterHistory:
 
     def __init__(self, keep_s: float) -> None:
         self._keep_s = keep_s
-        self._times_s: list[float] = []
-        self._values: list[float] = []
-        self._hidden: list[float] = []  # by resets, up to and with this sample
+        self._times_s, self._values = array("d"), array("d")
+        self._hidden = array("d")  # by resets, up to and with this sample
 
     def append(self, at_s: float, value: float) -> None:
         """One more sample, later than the last."""
@@ -29,6 +30,10 @@ class CounterHistory:
         if len(self._times_s) > TRIM_EVERY and self._times_s[TRIM_EVERY] < at_s - self._keep_s:
             for column in (self._times_s, self._values, self._hidden):
                 del column[:TRIM_EVERY]
+
+    def is_past(self, at_s: float) -> bool:
+        """Whether everything that it holds is older than is asked for."""
+        return self._times_s[-1] < at_s - self._keep_s
 
     def increase(self, start_s: float, end_s: float) -> float | None:
         """By how much it rose over the span; None for fewer than two samples in it."""
@@ -42,27 +47,53 @@ class CounterHistory:
         return increase(seen, start_s, end_s)
 
 
+class Noted(NamedTuple):
+    """What was counted in a span: its events, those of them that were bad, and in how many steps."""
+
+    events: float
+    bad: float
+    steps: int
+
+
 class StepSums:
-    """What was counted in each step, for ``keep_s``."""
+    """What was counted in each step, for ``keep_s``. Steps within ``grain_s`` are kept as one: all of them leave a span with the last."""
 
-    def __init__(self, keep_s: float) -> None:
-        self._keep_s = keep_s
-        self._times_s: list[float] = []
-        self._sums: list[float] = []  # up to and with this step
-        self._let_go = 0.0
+    def __init__(self, keep_s: float, grain_s: float = 0.0) -> None:
+        self._keep_s, self._grain_s = keep_s, grain_s
+        self._times_s, self._events, self._bad, self._steps = array("d"), array("d"), array("d"), array("I")
+        self._columns: tuple[array[Any], ...] = (self._times_s, self._events, self._bad, self._steps)  # but for the times: up to and with each
+        self._let_go = self._all = Noted(0.0, 0.0, 0)
+        self._grain_ends_s = float("-inf")
 
-    def append(self, at_s: float, counted: float) -> None:
+    def append(self, at_s: float, events: float, bad: float) -> None:
         """One more step, which ended at ``at_s``."""
-        self._sums.append((self._sums[-1] if self._sums else self._let_go) + counted)
-        self._times_s.append(at_s)
+        if at_s < self._grain_ends_s:
+            for column in self._columns:
+                column.pop()
+        else:
+            self._grain_ends_s = at_s + self._grain_s
+        self._all = Noted(self._all.events + events, self._all.bad + bad, self._all.steps + 1)
+        for column, value in zip(self._columns, (at_s, *self._all), strict=True):
+            column.append(value)
         if len(self._times_s) > TRIM_EVERY and self._times_s[TRIM_EVERY] < at_s - self._keep_s:
-            self._let_go = self._sums[TRIM_EVERY - 1]
-            del self._times_s[:TRIM_EVERY], self._sums[:TRIM_EVERY]
+            self._let_go = self._up_to(TRIM_EVERY)
+            for column in self._columns:
+                del column[:TRIM_EVERY]
 
-    def over(self, start_s: float, end_s: float) -> tuple[float, int]:
-        """The sum over the steps that ended within the span, and how many they are."""
+    def is_past(self, at_s: float) -> bool:
+        """Whether everything that it holds is older than is asked for."""
+        return self._times_s[-1] < at_s - self._keep_s
+
+    def over(self, start_s: float, end_s: float) -> Noted:
+        """Summed over the steps that ended within the span."""
         first, last = bisect_left(self._times_s, start_s), bisect_right(self._times_s, end_s) - 1
         if last < first:
-            return 0.0, 0
-        before = self._sums[first - 1] if first else self._let_go
-        return self._sums[last] - before, last - first + 1
+            return Noted(0.0, 0.0, 0)
+        before, now = self._up_to(first), self._up_to(last + 1)
+        return Noted(now.events - before.events, now.bad - before.bad, now.steps - before.steps)
+
+    def _up_to(self, entries: int) -> Noted:
+        """Summed over everything before that entry."""
+        if not entries:
+            return self._let_go
+        return Noted(self._events[entries - 1], self._bad[entries - 1], self._steps[entries - 1])

@@ -44,15 +44,17 @@ def maintained(announced: Iterable[Maintenance], at_s: float) -> set[str]:
 
 
 def rules(announced: Iterable[Maintenance]) -> list[Rule]:
-    """Recording rules of MAINTENANCE: 1 while it lasts, nothing before and after."""
+    """Recording rules of MAINTENANCE: 1 while it lasts, nothing before and after.
+
+    One rule a model: where two rules record one series, the end of the first takes the beginning of the second with it.
+    """
+    lasting: dict[str | None, list[str]] = {}
+    for one in announced:
+        lasting.setdefault(one.model or None, []).append(
+            f"vector(1) and on () (vector(time()) >= {one.begins.timestamp():.0f}) and on () (vector(time()) < {one.ends.timestamp():.0f})"
+        )
     return [
-        {
-            "record": MAINTENANCE,
-            "expr": f"vector(1) and on () (vector(time()) >= {one.begins.timestamp():.0f}) "
-            f"and on () (vector(time()) < {one.ends.timestamp():.0f})",
-            "labels": {"model": one.model} if one.model else {},
-        }
-        for one in announced
+        {"record": MAINTENANCE, "expr": "\nor\n".join(each), "labels": {"model": model} if model else {}} for model, each in lasting.items()
     ]
 
 

@@ -1,7 +1,7 @@
 """Who is told: teams and escalations to an Alertmanager configuration, with receivers.yaml saying how each is reached.
 
 A page goes to its team at once, and to its escalation once it has burnt for ``escalate_after``. What pages and what opens
-tickets is grouped differently: a page by model and version, a ticket by shard as well.
+tickets is grouped differently: a page by model, version and environment, a ticket by shard as well.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,8 @@ from calmops.objectives.objective import AnyObjective
 from calmops.objectives.series import Pace
 from calmops.objectives.windows import Span, seconds, span, span_problem
 
-PAGE_GROUP = ("alertname", "model", "version", "variant")
+ABOUT = ("model", "version", "variant", "environment")  # what an alert is about: staging's page is no reason to hush production
+PAGE_GROUP = ("alertname", *ABOUT)
 TICKET_GROUP = (*PAGE_GROUP, "shard")
 DAY_S = 86400
 
@@ -73,7 +74,7 @@ def alertmanager_file(receivers: ReceiversFile, objectives: Sequence[AnyObjectiv
         "inhibit_rules": [
             {
                 "source_matchers": ['severity="page"'], "target_matchers": ['severity="ticket"'],
-                "equal": ["objective", "model", "version", "variant"],
+                "equal": ["objective", *ABOUT],
             },
             {"source_matchers": [f'alertname="{TELEMETRY_STOPPED}"'], "target_matchers": ['objective="telemetry-completeness"']},
         ],

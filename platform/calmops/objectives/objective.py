@@ -8,12 +8,10 @@ from typing import Literal
 
 from msgspec import Struct
 
-from calmops.foundation.metric_names import INTER_TOKEN_EDGES_S, TTFT_EDGES_S
+from calmops.foundation.metric_names import COST, INTER_TOKEN_EDGES_S, MODEL, OBJECTIVE_EVENTS, TTFT_EDGES_S
 
-LABELS = ("model", "version", "variant", "tier", "environment", "shard")
-EVENTS_SERIES = "calmops_objective_events_total"  # counter: objective, LABELS and RESULT
-RESULT = "result"
-GOOD, BAD = "good", "bad"
+LABELS = (*MODEL, "shard")
+EVENTS_SERIES = OBJECTIVE_EVENTS.name
 
 # What the meter can count, and the histogram edges at which it can tell a quick event from a slow one.
 COUNTED: dict[str, tuple[float, ...]] = {
@@ -24,7 +22,7 @@ COUNTED: dict[str, tuple[float, ...]] = {
     "pii_scans": (),
     "telemetry_records": (),
 }
-GAUGES = ("calmops_cost_per_1k_tokens",)
+GAUGES = (COST.name,)
 
 Severity = Literal["page", "ticket"]
 

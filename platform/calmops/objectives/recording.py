@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
-from calmops.objectives.objective import BAD, EVENTS_SERIES, RESULT, Ratio, Severity
+from calmops.foundation.metric_names import BAD, RESULT
+from calmops.objectives.objective import EVENTS_SERIES, Ratio, Severity
 from calmops.objectives.series import (
     BUDGET,
     MODEL,

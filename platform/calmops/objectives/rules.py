@@ -15,7 +15,9 @@ from calmops.objectives.objective import AnyObjective, Ratio
 from calmops.objectives.series import STEP_S, Pace
 from calmops.objectives.windows import Windows, span
 
-SHORT_S, LONG_S = 30, 300  # how often short spans and pages, and how often long spans and tickets are evaluated
+# How often short spans and pages, what is left of budgets, and long spans and tickets are evaluated. All well within the five
+# minutes that Prometheus looks back for a value: what one late evaluation leaves out is still there for whoever reads it.
+SHORT_S, BUDGET_S, LONG_S = 30, 120, 240
 
 
 class Promises(NamedTuple):
@@ -38,16 +40,17 @@ def rule_file(promises: Promises, links: Links, pace: Pace | None = None) -> dic
     # Rules of a group are evaluated one after the other: what an alert reads stands before it, so it is never a round late.
     groups = [
         ("calmops-steps", step_s, recording.budgets(ratios) + recording.noted(step_s)),
+        ("calmops-budgets", pace.seconds(BUDGET_S), recording.left(ratios, pace)),
         (
             "calmops-short-spans", pace.seconds(SHORT_S),
             maintenance.rules(promises.announced) + recording.direct(recording.spans(paced.windows, "page")) + pages,
         ),
         (
             "calmops-long-spans", pace.seconds(LONG_S),
-            recording.left(ratios, pace) + recording.summed(recording.spans(paced.windows, "ticket"), step_s) + tickets,
+            recording.summed(recording.spans(paced.windows, "ticket"), step_s) + tickets,
         ),
     ]  # fmt: skip
-    return {"groups": [{"name": name, "interval": span(each_s), "rules": rules} for name, each_s, rules in groups]}
+    return {"groups": [{"name": name, "interval": span(each_s), "rules": rules} for name, each_s, rules in groups if rules]}
 
 
 def as_yaml(content: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from msgspec import Struct
 from calmops.foundation.errors import GangError
 from calmops.messages.frame import Delta, TokenLogprobs
 from calmops.messages.placement import Placement, ResumedChoice
-from calmops.messages.record import Closed
+from calmops.messages.record import NO_LABELS, Closed, Labels
 from calmops.messages.request import GenerationRequest
 
 
@@ -54,10 +54,12 @@ class _Choice:
 class Journal:
     """One request from acceptance to its end, over as many attempts as it takes."""
 
-    def __init__(self, request: GenerationRequest, gateway_id: str, accepted_ns: int) -> None:
+    def __init__(self, request: GenerationRequest, gateway_id: str, accepted_ns: int, labels: Labels = NO_LABELS) -> None:
         self.request = request
         self.gateway_id = gateway_id
         self.accepted_ns = accepted_ns
+        self._labels = labels
+        self._shard = -1
         self.attempt = 0
         self.fenced = 0
         self.first_token_ns: int | None = None
@@ -92,6 +94,14 @@ class Journal:
     def prompt_tokens(self) -> int:
         """Length of the prompt."""
         return len(self.request.prompt_ids)
+
+    def answers(self) -> tuple[tuple[int, ...], ...]:
+        """The token ids of each choice, as journaled."""
+        return tuple(tuple(choice.ids) for choice in self._choices)
+
+    def digests(self) -> str:
+        """The digest of each choice's ids, comma-separated."""
+        return ",".join(f"{choice.digest:08x}" if choice.ids else "" for choice in self._choices)
 
     def finish_reasons(self) -> tuple[str, ...]:
         """Of the choices that have ended."""
@@ -135,8 +145,9 @@ class Journal:
             )
         return self._append(choice, delta, engine_ns, now_ns)
 
-    def seen_fingerprint(self, fingerprint: str) -> None:
-        """The replica that decodes now; another one than before means that exactness is lost."""
+    def decoded_by(self, fingerprint: str, shard: int) -> None:
+        """The replica that decodes now; another fingerprint than before means that exactness is lost."""
+        self._shard = shard
         if self.fingerprint is not None and self.fingerprint != fingerprint:
             self.exact_lost = True
         self.fingerprint = fingerprint
@@ -155,6 +166,7 @@ class Journal:
             outcome=outcome, attempts=self.attempt, prompt_tokens=self.prompt_tokens, journaled=journaled,
             delivered=delivered, discarded=journaled - delivered, ttft_ns=ttft_ns, duration_ns=now_ns - self.accepted_ns,
             ledger="held" if self.ledger_held else "unknown", exact_lost=self.exact_lost, detail=detail,
+            shard=self._shard, labels=self._labels,
         )  # fmt: skip
 
     def _append(self, choice: _Choice, delta: Delta, engine_ns: int, now_ns: int) -> Taken:

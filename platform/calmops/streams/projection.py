@@ -1,9 +1,9 @@
 """A frame's published projection: counts, times and positions, no text and no ids. Gateway to telemetry."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from calmops.messages.frame import Frame
-from calmops.messages.record import FrameRecord, SequenceStep
+from calmops.messages.record import NO_LABELS, FrameRecord, Labels, SequenceStep
 from calmops.streams.journal import Taken
 
 HEARTBEAT_NS = 1_000_000_000  # at most one idle heartbeat a replica in this time
@@ -12,7 +12,9 @@ HEARTBEAT_NS = 1_000_000_000  # at most one idle heartbeat a replica in this tim
 class Projection:
     """Projects one gateway's frames."""
 
-    def __init__(self) -> None:
+    def __init__(self, labels: Mapping[str, Labels] | None = None) -> None:
+        """``labels``: by model."""
+        self._labels: Mapping[str, Labels] = {} if labels is None else labels
         self._beaten_ns: dict[str, int] = {}
         self._kv_blocks_total: dict[str, int] = {}
 
@@ -28,6 +30,7 @@ class Projection:
             prefill_rows=facts.prefill_rows, running=facts.running, waiting=facts.waiting,
             kv_blocks_used=facts.kv_blocks_used, kv_blocks_total=facts.kv_blocks_total, preempted=facts.preempted,
             sequences=tuple(_share(request_id, attempt, taken) for request_id, attempt, taken in takings),
+            labels=self._labels.get(frame.model, NO_LABELS),
         )  # fmt: skip
 
     def _heartbeat(self, frame: Frame, now_ns: int) -> FrameRecord | None:
@@ -41,6 +44,7 @@ class Projection:
         return FrameRecord(
             replica_id=frame.replica_id, gang_id=frame.gang_id, shard=frame.shard, model=frame.model, step=frame.step,
             at_ns=frame.engine_ns, duration_ns=None, kv_blocks_total=self._kv_blocks_total.get(frame.gang_id, 0),
+            labels=self._labels.get(frame.model, NO_LABELS),
         )  # fmt: skip
 
 

@@ -7,7 +7,11 @@ from calmops.messages.record import SCHEMA, Envelope, Record
 
 
 class RecordError(CalmopsError):
-    """Bytes that aren't a telemetry record of the version that this release reads."""
+    """Bytes that aren't a telemetry record of the version that this release reads. ``place``: its source and seq, if it says so."""
+
+    def __init__(self, message: str, place: tuple[str, int] | None = None) -> None:
+        super().__init__(message)
+        self.place = place
 
 
 class UnknownSchema(RecordError):
@@ -37,7 +41,7 @@ def decode(body: bytes) -> Envelope:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _explain(body, error) from error
     if envelope.schema != SCHEMA:
-        raise _unknown(envelope.schema)
+        raise _unknown(_Head(envelope.schema, envelope.source, envelope.seq))
     return envelope
 
 
@@ -47,9 +51,9 @@ def _explain(body: bytes, error: Exception) -> RecordError:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return RecordError(f"not a telemetry record ({len(body)} bytes): {error}")
     if head.schema != SCHEMA:
-        return _unknown(head.schema)
-    return RecordError(f"record {head.seq} of source {head.source!r} does not fit {SCHEMA}: {error}")
+        return _unknown(head)
+    return RecordError(f"record {head.seq} of source {head.source!r} does not fit {SCHEMA}: {error}", (head.source, head.seq))
 
 
-def _unknown(schema: str) -> UnknownSchema:
-    return UnknownSchema(f"record has schema {schema!r}, this release reads {SCHEMA!r}: upgrade the meter")
+def _unknown(head: _Head) -> UnknownSchema:
+    return UnknownSchema(f"record has schema {head.schema!r}, this release reads {SCHEMA!r}: upgrade the meter", (head.source, head.seq))

@@ -2,22 +2,16 @@
 
 import base64
 import hashlib
-import os
 import shutil
-import signal
-import socket
 import subprocess
-import time
 import uuid
 from pathlib import Path
 from string import Template
 
-import msgspec
-import psutil
-
 import calmops
 from calmops.foundation import paths
 from calmops.foundation.errors import SetupError
+from calmops.foundation.local_process import LocalProcess, answers
 
 INSTALL_S = 600.0
 FORMAT_S = 60.0
@@ -32,13 +26,6 @@ JARS_SHA256 = {
     "slf4j-api-1.7.36.jar": "d3ef575e3e4979678dc01bf1dcce51021493b4d11fb7f1be8ad982877c16a1c0",
     "slf4j-simple-1.7.36.jar": "2f39bed943d624dfa8f4102d0571283a10870b6aa36f197a8a506f147010c10f",
 }
-
-
-class _Running(msgspec.Struct, frozen=True):
-    """Which process is ours: a pid alone may have been given to another since."""
-
-    pid: int
-    created_s: float
 
 
 def install(folder: Path) -> str:
@@ -74,7 +61,7 @@ class LocalKafka:
         self._folder = folder
         self._port = port
         self._jars = (parts if parts is not None else paths.home() / "parts" / "kafka") / "lib"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process = LocalProcess("kafka", folder, [port, port + 1])
 
     @property
     def bootstrap_servers(self) -> str:
@@ -84,31 +71,27 @@ class LocalKafka:
     @property
     def pid(self) -> int | None:
         """Of the running broker; None if there is none."""
-        process = self._find()
-        return process.pid if process is not None else None
+        return self._process.pid
 
     def start(self, timeout_s: float = 60.0) -> None:
         """Start it, or leave it running; returns when it answers. Raises SetupError with what to do."""
-        if self._find() is not None:
+        if self.pid is not None:
             return
         _need("java")
         problem = _problem(self._jars)
         if problem is not None:
             raise SetupError(f"{problem}; run `calmops setup kafka`")
-        self._refuse_taken_ports()
+        self._process.refuse_taken_ports()
         self._prepare()
-        self._process = self._launch()
-        created_s = psutil.Process(self._process.pid).create_time()
-        (self._folder / "pid").write_bytes(msgspec.json.encode(_Running(self._process.pid, created_s)))
-        self._await_ready(self._process, timeout_s)
+        self._process.start(self._java("kafka.Kafka", "server.properties"), lambda: answers(self._port), timeout_s)
 
     def stop(self, timeout_s: float = 15.0) -> bool:
         """End it orderly, then by force; True if it was running."""
-        return self._end(signal.SIGTERM, timeout_s)
+        return self._process.stop(timeout_s)
 
     def kill(self) -> bool:
         """SIGKILL it; True if it was running."""
-        return self._end(signal.SIGKILL, 5.0)
+        return self._process.kill()
 
     def _prepare(self) -> None:
         data = self._folder / "data"
@@ -125,13 +108,6 @@ class LocalKafka:
         if done.returncode != 0:
             raise SetupError(f"kafka could not format {data}: {(done.stdout + done.stderr)[-600:].strip()}")
 
-    def _launch(self) -> "subprocess.Popen[bytes]":
-        with (self._folder / "kafka.log").open("wb") as log:
-            return subprocess.Popen(
-                self._java("kafka.Kafka", "server.properties"), cwd=self._folder, stdin=subprocess.DEVNULL,
-                stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-            )  # fmt: skip
-
     def _java(self, *arguments: str) -> list[str]:
         return [
             "java", f"-Xmx{HEAP}", "-Xms128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
@@ -139,53 +115,6 @@ class LocalKafka:
             "-Djava.net.preferIPv4Stack=true", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
             "-cp", f"{self._jars}/*", *arguments,
         ]  # fmt: skip
-
-    def _await_ready(self, process: "subprocess.Popen[bytes]", timeout_s: float) -> None:
-        end_s = time.monotonic() + timeout_s
-        while time.monotonic() < end_s:
-            if process.poll() is not None:
-                log = (self._folder / "kafka.log").read_text("utf-8", "replace")
-                raise SetupError(f"kafka ended with {process.returncode} while starting: {log[-600:].strip()}")
-            if _answers(self._port):
-                return
-            time.sleep(0.05)
-        self.kill()
-        raise SetupError(f"kafka did not answer on {self.bootstrap_servers} within {timeout_s:.0f} s")
-
-    def _refuse_taken_ports(self) -> None:
-        for port in (self._port, self._port + 1):
-            if _answers(port):
-                raise SetupError(f"port {port} on 127.0.0.1 is taken by another process; stop it or choose another port")
-
-    def _find(self) -> psutil.Process | None:
-        try:
-            noted = msgspec.json.decode((self._folder / "pid").read_bytes(), type=_Running)
-            process = psutil.Process(noted.pid)
-            same = abs(process.create_time() - noted.created_s) < 0.05 and process.status() != psutil.STATUS_ZOMBIE
-        except (FileNotFoundError, msgspec.DecodeError, psutil.NoSuchProcess):
-            return None
-        return process if same else None
-
-    def _end(self, how: signal.Signals, timeout_s: float) -> bool:
-        process = self._find()
-        if process is None:
-            return False
-        process.send_signal(how)
-        if how is signal.SIGTERM:
-            process.send_signal(signal.SIGCONT)
-        try:
-            self._reap(process, timeout_s)
-        except (psutil.TimeoutExpired, subprocess.TimeoutExpired):
-            process.kill()
-            self._reap(process, timeout_s)
-        (self._folder / "pid").unlink(missing_ok=True)
-        return True
-
-    def _reap(self, process: psutil.Process, timeout_s: float) -> None:
-        if self._process is not None and self._process.pid == process.pid:
-            self._process.wait(timeout_s)
-        else:
-            process.wait(timeout_s)
 
 
 def _need(*programs: str) -> None:
@@ -223,9 +152,3 @@ def _cluster_id() -> str:
         text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         if not text.startswith("-"):
             return text
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1.0)
-        return probe.connect_ex(("127.0.0.1", port)) == os.EX_OK

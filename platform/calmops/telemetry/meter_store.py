@@ -3,6 +3,8 @@
 import sqlite3
 from pathlib import Path
 
+import msgspec
+
 from calmops.foundation.errors import SetupError
 from calmops.telemetry import counts as counting
 from calmops.telemetry.counts import Counts
@@ -30,11 +32,18 @@ class MeterStore:
         self._db.executescript(_TABLES)
 
     def load(self) -> tuple[Counts, Positions] | None:
-        """What was saved last; None if nothing was: then counting starts at the earliest retained record."""
+        """What was saved last; None if nothing was, or by a release that counted otherwise.
+
+        Then counting starts at the earliest retained record.
+        """
         row = self._db.execute("SELECT body FROM state").fetchone()
-        if row is None:
+        try:
+            counts = counting.load(row[0]) if row is not None else None
+        except msgspec.DecodeError:
+            counts = None
+        if counts is None:
             return None
-        return counting.load(row[0]), dict(self._db.execute("SELECT name, position FROM positions").fetchall())
+        return counts, dict(self._db.execute("SELECT name, position FROM positions").fetchall())
 
     def save(self, counts: Counts, positions: Positions, now_ns: int) -> None:
         """Save both, or neither."""

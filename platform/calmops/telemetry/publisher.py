@@ -1,11 +1,12 @@
 """All that the gateway knows of telemetry: publish, open, start, close. Never blocks the event loop."""
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Protocol
 
 from calmops.foundation.clock import Clock, SystemClock
-from calmops.messages.record import Counted, Opened, Record
+from calmops.messages.record import NO_LABELS, Counted, Labels, Opened, Record
 from calmops.telemetry.settings import TelemetrySettings
 from calmops.telemetry.spool_writer import SpoolWriter
 
@@ -25,8 +26,12 @@ class Publisher:
     numbers behind in the meter, which would take a second life's records for duplicates.
     """
 
-    def __init__(self, gateway_id: str, settings: TelemetrySettings, clock: Clock | None = None) -> None:
+    def __init__(
+        self, gateway_id: str, settings: TelemetrySettings, clock: Clock | None = None, labels: Mapping[str, Labels] | None = None
+    ) -> None:
+        """``labels``: by model; of what it counts itself, and for whoever makes records for it."""
         self._gateway_id = gateway_id
+        self.labels: Mapping[str, Labels] = {} if labels is None else labels  # an empty one is filled later
         self._settings = settings
         self._clock = clock or SystemClock()
         self._writer = SpoolWriter(gateway_id, settings, self._clock)
@@ -42,15 +47,16 @@ class Publisher:
             self._forwarder = Forwarder(self._settings.kafka, self._writer.adopted)
             self._forwarder.start()
 
-    def publish(self, record: Record) -> None:
-        """Hand over a record; dropped and counted if the ring is full. Never waits, never raises."""
-        self._writer.put(record)
+    def publish(self, record: Record) -> bool:
+        """Hand over a record; False if the ring is full: then it is dropped and counted. Never waits, never raises."""
+        return self._writer.put(record)
 
     def count(self, model: str, name: str, reason: str, value: int = 1) -> None:
         """Publish that one of ``foundation.metric_names.EVENTS`` happened, ``value`` times."""
         self.publish(
             Counted(
                 gateway_id=self._gateway_id, model=model, at_ns=self._clock.wall_ns(), name=name, reason=reason, value=value,
+                labels=self.labels.get(model, NO_LABELS),
             )  # fmt: skip
         )
 
@@ -97,3 +103,31 @@ class Publisher:
         if self._forwarder is not None:
             counts.update(self._forwarder.stats())
         return counts
+
+
+class Unpublished(Publisher):
+    """In a publisher's place where telemetry is off: what it is handed goes nowhere, and no ledger is ever held."""
+
+    def __init__(self, labels: Mapping[str, Labels]) -> None:
+        self.labels = labels
+
+    def start(self) -> None:
+        """Nothing to start."""
+
+    def publish(self, record: Record) -> bool:  # noqa: ARG002
+        """Forget it."""
+        return False
+
+    def count(self, model: str, name: str, reason: str, value: int = 1) -> None:
+        """Forget it."""
+
+    async def open(self, record: Opened) -> bool:  # noqa: ARG002
+        """Not recorded."""
+        return False
+
+    def close(self) -> None:
+        """Nothing to stop."""
+
+    def stats(self) -> dict[str, int]:
+        """Nothing was counted."""
+        return {}

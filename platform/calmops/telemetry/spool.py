@@ -9,8 +9,6 @@ from pathlib import Path
 from calmops.messages.record import Closed, Opened, Record
 from calmops.telemetry import codec
 
-READERS = ("meter", "kafka")
-
 _TABLES = """
 CREATE TABLE IF NOT EXISTS records (seq INTEGER PRIMARY KEY, at_ns INTEGER NOT NULL, body BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS marks (name TEXT PRIMARY KEY, seq INTEGER NOT NULL);
@@ -51,13 +49,18 @@ class Spool:
     """One spool file. Appending needs the lease; reading and marking don't. One object a thread."""
 
     def __init__(self, path: Path) -> None:
+        """Raises sqlite3.Error on a file that isn't a spool."""
         self.path = path
         self.source = path.stem
         self._db = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.executescript(_TABLES)
-        self.last_seq = self.mark("written")
+        try:
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.executescript(_TABLES)
+            self.last_seq = self.mark("written")
+        except sqlite3.Error:
+            self._db.close()
+            raise
         self._size_bytes: int | None = None
 
     @property

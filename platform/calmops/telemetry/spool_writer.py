@@ -24,7 +24,7 @@ def lost(opened: Opened, now_ns: int) -> Closed:
         request_id=opened.request_id, model=opened.model, gateway_id=opened.gateway_id, at_ns=now_ns,
         outcome="lost_gateway", attempts=0, prompt_tokens=opened.prompt_tokens, journaled=0, delivered=0,
         discarded=0, ttft_ns=None, duration_ns=max(0, now_ns - opened.at_ns), ledger="unknown",
-        detail="the gateway died",
+        detail="the gateway died", labels=opened.labels,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 import calmops
-from calmops.tracing.spans import Span
+from calmops.tracing.spans import Name, Span
 
 QUEUED_SPANS = 8192  # more than these wait for a receiver that is away: the oldest are dropped
 EVERY_MS = 1000.0
@@ -21,9 +21,12 @@ SCOPE = InstrumentationScope("calmops", calmops.__version__)
 class OtlpTraces:
     """A receiver of OTLP, and how many spans it took. ``send`` may be called from one thread, the counts read from any."""
 
-    def __init__(self, endpoint: str, headers: Mapping[str, str], resource: Mapping[str, str]) -> None:
-        """``endpoint``: the whole URL, as in http://127.0.0.1:4318/v1/traces; ``resource``: whose spans these are."""
-        self._exporter = _Counting(OTLPSpanExporter(endpoint=endpoint, headers=dict(headers), timeout=TIMEOUT_S))
+    def __init__(self, endpoint: str, resource: Mapping[str, str]) -> None:
+        """``endpoint``: the whole URL, as in http://127.0.0.1:4318/v1/traces; ``resource``: whose spans these are.
+
+        Headers, which may hold a secret, come from the SDK's own variable, OTEL_EXPORTER_OTLP_HEADERS.
+        """
+        self._exporter = _Counting(OTLPSpanExporter(endpoint=endpoint, timeout=TIMEOUT_S))
         self._processor = BatchSpanProcessor(self._exporter, max_queue_size=QUEUED_SPANS, schedule_delay_millis=EVERY_MS)
         self._resource = Resource.create({"service.name": "calmops", "service.version": calmops.__version__, **resource})
         self.sent = 0
@@ -72,15 +75,16 @@ class _Counting(SpanExporter):
 
 
 def _readable(span: Span, resource: Resource) -> ReadableSpan:
-    """As the SDK has it."""
+    """As the SDK has it. Only the request's own parent is somebody else's, the caller's."""
+    of_request = span.name == Name.REQUEST
     return ReadableSpan(
         name=span.name,
         context=_context(span.trace_id, span.span_id, remote=False),
-        parent=_context(span.trace_id, span.parent_id, remote=True) if span.parent_id else None,
+        parent=_context(span.trace_id, span.parent_id, remote=of_request) if span.parent_id else None,
         resource=resource,
         attributes=span.attributes,
         events=[Event(event.name, event.attributes, event.at_ns) for event in span.events],
-        kind=SpanKind.SERVER if "calmops.request_id" in span.attributes else SpanKind.INTERNAL,
+        kind=SpanKind.SERVER if of_request else SpanKind.INTERNAL,
         status=Status(StatusCode.ERROR, span.error) if span.error else Status(),
         start_time=span.start_ns,
         end_time=span.end_ns,

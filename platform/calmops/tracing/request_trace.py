@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from calmops.messages.record import NOT_COUNTED, SUCCESSES, Closed, FrameRecord, Opened, SequenceStep
-from calmops.tracing.context import TraceContext, span_id
+from calmops.tracing.context import TraceContext
 from calmops.tracing.spans import Attribute, Name, Span, SpanEvent
 
+OPERATIONS = {"completion": "text_completion", "chat": "chat"}  # what the conventions call each kind of request
 MOST_TOKENS = 2048  # whose timing one decode span holds; further ones are counted
 
 
@@ -52,6 +53,7 @@ class RequestTrace:
         self._opened = opened
         self._context = context
         self._attempts: dict[int, Attempt] = {}
+        self._longest_gap_ns: int | None = None
 
     @property
     def context(self) -> TraceContext:
@@ -59,12 +61,14 @@ class RequestTrace:
         return self._context
 
     @property
-    def migrated(self) -> bool:
-        """Whether it ran on more than one replica."""
-        return len(self._attempts) > 1
+    def longest_gap_ns(self) -> int | None:
+        """The longest time between two tokens at the gateway; None where there were no two."""
+        return self._longest_gap_ns
 
     def step(self, frame: FrameRecord, share: SequenceStep) -> None:
         """One step of one of its sequences."""
+        if share.gap_gateway_ns is not None:
+            self._longest_gap_ns = max(self._longest_gap_ns or 0, share.gap_gateway_ns)
         attempt = self._attempts.get(share.attempt)
         if attempt is None:
             attempt = self._attempts[share.attempt] = Attempt(share.attempt, frame)
@@ -72,22 +76,21 @@ class RequestTrace:
 
     def spans(self, closed: Closed) -> list[Span]:
         """The request's span and those beneath it, in order."""
-        root = span_id(self._context.trace_id, Name.REQUEST)
         end_ns = self._opened.at_ns + closed.duration_ns
         attempts = [self._attempts[number] for number in sorted(self._attempts)]
         request = Span(
-            trace_id=self._context.trace_id, span_id=root, parent_id=self._context.parent_id, name=Name.REQUEST,
+            trace_id=self._context.trace_id, span_id=self._context.span_id, parent_id=self._context.parent_id, name=Name.REQUEST,
             start_ns=self._opened.at_ns, end_ns=end_ns, attributes=_request(self._opened, closed), events=tuple(_moves(attempts)),
             error=None if closed.outcome in (*SUCCESSES, *NOT_COUNTED) else closed.detail or closed.outcome,
         )  # fmt: skip
         waited_since_ns, found = self._opened.at_ns, [request]
         for attempt in attempts:
-            found += _stretches(attempt, request, waited_since_ns)
+            found += _stretches(attempt, self._context, request, waited_since_ns)
             waited_since_ns = attempt.last_ns
         return found
 
 
-def _stretches(attempt: Attempt, request: Span, waited_since_ns: int) -> Iterator[Span]:
+def _stretches(attempt: Attempt, context: TraceContext, request: Span, waited_since_ns: int) -> Iterator[Span]:
     """An attempt's queue, prefill and decode, within the request: clocks of two machines may differ."""
     first_ns = attempt.last_ns if attempt.first_ns is None else attempt.first_ns
     whose: dict[str, Attribute] = {"calmops.attempt": attempt.number, "calmops.replica_id": attempt.replica_id, "calmops.shard": attempt.shard}
@@ -105,7 +108,7 @@ def _stretches(attempt: Attempt, request: Span, waited_since_ns: int) -> Iterato
             return
         within_ns = min(max(start_ns, request.start_ns), request.end_ns)
         yield Span(
-            trace_id=request.trace_id, span_id=span_id(request.trace_id, f"{name}/{attempt.number}"), parent_id=request.span_id,
+            trace_id=request.trace_id, span_id=context.beneath(f"{name}/{attempt.number}"), parent_id=request.span_id,
             name=name, start_ns=within_ns, end_ns=min(max(end_ns, within_ns), request.end_ns), attributes=whose | attributes,
         )  # fmt: skip
 
@@ -119,9 +122,12 @@ def _request(opened: Opened, closed: Closed) -> dict[str, Attribute]:
         "calmops.tokens.discarded": closed.discarded, "calmops.ledger": closed.ledger, "calmops.exact_lost": closed.exact_lost,
         "calmops.stream": opened.stream,
     }  # fmt: skip
+    if opened.kind:
+        found["gen_ai.operation.name"] = OPERATIONS.get(opened.kind, opened.kind)
     if closed.ttft_ns is not None:
         found["calmops.ttft_ms"] = _ms(closed.ttft_ns)
-    return found
+    labels = {f"calmops.{name}": value for name, value in opened.labels._asdict().items() if value}
+    return found | labels | {f"baggage.{key}": value for key, value in opened.baggage.items()}
 
 
 def _moves(attempts: list[Attempt]) -> Iterator[SpanEvent]:

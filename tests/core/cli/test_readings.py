@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from calmops.cli.events import piece
 from calmops.cli.latency import spread
-from calmops.cli.readings import Reading, figures, quantile
+from calmops.cli.readings import Reading, figures, share_below
 
 EDGES = [0.01, 0.1, 1.0, math.inf]
 
@@ -14,7 +14,7 @@ EDGES = [0.01, 0.1, 1.0, math.inf]
 @given(st.lists(st.integers(0, 1000), min_size=4, max_size=4), st.floats(0.01, 1.0))
 def test_a_quantile_lies_within_its_bucket_and_never_past_the_last_edge(steps: list[int], share: float) -> None:
     counts = [sum(steps[: index + 1]) for index in range(4)]
-    found = quantile(dict(zip(EDGES, counts, strict=True)), share)
+    found = share_below(dict(zip(EDGES, counts, strict=True)), share)
     if counts[-1] == 0:
         assert found is None
     else:

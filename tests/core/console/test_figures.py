@@ -2,7 +2,8 @@
 
 import pytest
 
-from calmops.console.figures import NOTHING, Figures, ModelReading, quantile
+from calmops.console.figures import NOTHING, Figures, ModelReading
+from calmops.foundation.quantiles import quantile
 
 EDGES = (0.1, 0.2, 0.4)
 

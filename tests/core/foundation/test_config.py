@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calmops.foundation import config
-from calmops.foundation.config import Config, ModelConfig
+from calmops.foundation.config import Config
+from calmops.foundation.config_sections import (
+    ADMIN_TOKEN_VARIABLE,
+    KAFKA_PASSWORD_VARIABLE,
+    SHIPPED_MODEL,
+    HttpConfig,
+    ModelConfig,
+)
 from calmops.foundation.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -18,7 +25,7 @@ SASL = "kafka: {bootstrap_servers: 'a:1', security_protocol: SASL_SSL, sasl_mech
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for variable in (config.CONFIG_VARIABLE, config.ADMIN_TOKEN_VARIABLE, config.KAFKA_PASSWORD_VARIABLE):
+    for variable in (config.CONFIG_VARIABLE, ADMIN_TOKEN_VARIABLE, KAFKA_PASSWORD_VARIABLE):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.chdir(tmp_path)
 
@@ -38,7 +45,7 @@ def problems(folder: Path, text: str) -> list[str]:
 def test_with_no_file_at_all_the_shipped_model_is_served() -> None:
     loaded = config.load()
     assert loaded == Config()
-    assert [model.name for model in loaded.models] == [config.SHIPPED_MODEL]
+    assert [model.name for model in loaded.models] == [SHIPPED_MODEL]
     assert loaded.http.host == "127.0.0.1"
 
 
@@ -77,7 +84,7 @@ REFUSED = {
     ),
     "an unknown setting that resembles nothing gets the list": (
         "zzz: 1\n",
-        ["calmops.yaml:1: zzz: is not a setting; known: models, http, kafka, limits, retention, failover"],
+        ["calmops.yaml:1: zzz: is not a setting; known: models, environment, http, telemetry, kafka, limits, retention, failover, objectives, tracing, capture, grafana, vllm_names"],
     ),
     "a secret in the file is refused": (
         "kafka:\n  bootstrap_servers: a:1\n  sasl_password: x\n",
@@ -102,6 +109,13 @@ REFUSED = {
     "broken YAML": (
         "http: {port: 1\nmodels: [\n",
         ["calmops.yaml:2: isn't YAML: expected ',' or '}', but got ':'; check indentation and quotes"],
+    ),
+    "what telemetry would serve, and telemetry off": (
+        "telemetry: false\nkafka: {bootstrap_servers: 'a:1'}\nvllm_names: true\n",
+        [
+            "calmops.yaml:2: kafka: needs telemetry, which is off; leave it out, or set telemetry: true",
+            "calmops.yaml:3: vllm_names: needs telemetry, which is off; leave it out, or set telemetry: true",
+        ],
     ),
     "a missing setting that has no default": (
         "http: {}\nkafka:\n  topic: t\n",
@@ -166,7 +180,7 @@ def test_files_are_relative_to_the_configuration_itself(tmp_path: Path, monkeypa
 
 
 def test_a_secret_comes_from_the_environment_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(config.KAFKA_PASSWORD_VARIABLE, "from outside")
+    monkeypatch.setenv(KAFKA_PASSWORD_VARIABLE, "from outside")
     assert config.kafka_password(config.load(written(tmp_path, SASL + "}"))) == "from outside"
 
 
@@ -186,7 +200,7 @@ def test_what_is_shown_holds_no_secret(tmp_path: Path) -> None:
 
 
 def test_flags_that_contradict_are_refused_like_the_file() -> None:
-    changed = Config(http=config.HttpConfig(host="0.0.0.0"))
+    changed = Config(http=HttpConfig(host="0.0.0.0"))
     with pytest.raises(ConfigError, match=r"configuration: http\.host"):
         config.check(changed)
     assert config.check(Config()) == Config()

@@ -1,10 +1,12 @@
 """User text is text: whatever it says, no control token comes of it."""
 
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calmops.foundation.errors import ReleaseError
+from calmops.foundation.errors import ReleaseError, TokenizationError
 from calmops.intake.tokenizing import TextTokenizer
 from tests.core.intake.releases import SPECIALS, byte_level, unigram, word_level
 
@@ -55,3 +57,15 @@ def test_a_framed_prompt_begins_with_the_releases_own_start_token() -> None:
 def test_a_file_that_is_no_tokenizer_is_a_release_error(spec: str) -> None:
     with pytest.raises(ReleaseError):
         TextTokenizer(spec)
+
+
+def test_a_tokenizer_that_breaks_is_told_with_its_model_and_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(*_: object, **__: object) -> None:
+        raise RuntimeError("no merges")
+
+    tokenizer = TextTokenizer(byte_level().spec, "m")
+    monkeypatch.setattr(tokenizer, "_tokenizer", SimpleNamespace(encode=breaks, decode=breaks))
+    for act, stage in ((lambda: tokenizer.encode("x"), "encode"), (lambda: tokenizer.decode((1,)), "decode")):
+        with pytest.raises(TokenizationError, match="the tokenizer of 'm' broke") as broken:
+            act()
+        assert (broken.value.model, broken.value.stage) == ("m", stage)

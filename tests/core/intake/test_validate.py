@@ -240,3 +240,9 @@ def test_any_object_is_parsed_or_refused(body: dict[str, Any]) -> None:
         if intake is not None:
             assert len(intake.request.prompt_ids) + intake.request.params.max_tokens <= CONTEXT
             assert all(0 <= number < served().vocab_size for number in intake.request.prompt_ids)
+
+
+def test_a_prompts_characters_are_known_where_it_came_as_text() -> None:
+    assert completion().request.prompt_chars == len(PROMPT["prompt"])
+    assert completion(prompt=[PROMPT["prompt"]]).request.prompt_chars == len(PROMPT["prompt"])
+    assert completion(prompt=[1, 2]).request.prompt_chars == 0

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from calmops.foundation.metric_names import BAD, GOOD
 from calmops.objectives.counting import Counter
 from calmops.objectives.evaluator import Evaluator, Firing
-from calmops.objectives.objective import BAD, GOOD, AnyObjective
+from calmops.objectives.objective import AnyObjective
 from calmops.objectives.windows import Windows
 
 MODEL = ("m", "1", "stable", "base", "test")

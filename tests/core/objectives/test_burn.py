@@ -1,5 +1,6 @@
 """Burn: increases as PromQL has them, budgets, and what counts as at risk."""
 
+import pickle
 import random
 
 import pytest
@@ -49,10 +50,23 @@ def test_step_sums_are_those_of_the_steps_within_the_span() -> None:
     sums = StepSums(keep_s=3600)
     counted = [float(number % 7) for number in range(3 * TRIM_EVERY)]
     for number, value in enumerate(counted):
-        sums.append(number * 60, value)
+        sums.append(number * 60, 2 * value, value)
     last = len(counted) - 1
-    assert sums.over((last - 59) * 60, last * 60) == (sum(counted[-60:]), 60)
-    assert sums.over(last * 60 + 1, last * 60 + 100) == (0.0, 0)
+    assert sums.over((last - 59) * 60, last * 60) == (2 * sum(counted[-60:]), sum(counted[-60:]), 60)
+    assert sums.over(last * 60 + 1, last * 60 + 100) == (0.0, 0.0, 0)
+
+
+def test_coarse_step_sums_are_small_and_wrong_by_no_more_than_a_grain_at_the_far_end() -> None:
+    month_s, hour_s = 30 * 86400, 3600
+    coarse, fine = StepSums(month_s, hour_s), StepSums(month_s)
+    for minute in range(40 * 24 * 60):
+        for sums in (coarse, fine):
+            sums.append(minute * 60, 100.0, 1.0)
+    now_s = minute * 60
+    told, exact = (sums.over(now_s - month_s, now_s) for sums in (coarse, fine))
+    assert 0 <= told.steps - exact.steps <= 60 and told.bad == told.steps == told.events / 100
+    assert coarse.over(now_s - 59 * 60, now_s).steps >= 60, "what was counted just now is there"
+    assert len(pickle.dumps(coarse)) < len(pickle.dumps(fine)) / 30
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from calmops.foundation.metric_names import INTER_TOKEN_EDGES_S
+from calmops.foundation.metric_names import BAD, GOOD, INTER_TOKEN_EDGES_S
 from calmops.objectives.counting import Counter, Ended, Tallies, Timed, counters
-from calmops.objectives.objective import BAD, GOOD, Ratio, Source, Value, Zero
+from calmops.objectives.objective import Ratio, Source, Value, Zero
 
 COMMON = {"title": "O", "says": "It holds.", "alert": "OBroken", "team": "t", "escalation": "e"}
 QUICK = Ratio(

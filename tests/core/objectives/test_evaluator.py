@@ -1,7 +1,12 @@
 """The embedded evaluator: when it pages, when it opens a ticket, and when it keeps still."""
 
+import pickle
+
+import msgspec
 import pytest
 
+from calmops.foundation.metric_names import BAD, GOOD
+from calmops.objectives.counting import Counter
 from calmops.objectives.evaluator import Evaluator
 from calmops.objectives.objective import Ratio, Source, Value, Zero
 from calmops.objectives.windows import Window, Windows, read_windows
@@ -100,6 +105,40 @@ def test_a_zero_pages_at_one_bad_event_even_in_maintenance_and_ends_by_itself(wi
     assert spans(driven.minutes("page")) == [(HOUR, HOUR + 9)]
 
 
+def test_what_isnt_read_any_more_is_let_go_once_nothing_looks_back_on_it(windows: Windows) -> None:
+    ratio = msgspec.structs.replace(SUCCESS, period_s=4 * 86400)
+    zero = Zero(**COMMON | {"name": "z"}, severity="page", source=Source(events="pii_scans"))
+    evaluator = Evaluator([ratio, zero], windows)
+
+    def run(minutes: range, *shards: str) -> None:
+        for minute in minutes:
+            names = [Counter(name, (*MODEL, shard), result) for name in ("o", "z") for shard in shards for result in (GOOD, BAD)]
+            evaluator.read(60.0 * minute, dict.fromkeys(names, float(minute)), {})
+            evaluator.evaluate(60.0 * minute)
+
+    run(range(HOUR), "gone")
+    run(range(HOUR, HOUR + 20), "stays")
+    assert evaluator.models("z") == [MODEL] and evaluator.left(ratio, MODEL, 60.0 * (HOUR + 19)) is not None
+    run(range(HOUR + 20, 3 * DAY + HOUR + 2), "stays")
+    assert "gone" not in str(pickle.dumps(evaluator)), "a ticket looks back on a shard for three days"
+    run(range(3 * DAY + HOUR + 2, 3 * DAY + HOUR + 30))
+    assert (evaluator.models("o"), evaluator.models("z")) == ([MODEL], [])
+    run(range(7 * DAY + HOUR, 7 * DAY + HOUR + 10))
+    assert evaluator.models("o") == []
+    assert len(pickle.dumps(evaluator)) < len(pickle.dumps(Evaluator([ratio, zero], windows))) + 200
+
+
+def test_labels_that_come_and_go_take_no_more_and_more_room(windows: Windows) -> None:
+    zero = Zero(**COMMON, severity="page", source=Source(events="pii_scans"))
+    evaluator, sizes = Evaluator([zero], windows), []
+    for minute in range(10 * HOUR):
+        names = [Counter("o", (*MODEL[:1], f"v{minute // 10:03}", *MODEL[2:], "0"), result) for result in (GOOD, BAD)]
+        evaluator.read(60.0 * minute, dict.fromkeys(names, 1.0), {})
+        evaluator.evaluate(60.0 * minute)
+        sizes.append(len(pickle.dumps(evaluator)))
+    assert max(sizes[HOUR:]) == max(sizes[5 * HOUR :])
+
+
 def test_a_value_alerts_after_it_was_out_of_bounds_for_as_long_as_it_may_be(windows: Windows) -> None:
     value = Value(**COMMON, severity="ticket", gauge="calmops_cost_per_1k_tokens", op="lte", bound=2.0, for_s=600)
     evaluator = Evaluator([value], windows)
@@ -109,3 +148,12 @@ def test_a_value_alerts_after_it_was_out_of_bounds_for_as_long_as_it_may_be(wind
         evaluator.read(60.0 * minute, {}, {"calmops_cost_per_1k_tokens": {("m",): cost}})
         fired += [minute for _ in evaluator.evaluate(60.0 * minute)]
     assert spans(fired) == [(30, 39)]
+
+
+def test_maintenance_makes_a_value_wait_anew(windows: Windows) -> None:
+    value = Value(**COMMON, severity="ticket", gauge="calmops_cost_per_1k_tokens", op="lte", bound=2.0, for_s=600)
+    evaluator, fired = Evaluator([value], windows), []
+    for minute in range(40):
+        evaluator.read(60.0 * minute, {}, {"calmops_cost_per_1k_tokens": {("m",): 3.0}})
+        fired += [minute for _ in evaluator.evaluate(60.0 * minute, {"m"} if 5 <= minute < 15 else ())]
+    assert spans(fired) == [(25, 39)], "not from 15 on: nobody knows yet whether it lasts"

@@ -32,6 +32,13 @@ def test_its_rules_record_nothing_before_and_after(tmp_path: Path) -> None:
     assert (first["labels"], second["labels"]) == ({"model": "m"}, {})
 
 
+def test_a_models_windows_are_one_rule_so_that_none_ends_anothers_series(tmp_path: Path) -> None:
+    more = "  - {model: m, begins: 2026-12-01T23:00:00Z, ends: 2026-12-02T01:00:00Z, reason: still}\n"
+    first, second = rules(read_maintenance(written(tmp_path, FILE + more)))
+    assert first["labels"] == {"model": "m"} and first["expr"].count("\nor\n") == 1
+    assert f">= {BEGINS_S + 3600})" in first["expr"] and " or" not in second["expr"]
+
+
 def test_an_empty_file_announces_nothing(tmp_path: Path) -> None:
     assert not read_maintenance(written(tmp_path, "# none\n"))
 

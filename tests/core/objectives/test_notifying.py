@@ -37,15 +37,15 @@ def test_a_page_goes_to_its_team_at_once_and_to_its_escalation_if_it_lasts(tmp_p
     assert (escalation["receiver"], escalation["group_wait"]) == ("b", "30m")
 
 
-def test_pages_are_grouped_by_version_and_tickets_by_shard_too(tmp_path: Path) -> None:
+def test_pages_are_grouped_by_version_and_environment_and_tickets_by_shard_too(tmp_path: Path) -> None:
     page, ticket, *_ = routes(tmp_path)["route"]["routes"]
-    assert page["group_by"] == ["alertname", "model", "version", "variant"]
+    assert page["group_by"] == ["alertname", "model", "version", "variant", "environment"]
     assert ticket["group_by"] == [*page["group_by"], "shard"]
 
 
 def test_a_page_silences_the_tickets_of_its_objective(tmp_path: Path) -> None:
     first, second = routes(tmp_path)["inhibit_rules"]
-    assert first["target_matchers"] == ['severity="ticket"'] and "objective" in first["equal"]
+    assert first["target_matchers"] == ['severity="ticket"'] and first["equal"] == ["objective", "model", "version", "variant", "environment"]
     assert second["source_matchers"] == ['alertname="TelemetryStopped"']
 
 

@@ -81,3 +81,15 @@ def test_a_meter_that_counts_anew_loses_no_token() -> None:
         costs.read(at_s, {PROD: Usage(1, tokens)})
     spent = costs.spent()[PROD]
     assert spent is not None and spent.tokens == 7_000
+
+
+def test_a_place_where_nothing_ran_costs_nothing_whatever_is_reserved() -> None:
+    costs = Costs(Prices(currency="EUR", prices=(Price(reserved=Reserved(replicas=4, per_hour=2.0)),)))
+    nobody, served = Place("unknown", "prod"), Place("m", "prod")
+    for at_s in (0.0, 1800.0, 3600.0):
+        costs.read(at_s, {nobody: Usage(0, 0), served: Usage(2, int(at_s) * 10)})
+    spent = costs.spent()
+    idle, busy = spent[nobody], spent[served]
+    assert idle is not None and busy is not None
+    assert not idle.money and not idle.an_hour
+    assert sum(busy.an_hour.values()) == 8.0

@@ -5,17 +5,21 @@ from hypothesis import strategies as st
 from calmops.foundation.metric_names import EVENTS
 from calmops.messages.record import (
     OUTCOMES,
+    REPORTED,
     SCHEMA,
     Closed,
     Counted,
     Dropped,
     Envelope,
     FrameRecord,
+    Labels,
     Opened,
     Record,
+    Reported,
     SequenceStep,
 )
 
+M = ("m", "", "", "", "")  # what a record's numbers are kept under that has no labels but its model
 T0_NS = 1_700_000_000_000_000_000
 
 
@@ -56,6 +60,7 @@ def envelopes(source: str, records: list[Record]) -> list[Envelope]:
     return [Envelope(SCHEMA, source, seq, record) for seq, record in enumerate(records, start=1)]
 
 
+_labels = st.builds(Labels, version=st.sampled_from(["", "1", "2"]), variant=st.sampled_from(["stable", "canary"]))
 _small = st.integers(0, 1 << 40)
 _gaps = st.none() | st.integers(0, 100_000_000_000)
 _ids = st.text(st.characters(codec="utf-8"), max_size=12)
@@ -83,12 +88,13 @@ def frames(draw: st.DrawFn) -> FrameRecord:
 _openings = st.builds(
     Opened, request_id=_ids, model=st.sampled_from(["m", "n"]), gateway_id=_ids, at_ns=_times,
     prompt_tokens=_small, max_tokens=_small, choices=st.integers(1, 8), stream=st.booleans(),
+    labels=_labels,
 )  # fmt: skip
 _endings = st.builds(
     Closed, request_id=_ids, model=st.sampled_from(["m", "n"]), gateway_id=_ids, at_ns=_times,
     outcome=st.sampled_from(OUTCOMES), attempts=st.integers(0, 4), prompt_tokens=_small, journaled=_small,
     delivered=_small, discarded=_small, ttft_ns=_gaps, duration_ns=_small, ledger=st.sampled_from(["held", "unknown"]),
-    exact_lost=st.booleans(), detail=st.none() | _ids,
+    exact_lost=st.booleans(), detail=st.none() | _ids, shard=st.integers(-1, 3), labels=_labels,
 )  # fmt: skip
 _drops = st.builds(
     Dropped, gateway_id=_ids, at_ns=_times, reason=st.sampled_from(["ring_full", "spool_full"]), records=_small,
@@ -96,10 +102,15 @@ _drops = st.builds(
 )  # fmt: skip
 _counts = st.builds(
     Counted, gateway_id=_ids, model=st.just("m"), at_ns=_times, name=st.sampled_from(EVENTS),
-    reason=st.sampled_from(["a", "b"]), value=_small,
+    reason=st.sampled_from(["a", "b"]), value=_small, labels=_labels,
 )  # fmt: skip
 
-any_record = st.one_of(frames(), _openings, _endings, _drops, _counts)
+_reports = st.builds(
+    Reported, gateway_id=_ids, model=st.just("m"), at_ns=_times, name=st.sampled_from(REPORTED), good=_small, bad=_small,
+    value=st.none() | st.floats(0, 10), labels=_labels,
+)  # fmt: skip
+
+any_record = st.one_of(frames(), _openings, _endings, _drops, _counts, _reports)
 
 
 @st.composite

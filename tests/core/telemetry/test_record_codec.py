@@ -1,12 +1,15 @@
 """Codec: bytes and back; what isn't ours is refused by name."""
 
 import contextlib
+from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calmops import telemetry
 from calmops.messages.record import SCHEMA, Record
 from calmops.telemetry.codec import RecordError, UnknownSchema, decode, encode
 from tests.core.telemetry.records import any_record, closed, frame
@@ -36,14 +39,19 @@ def test_a_cut_or_flipped_record_is_never_an_untyped_error(record: Record, data:
 
 def test_another_schema_version_is_named_with_the_remedy() -> None:
     body = msgspec.msgpack.encode(["calmops.telemetry/2", "gw", 3, {"type": "new"}])
-    with pytest.raises(UnknownSchema, match=r"'calmops.telemetry/2'.*upgrade the meter"):
+    with pytest.raises(UnknownSchema, match=r"'calmops.telemetry/2'.*upgrade the meter") as refused:
         decode(body)
+    assert refused.value.place == ("gw", 3)
 
 
 def test_a_record_that_does_not_fit_names_its_source_and_number() -> None:
     body = msgspec.msgpack.encode([SCHEMA, "gw", 3, {"type": "closed"}])
-    with pytest.raises(RecordError, match="record 3 of source 'gw'"):
+    with pytest.raises(RecordError, match="record 3 of source 'gw'") as refused:
         decode(body)
+    assert refused.value.place == ("gw", 3)
+    with pytest.raises(RecordError) as garbage:
+        decode(b"junk")
+    assert garbage.value.place is None
 
 
 def test_a_field_added_by_a_newer_release_of_the_same_schema_is_ignored() -> None:
@@ -54,3 +62,10 @@ def test_a_field_added_by_a_newer_release_of_the_same_schema_is_ignored() -> Non
 
 def test_a_frame_of_32_sequences_stays_below_64_bytes_a_token() -> None:
     assert len(encode("gateway-1", 1_000_000, frame(100_000, sequences=32))) < 32 * 64
+
+
+@pytest.mark.parametrize("kind", get_args(Record))
+def test_the_schema_in_kafkas_readme_names_every_field(kind: type[msgspec.Struct]) -> None:
+    readme = Path(telemetry.__file__).parents[2] / "deploy" / "kafka" / "README.md"
+    row = next(line for line in readme.read_text().splitlines() if line.startswith(f"| `{kind.__struct_config__.tag}` |"))
+    assert not [name for name in kind.__struct_fields__ if f"`{name}`" not in row]

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import msgspec
+
 from calmops.messages.record import FrameRecord
 from calmops.tracing.context import begin
 from calmops.tracing.request_trace import RequestTrace
@@ -55,3 +57,10 @@ def test_clocks_that_differ_never_put_a_span_outside_its_request() -> None:
 
 def test_the_same_records_give_the_same_ids() -> None:
     assert traced(step(10)) == traced(step(10))
+
+
+def test_a_request_says_what_was_asked_for_as_the_conventions_call_it() -> None:
+    for kind, operation in (("completion", "text_completion"), ("chat", "chat"), ("", None)):
+        trace = RequestTrace(msgspec.structs.replace(opened(), kind=kind), begin("r", START_NS))
+        (request,) = trace.spans(closed(100))
+        assert request.attributes.get("gen_ai.operation.name") == operation

@@ -3,15 +3,16 @@
 import random
 from typing import Any
 
+import msgspec
 import pytest
 
-from calmops.tracing.context import TraceContext, begin, parse, traceparent
+from calmops.tracing.context import TraceContext, baggage_header, begin, handed_on, parse, parse_baggage, traceparent
 from calmops.tracing.sampling import LEAST, TailSampler
 from calmops.tracing.spans import Span
-from calmops.tracing.tracer import Tracer
+from calmops.tracing.tracer import Tracer, of_request
 from tests.core.tracing.records import MS, closed, opened, step
 
-NEVER = TraceContext((1 << 128) - 1, 0, sampled=False)  # no share keeps it
+NEVER = TraceContext((1 << 128) - 1, 1, 0, sampled=False)  # no share keeps it
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,30 @@ def test_a_header_that_the_standard_forbids_is_no_trace(header: str | None) -> N
 
 def test_a_trace_is_handed_on_as_it_came() -> None:
     header = f"00-{'ab' * 16}-{'cd' * 8}-01"
-    context = parse(header)
-    assert context is not None
-    assert traceparent(context.trace_id, context.parent_id, sampled=context.sampled) == header
-    assert parse(f"cc-{'ab' * 16}-{'cd' * 8}-01-what.the.future.brings") == context
+    caller = parse(header)
+    assert caller is not None
+    assert traceparent(caller.trace_id, caller.span_id, sampled=caller.sampled) == header
+    assert parse(f"cc-{'ab' * 16}-{'cd' * 8}-01-what.the.future.brings") == caller
+
+
+def test_only_the_baggage_that_is_asked_for_is_kept() -> None:
+    header = "tenant=a%20b;secret=1, user = u1 ,junk,x=1"
+    kept = parse_baggage(header, ("tenant", "user"))
+    assert kept == {"tenant": "a b", "user": "u1"} == parse_baggage(baggage_header(kept), ("tenant", "user"))
+    assert baggage_header({"tenant": "a,b\r\nx: y"}) == "tenant=a%2Cb%0D%0Ax%3A%20y", "whatever it says, it stays within its header"
+    assert parse_baggage(header, ()) == parse_baggage(None, ("tenant",)) == parse_baggage("tenant=1," * 2000, ("tenant",)) == {}
+
+
+def test_what_is_handed_on_is_as_long_as_the_standard_says() -> None:
+    assert handed_on(f"cc-{'ab' * 16}-{'cd' * 8}-03-{'x' * 5000}") == f"00-{'ab' * 16}-{'cd' * 8}-01"
+    assert handed_on("junk") is None
+
+
+def test_a_callers_trace_is_gone_on_with() -> None:
+    request = msgspec.structs.replace(opened(), traceparent=f"00-{'ab' * 16}-{'cd' * 8}-01")
+    context = of_request(request)
+    assert (context.trace_id, context.parent_id, context.sampled) == (int("ab" * 16, 16), int("cd" * 8, 16), True)
+    assert of_request(opened()).parent_id == 0
+    another = of_request(msgspec.structs.replace(request, request_id="another"))
+    assert another.trace_id == context.trace_id
+    assert len({context.span_id, another.span_id, context.beneath("decode/1"), another.beneath("decode/1")}) == 4

@@ -1,4 +1,4 @@
-"""Prometheus and Alertmanager as `calmops up --with prometheus` will start them: the real ones, on loopback."""
+"""Prometheus and Alertmanager as `calmops up --with prometheus` starts them: the real ones, on loopback."""
 
 import socket
 import sys
@@ -10,13 +10,12 @@ import httpx
 import pytest
 import yaml
 
-from alerts.generating import ALERTMANAGER, RULES
-from alerts.reading import SHIPPED
+from alerts.generating import ALERTMANAGER, RULES, SHIPPED
 from calmops.foundation.errors import SetupError
+from calmops.foundation.local_process import LocalProcess
 from calmops.foundation.ports import free_port
 from calmops.objectives import local_alerting
 from calmops.objectives.local_alerting import LocalAlertmanager, LocalPrometheus, scraping
-from calmops.objectives.local_process import LocalProcess
 from calmops.objectives.local_prometheus import install
 from tests.alerts.real_servers import PARTS
 
@@ -48,6 +47,29 @@ def test_they_start_with_what_ships_know_each_other_and_are_stopped_by_whoever_c
     assert other.stop()
     assert prometheus.pid is None
     assert not prometheus.stop()
+
+
+def test_new_settings_that_a_running_one_refuses_are_told_and_the_old_ones_stay(
+    pair: tuple[LocalPrometheus, LocalAlertmanager], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prometheus, alertmanager = pair
+    prometheus.folder.mkdir()
+    rules = prometheus.folder / local_alerting.RULES
+    rules.write_text((SHIPPED / RULES).read_text())
+    settings, routes = scraping([], f"127.0.0.1:{alertmanager.port}", 15), _yaml(ALERTMANAGER)
+    for one, told in ((prometheus, settings), (alertmanager, routes)):
+        one.start(told)
+        one.start(told)
+    monkeypatch.setattr(local_alerting, "RELOAD_S", 2.0)
+    rules.write_text("groups: [{name: wrong, rules: [{record: a:b, expr: 'sum('}]}]\n")
+    with pytest.raises(SetupError, match=r"the running prometheus has not taken its new settings within 2 s(?s:.)*parse error"):
+        prometheus.start(settings)
+    assert "RequestsFailing" in httpx.get(f"{prometheus.url}/api/v1/rules").text
+    with pytest.raises(SetupError, match="the running alertmanager has not taken its new settings"):
+        alertmanager.start(routes | {"receivers": []})
+    rules.write_text("groups: []\n")
+    prometheus.start(settings)
+    assert "RequestsFailing" not in httpx.get(f"{prometheus.url}/api/v1/rules").text
 
 
 def test_a_taken_port_and_a_program_that_ends_are_told_with_the_remedy(tmp_path: Path) -> None:

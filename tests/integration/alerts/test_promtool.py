@@ -1,13 +1,17 @@
 """Prometheus' own tools accept what is generated, and its rule tests hold."""
 
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from alerts.generating import ALERTMANAGER, RULES
-from alerts.reading import SHIPPED
+from alerts.generating import ALERTMANAGER, RULES, SHIPPED
+from calmops.objectives import maintenance
 from calmops.objectives.local_prometheus import program
+from calmops.objectives.maintenance import Maintenance
+from calmops.objectives.rules import as_yaml
+from calmops.objectives.series import MAINTENANCE
 from tests.alerts.real_servers import PARTS, promtool
 
 TESTS = sorted((SHIPPED / "rule_tests").glob("*.yaml"))
@@ -22,6 +26,25 @@ def test_alertmanager_accepts_its_configuration() -> None:
     promtool(SHIPPED, "--version")  # has the tools
     amtool = [str(program(PARTS, "amtool")), "check-config", ALERTMANAGER]
     done = subprocess.run(amtool, cwd=SHIPPED, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_adjacent_and_overlapping_maintenance_leaves_no_hole(tmp_path: Path) -> None:
+    began = datetime(1970, 1, 1, tzinfo=UTC)
+    spans = [(10, 20), (20, 30), (25, 40), (50, 60)]
+    announced = [
+        Maintenance(begins=began + timedelta(minutes=first), ends=began + timedelta(minutes=last), reason="r", model=model)
+        for model in ("m", None) for first, last in spans
+    ]  # fmt: skip
+    groups = {"groups": [{"name": "maintenance", "interval": "1m", "rules": maintenance.rules(announced)}]}
+    (tmp_path / "rules.yaml").write_text(as_yaml(groups), encoding="utf-8")
+    active = [
+        {"expr": f"count({MAINTENANCE})", "eval_time": f"{minute}m", "exp_samples": [{"labels": "{}", "value": 2}] if 10 <= minute < 40 or 50 <= minute < 60 else []}
+        for minute in range(65)
+    ]  # fmt: skip
+    tests = [{"interval": "1m", "input_series": [], "promql_expr_test": active}]
+    (tmp_path / "tests.yaml").write_text(as_yaml({"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": tests}), encoding="utf-8")
+    done = promtool(tmp_path, "test", "rules", "tests.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
 
 

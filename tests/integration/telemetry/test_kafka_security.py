@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from calmops.foundation.local_process import answers
 from calmops.foundation.ports import free_port
 from calmops.telemetry import local_kafka
 from calmops.telemetry.kafka_log import KafkaSource, KafkaWriter
@@ -63,7 +64,7 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaSettings]:
         broker = LocalKafka(folder / "broker", port)
         broker.start()
     end = time.monotonic() + 30
-    while not local_kafka._answers(secure_port):  # listeners open one after the other
+    while not answers(secure_port):  # listeners open one after the other
         assert time.monotonic() < end, "the secure listener did not open within 30 s"
         time.sleep(0.05)
     yield KafkaSettings(

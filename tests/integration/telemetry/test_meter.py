@@ -10,6 +10,7 @@ import pytest
 from calmops.foundation.errors import SetupError
 from calmops.messages.record import Record
 from calmops.telemetry.meter import Meter
+from calmops.telemetry.numbering import missing
 from calmops.telemetry.settings import TelemetrySettings
 from calmops.telemetry.spool import Spool, SpoolLease, remove_spool
 from tests.core.telemetry.records import T0_NS, closed, frame, opened
@@ -31,7 +32,6 @@ def drained(meter: Meter) -> bytes:
     while meter.advance():
         pass
     return meter.exposition()
-
 
 
 def test_a_meter_killed_at_any_moment_and_resumed_shows_the_numbers_of_an_undisturbed_one(tmp_path: Path) -> None:
@@ -83,8 +83,26 @@ def test_a_meter_without_its_state_rebuilds_from_the_earliest_retained_record_an
     text = drained(meter).decode()
     assert "rebuilt from the earliest retained record" in meter.statement()
     assert f"counting since {(T0_NS + 60_000_000_000) / 1e9:.3f}" in meter.statement()
-    assert 'calmops_requests_total{model="m",outcome="completed"} 1.0' in text
-    assert "calmops_record_gaps_total 1.0" in text
+    assert 'calmops_requests_total{environment="",model="m",outcome="completed",tier="",variant="",version=""} 1.0' in text
+    assert "calmops_record_gaps_total 0.0" in text, "what was let go had been counted: nothing is lost"
+    meter.stop()
+    spool._db.execute("DELETE FROM records")
+    spool.append([closed("later", at_ns=T0_NS)] * 3, T0_NS)
+    spool._db.execute("DELETE FROM records WHERE seq = 3")
+    resumed = Meter(TelemetrySettings(folder=spools), tmp_path / "meter.db")
+    assert b"calmops_record_gaps_total 1.0" in drained(resumed)
+    resumed.stop()
+    spool.close()
+
+
+def test_a_source_that_began_after_the_meter_did_has_nothing_that_was_let_go(tmp_path: Path) -> None:
+    spools = tmp_path / "spool"
+    spools.mkdir()
+    spool = Spool(spools / "gw.db")
+    spool.append([closed("r", at_ns=time.time_ns() + 10**12)] * 3, T0_NS)
+    spool._db.execute("DELETE FROM records WHERE seq < 3")
+    meter = Meter(TelemetrySettings(folder=spools), tmp_path / "meter.db")
+    assert b"calmops_record_gaps_total 2.0" in drained(meter)
     meter.stop()
     spool.close()
 
@@ -113,6 +131,8 @@ def test_garbage_in_the_log_is_counted_and_passed_by(tmp_path: Path) -> None:
     text = drained(meter)
     assert b"calmops_unreadable_records_total 1.0" in text
     assert b"calmops_records_total 2.0" in text
+    assert b"calmops_record_gaps_total 0.0" in text, "it is told once"
+    assert meter.look(lambda counts: (counts.misread, missing(counts))) == (1, 0)
     meter.stop()
     spool.close()
 

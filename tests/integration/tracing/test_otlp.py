@@ -43,7 +43,7 @@ def test_a_trace_arrives_whole(receiver: tuple[str, Received]) -> None:
     trace = RequestTrace(opened(), begin("r", START_NS))
     for frame in frames:
         trace.step(frame, frame.sequences[0])
-    traces = OtlpTraces(url, {}, {"deployment.environment.name": "test"})
+    traces = OtlpTraces(url, {"deployment.environment.name": "test"})
     traces.send(trace.spans(closed(50, outcome="failed", detail="no replica was left")))
     traces.close()
     spans = [span for one in received for resource in one.resource_spans for scope in resource.scope_spans for span in scope.spans]

@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from calmops.engine.attention import refuse_unknown
+from calmops.engine.attention import refuse_unknown, register
 from calmops.engine.cache import KvCache
 from calmops.engine.checkpoint import load_checkpoint
 from calmops.engine.cuda.attention import MOST_SPLITS, How, Places, attend, store
 from calmops.engine.cuda.drawing import draw
 from calmops.engine.cuda.fusing import FusedRotary, fuse_norms
 from calmops.engine.cuda.steps import StepInputs, sizes
+from calmops.engine.families import FIRST_STEP, check_every_layer
 from calmops.engine.sampler import Draw, Drawn
 from calmops.engine.settings import EngineSettings
 from calmops.foundation.errors import UnsupportedModel
@@ -48,9 +48,7 @@ class CudaBackend:
         self.fused_rotary = FusedRotary(model)
         self.cache = KvCache(settings.kv_blocks)
         self._places: Places | None = None
-        name = _ATTENTION + str(id(self))
-        ALL_ATTENTION_FUNCTIONS.register(name, self._attend)
-        self.config._attn_implementation = name
+        self.config._attn_implementation = register(_ATTENTION, self._attend)
         on_gpu = self._device.type == "cuda"
         self._processors = torch.cuda.get_device_properties(self._device).multi_processor_count if on_gpu else 1
         self._sizes = sizes(settings.max_rows_per_step, exact=bool(settings.exact), largest=_LARGEST_CAPTURE)
@@ -60,7 +58,8 @@ class CudaBackend:
             blocks=settings.max_sequences * per_sequence, scratch_block=self.cache.scratch_block,
         )  # fmt: skip
         self._captured: dict[int, tuple[torch.cuda.CUDAGraph, torch.Tensor]] = {}
-        self._warm_up()
+        self.step(FIRST_STEP)
+        check_every_layer(self.config, self.cache.layers)
         self._capture()
 
     @property
@@ -134,19 +133,6 @@ class CudaBackend:
     def _wanted_of(self, size: int) -> int:
         """Rows with logits in a capture of ``size`` rows."""
         return min(size, self._settings.max_sequences)
-
-    def _warm_up(self) -> None:
-        """One step of two rows into the first block: takes the cache's shapes, and proves that every layer uses it."""
-        self.step(
-            StepPlan(
-                step=0, tokens=(0, 0), positions=(0, 1), rows_to_sequence=(0, 0), block_tables=((0,),), wanted_rows=(1,)
-            )
-        )
-        if self.cache.layers != int(self.config.num_hidden_layers):
-            raise UnsupportedModel(
-                f"the model family {self.config.model_type!r} doesn't attend through transformers' attention "
-                f"interface ({self.cache.layers} of {self.config.num_hidden_layers} layers did): it can't be served"
-            )
 
     def _capture(self) -> None:
         """Capture the largest step first, whose memory the smaller ones share."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 
 from calmops.engine.noise import gumbel
-from calmops.engine.sampler import Draw, Drawn, adjust, is_plain
+from calmops.engine.sampler import Draw, Drawn, adjusted_rows
 from calmops.messages.request import SamplingParams
 
 _ONE = 2.0**40
@@ -18,7 +18,7 @@ _ONE = 2.0**40
 def draw(logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
     """One token per row of ``logits`` [W, V] (float32, not modified), row i by ``draws[i]``."""
     assert logits.shape[0] == len(draws), f"{logits.shape[0]} rows of logits, {len(draws)} draws"
-    adjusted = _adjusted(logits, draws)
+    adjusted = adjusted_rows(logits, draws)
     ids = adjusted.argmax(dim=-1)
     warm = [i for i, one in enumerate(draws) if one.params.temperature > 0]
     if warm:
@@ -31,16 +31,6 @@ def draw(logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
     if not asked:
         return [Drawn(token_id=token_id) for token_id in ids.tolist()]
     return _with_logprobs(logits, draws, ids, asked)
-
-
-def _adjusted(logits: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
-    changed = [i for i, one in enumerate(draws) if not is_plain(one.params)]
-    if not changed:
-        return logits
-    adjusted = logits.clone()
-    for i in changed:
-        adjust(adjusted[i], draws[i])
-    return adjusted
 
 
 def _truncated(scaled: torch.Tensor, params: Sequence[SamplingParams]) -> torch.Tensor:

@@ -43,9 +43,7 @@ class LocalProcess:
         """Start it, or leave it running; returns once it is ready. Raises SetupError with what to do."""
         if self._find() is not None:
             return
-        for port in self._ports:
-            if answers(port):
-                raise SetupError(f"{self.name}: port {port} of 127.0.0.1 is taken by another process; end that, or choose another port")
+        self.refuse_taken_ports()
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -54,6 +52,12 @@ class LocalProcess:
         created_s = psutil.Process(self._process.pid).create_time()
         self._noted.write_bytes(msgspec.json.encode(_Running(self._process.pid, created_s)))
         self._await(self._process, ready, timeout_s)
+
+    def refuse_taken_ports(self) -> None:
+        """SetupError where somebody else listens already."""
+        for port in self._ports:
+            if answers(port):
+                raise SetupError(f"{self.name}: port {port} of 127.0.0.1 is taken by another process; end that, or choose another port")
 
     def stop(self, timeout_s: float = 15.0) -> bool:
         """End it orderly, then by force; True if it was running."""

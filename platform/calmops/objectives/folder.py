@@ -3,6 +3,7 @@
 Files that somebody's own folder lacks are those that ship, so that an own objective needs one file.
 """
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -10,15 +11,13 @@ import msgspec
 from msgspec import Meta, Struct
 
 from calmops.foundation.config_file import parse
-from calmops.foundation.errors import ConfigError
+from calmops.foundation.errors import ConfigError, SetupError
 from calmops.objectives.alerting import Links
 from calmops.objectives.maintenance import read_maintenance
 from calmops.objectives.notifying import ReceiversFile, read_receivers
 from calmops.objectives.openslo import read_objectives
 from calmops.objectives.rules import Promises
 from calmops.objectives.windows import read_windows
-
-SHIPPED = Path(__file__).resolve().parent
 
 
 class LinksFile(Struct, frozen=True, kw_only=True):
@@ -36,21 +35,30 @@ class Folder(NamedTuple):
     links: Links
 
 
-def read_folder(folder: Path = SHIPPED) -> Folder:
-    """Read a folder. Raises ConfigError, one line for each problem of the files that could be read."""
+def shipped() -> Path:
+    """The folder that ships, which is the package ``alerts``: looked up, not imported, since it lies above."""
+    found = find_spec("alerts")
+    if found is None or found.origin is None:
+        raise SetupError("the package `alerts` did not come with this installation of calmops; install it again")
+    return Path(found.origin).parent
+
+
+def read_folder(folder: Path | None = None) -> Folder:
+    """Read a folder, what ships if None. Raises ConfigError, one line for each problem of the files that could be read."""
+    ships = shipped()
+    folder = folder or ships
     if not (folder / "objectives").is_dir():
-        raise ConfigError(f"{folder}: has no folder objectives/; name the folder that holds it, or copy {SHIPPED} and change that")
-    windows = read_windows(_file(folder, "windows.yaml"))
+        raise ConfigError(f"{folder}: has no folder objectives/; name the folder that holds it, or copy {ships} and change that")
+
+    def file(name: str) -> Path:
+        return folder / name if (folder / name).is_file() else ships / name
+
+    windows = read_windows(file("windows.yaml"))
     objectives = read_objectives(folder / "objectives", windows)
-    announced = read_maintenance(_file(folder, "maintenance.yaml"))
-    links = msgspec.convert(parse(_file(folder, "links.yaml"), LinksFile, lambda _: []), LinksFile)
+    announced = read_maintenance(file("maintenance.yaml"))
+    links = msgspec.convert(parse(file("links.yaml"), LinksFile, lambda _: []), LinksFile)
     return Folder(
         Promises(objectives, windows, announced),
-        read_receivers(_file(folder, "receivers.yaml"), objectives),
+        read_receivers(file("receivers.yaml"), objectives),
         Links(links.runbooks, links.dashboards),
     )
-
-
-def _file(folder: Path, name: str) -> Path:
-    own = folder / name
-    return own if own.is_file() else SHIPPED / name
