@@ -93,6 +93,7 @@ class Watch:
         self._look = _Look({}, {}, {})
         self._firing: list[Firing] = []
         self._since_s: dict[tuple[str, str, Labels], float] = {}
+        self._brought: Promises | None = None
         self._due_s = float("-inf")
         self._take_up(promises)
         self.roster = Roster()  # as it was reported last
@@ -178,7 +179,7 @@ class Watch:
 
     def _take_up(self, promises: Promises | None) -> None:
         """Begin to evaluate these."""
-        self._brought: Promises | None = None
+        self._brought = None
         self._promises = promises or NO_PROMISES
         self._evaluator = Evaluator(self._promises.objectives, self._promises.windows)
         self._due_s = self._evaluated_s = float("-inf")

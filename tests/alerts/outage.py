@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
@@ -112,11 +112,15 @@ class Receiver:
 
     def _take(self, body: bytes) -> tuple[int, bytes]:
         told: dict[str, Any] = json.loads(body)
-        kinds = [tuple(one["labels"].get(name, "") for name in ("alertname", "severity", "model")) for one in told["alerts"]]
+        kinds = [_kind(one["labels"]) for one in told["alerts"]]
         said = tuple("\n".join(one["annotations"].values()) for one in told["alerts"])
         others = sum(kind != kinds[0] for kind in kinds)
         self.notified.append(Notified(time.monotonic(), told["receiver"], told["status"], *kinds[0], others, said))
         return 200, b""
+
+
+def _kind(labels: Mapping[str, str]) -> tuple[str, str, str]:
+    return labels["alertname"], labels.get("severity", ""), labels.get("model", "")
 
 
 def _serve(answer: Any) -> ThreadingHTTPServer:
