@@ -12,6 +12,7 @@ from calmops.foundation import paths
 from calmops.foundation.config import Config
 from calmops.foundation.config_sections import KafkaConfig
 from calmops.foundation.errors import ConfigError
+from calmops.objectives.alerting import CONSOLE_RUNBOOKS
 from calmops.objectives.folder import read_folder
 from calmops.objectives.local_alerting import RULES, LocalAlertmanager, LocalPrometheus, scraping
 from calmops.objectives.notifying import alertmanager_file
@@ -81,8 +82,7 @@ def _start_prometheus(config: Config) -> dict[str, str]:
     prometheus, alertmanager = _prometheus()
     alertmanager.start(alertmanager_file(folder.receivers, folder.promises.objectives))
     prometheus.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    own_links = config.objectives.path is not None and (Path(config.objectives.path) / "links.yaml").is_file()
-    rules = rule_file(folder.promises, folder.links if own_links else folder.links.beside(f"{url}/console/runbooks"))
+    rules = rule_file(folder.promises, folder.links if folder.promises.runbooks else folder.links.beside(url + CONSOLE_RUNBOOKS))
     (prometheus.folder / RULES).write_text(as_yaml(rules), encoding="utf-8")
     prometheus.start(scraping([url.partition("://")[2]], f"127.0.0.1:{alertmanager.port}", SCRAPE_S))
     return {"prometheus": prometheus.url, "alertmanager": alertmanager.url}

@@ -19,6 +19,7 @@ from calmops.console.strips import Strips
 from calmops.foundation.clock import Clock, SystemClock
 from calmops.foundation.metric_names import COST, OBJECTIVE_EVENTS, SPANS, SPENDING, TRACES, WATCH_FAILURES, WATCH_PARTS
 from calmops.messages.record import Record
+from calmops.objectives.alerting import CONSOLE_RUNBOOKS
 from calmops.objectives.costs import SPAN_S, Costs, Spent
 from calmops.objectives.counting import Counter, Labels, counters
 from calmops.objectives.evaluator import Evaluator, Firing
@@ -231,7 +232,7 @@ class Watch:
             {
                 "alert": one.alert, "title": named[one.alert].title, "severity": one.severity, "model": one.labels[0],
                 "version": one.labels[1], "variant": one.labels[2], "shard": one.labels[5] if len(one.labels) > 5 else None, "value": one.value,
-                "since_s": self._since_s[one.alert, one.severity, one.labels], "runbook": f"/console/runbooks/{one.alert}.md",
+                "since_s": self._since_s[one.alert, one.severity, one.labels], "runbook": f"{self._promises.runbooks or CONSOLE_RUNBOOKS}/{one.alert}.md",
             }
             for one in sorted(shown, key=lambda one: one.severity)
         ]  # fmt: skip

@@ -97,6 +97,16 @@ def test_a_leak_that_a_scanner_reports_pages_and_the_console_tells_it() -> None:
     assert [row["id"] for row in watch.state()["requests"]] == ["a"]
 
 
+def test_whoever_names_a_place_for_runbooks_is_sent_there() -> None:
+    watch, meter, clock = watched(PROMISES._replace(runbooks="https://wiki.example/runbooks"))
+    meter.take(watch, labelled(opened("a")))
+    watch.tick(meter)
+    meter.take(watch, Reported(gateway_id="g", model="m", at_ns=T0_NS, name="pii_scans", good=9, bad=1, labels=PROD))
+    clock.advance(int(EVALUATE_S * S))
+    watch.tick(meter)
+    assert [one["runbook"] for one in watch.state()["alerts"]] == ["https://wiki.example/runbooks/PersonalDataLeaked.md"]
+
+
 def test_a_tokenization_error_is_a_bad_event_under_its_models_labels() -> None:
     watch, meter, _ = watched()
     meter.take(watch, Counted(gateway_id="g", model="m", at_ns=T0_NS, name="tokenization_errors", reason="release_mismatch", value=2, labels=PROD))

@@ -25,6 +25,7 @@ from calmops.objectives.series import (
 from calmops.objectives.windows import Window, Windows, span
 
 TELEMETRY_STOPPED, TELEMETRY_LAGGING = "TelemetryStopped", "TelemetryLagging"
+CONSOLE_RUNBOOKS = "/console/runbooks"  # those that ship, as pages
 FROZEN_S = 300  # a gang's heartbeat is a record each second: counts that stand still for so long are no lull
 PAST = {"lt": ">=", "lte": ">", "gt": "<=", "gte": "<"}  # how a value stands to a bound that it doesn't keep
 

@@ -56,9 +56,10 @@ def read_folder(folder: Path | None = None) -> Folder:
     windows = read_windows(file("windows.yaml"))
     objectives = read_objectives(folder / "objectives", windows)
     announced = read_maintenance(file("maintenance.yaml"))
+    own_links = folder != ships and (folder / "links.yaml").is_file()
     links = msgspec.convert(parse(file("links.yaml"), LinksFile, lambda _: []), LinksFile)
     return Folder(
-        Promises(objectives, windows, announced),
+        Promises(objectives, windows, announced, links.runbooks.rstrip("/") if own_links else None),
         read_receivers(file("receivers.yaml"), objectives),
         Links(links.runbooks, links.dashboards),
     )

@@ -26,6 +26,7 @@ class Promises(NamedTuple):
     objectives: Sequence[AnyObjective]
     windows: Windows
     announced: Sequence[Maintenance] = ()
+    runbooks: str | None = None  # the address below which they lie; None: nobody named one, the console has those that ship
 
 
 def rule_file(promises: Promises, links: Links, pace: Pace | None = None) -> dict[str, Any]:
