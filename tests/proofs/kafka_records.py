@@ -17,9 +17,9 @@ from calmops.telemetry.settings import KafkaSettings
 
 
 class KafkaRecords:
-    """A reader of the whole topic. ``ended``, ``accepted`` and ``generated`` are what the records themselves say.
+    """A reader of the whole topic. ``closed``, ``opened`` and ``generated`` are what the records themselves say.
 
-    ``counts``: what each of them once, folded here, comes to.
+    A client may use an id again once its request has ended: ``ended`` has the last one of each id. ``counts``: what each of them once, folded here, comes to.
     """
 
     def __init__(self, bootstrap_servers: str) -> None:
@@ -30,7 +30,8 @@ class KafkaRecords:
         self.copies = 0  # records that came again
         self.bodies: list[bytes] = []  # of each record, in the order of its arrival
         self.ended: dict[str, Closed] = {}
-        self.accepted: set[str] = set()
+        self.closed: list[Closed] = []
+        self.opened: list[str] = []  # ids
         self.generated: Counter[str] = Counter()  # tokens in frames, by request
         self.counts = Counts()
 
@@ -65,8 +66,9 @@ class KafkaRecords:
     def _take(self, record: Record) -> None:
         if isinstance(record, Closed):
             self.ended[record.request_id] = record
+            self.closed.append(record)
         elif isinstance(record, Opened):
-            self.accepted.add(record.request_id)
+            self.opened.append(record.request_id)
         elif isinstance(record, FrameRecord):
             for share in record.sequences:
                 self.generated[share.request_id] += share.tokens

@@ -5,6 +5,7 @@ of many sequences go through one forward pass. Knows no request, no sampling and
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -13,6 +14,7 @@ from calmops.engine.attention import CachedAttention, register
 from calmops.engine.cache import KvCache
 from calmops.engine.checkpoint import load_checkpoint
 from calmops.engine.families import FIRST_STEP, check_every_layer
+from calmops.engine.products import check_products, choose_products, invariant_products
 from calmops.engine.sampler import Draw, Drawn, sample
 from calmops.engine.settings import EngineSettings
 from calmops.engine.step_layout import lay_out
@@ -47,6 +49,8 @@ class TransformersBackend:
     def __init__(self, settings: EngineSettings, rank: int = 0) -> None:
         """Load, shard and warm up. Raises ReleaseError or UnsupportedModel; for tp > 1 the world must be joined."""
         torch.set_num_threads(settings.threads)
+        if settings.exact:
+            choose_products()
         self._settings = settings
         self._rank = rank
         model: Any
@@ -56,6 +60,8 @@ class TransformersBackend:
         self.cache = KvCache(settings.kv_blocks)
         self._attention = CachedAttention(self.cache, exact=bool(settings.exact))
         self.config._attn_implementation = register(_ATTENTION, self._attention.__call__)
+        if settings.exact:
+            check_products(model)
         self.step(FIRST_STEP)
         check_every_layer(self.config, self.cache.layers)
 
@@ -73,7 +79,7 @@ class TransformersBackend:
         """One forward pass over the plan's rows; see ``Backend``."""
         layout = lay_out(plan, self.cache.scratch_block, exact=bool(self._settings.exact))
         self._attention.begin(layout)
-        with torch.inference_mode():
+        with torch.inference_mode(), invariant_products() if self._settings.exact else nullcontext():
             logits: torch.Tensor = self._model(
                 input_ids=layout.tokens, position_ids=layout.positions, use_cache=False, logits_to_keep=layout.wanted
             ).logits

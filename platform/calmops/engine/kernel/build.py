@@ -28,7 +28,7 @@ COMPILE_TIMEOUT_S = 600
 
 def best_path() -> str | None:
     """The best code path that this processor runs; None if it runs none."""
-    flags, vendor = _processor_flags(), _processor("vendor_id")
+    flags, vendor = _processor_flags(), processor("vendor_id")
     return next((name for name, (needed, _) in PATHS.items() if needed <= flags and (name, vendor) != SLOW_DOT), None)
 
 
@@ -77,10 +77,10 @@ def _compile(command: list[str]) -> None:
 
 
 def _processor_flags() -> frozenset[str]:
-    return frozenset(_processor("flags").split())
+    return frozenset(processor("flags").split())
 
 
-def _processor(field: str) -> str:
+def processor(field: str) -> str:
     """What the first processor says of itself; empty if it says nothing."""
     try:
         lines = CPUINFO.read_text(encoding="utf-8").splitlines()
