@@ -9,6 +9,7 @@ type, K from 32 to 11,008, 1 to 128 rows. The latter is some ten times slower. T
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch.nn import functional
@@ -16,6 +17,7 @@ from torch.nn import functional
 from calmops.engine.kernel import build
 from calmops.foundation.errors import UnsupportedModel
 
+ONEDNN: Any = torch.backends.mkldnn
 MODE = "MKL_CBWR"  # MKL's conditional numerical reproducibility; read at its first call in a process
 _FEW, _MANY = (4, 12, 16, 28), 64  # rows
 _MOST_OUTPUTS = 4096  # of a weight that is tried: it costs time, and the order of a sum is one of k
@@ -30,12 +32,12 @@ def choose_products() -> None:
 @contextmanager
 def invariant_products() -> Iterator[None]:
     """Products within go past oneDNN."""
-    before = torch.backends.mkldnn.enabled
-    torch.backends.mkldnn.enabled = False
+    before = ONEDNN.enabled
+    ONEDNN.enabled = False
     try:
         yield
     finally:
-        torch.backends.mkldnn.enabled = before
+        ONEDNN.enabled = before
 
 
 def check_products(model: torch.nn.Module) -> None:
