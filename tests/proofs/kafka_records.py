@@ -50,6 +50,10 @@ class KafkaRecords:
             self._take(envelope.record)
         return len(found)
 
+    def unended(self) -> int:
+        """Accepted requests whose end didn't come. Refused ones have an end alone."""
+        return (Counter(self.opened) - Counter(one.request_id for one in self.closed)).total()
+
     def send_again(self, bodies: Iterable[bytes]) -> int:
         """Put copies into the topic, as a forwarder does that doesn't know whether it was heard; how many."""
         producer = KafkaProducer(bootstrap_servers=self._settings.servers(), acks="all")

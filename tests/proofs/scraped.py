@@ -5,6 +5,7 @@ import contextlib
 import math
 import os
 import signal
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -93,7 +94,7 @@ async def load(url: str, rounds: int) -> None:
 
 async def _ended(client: httpx.AsyncClient, url: str, body: dict[str, Any]) -> None:
     """A request that an operator ends."""
-    request_id = f"ended-{os.getpid()}-{id(body)}"
+    request_id = f"ended-{uuid.uuid4()}"
     asked = asyncio.create_task(client.post(f"{url}/v1/completions", json=body, headers={"x-request-id": request_id}))
     await asyncio.sleep(0.2)
     await client.post(f"{url}/admin/requests/{request_id}/cancel")

@@ -26,7 +26,7 @@ _MOST_OUTPUTS = 4096  # of a weight that is tried: it costs time, and the order 
 def choose_products() -> None:
     """Before the first product of this process: have MKL add up in one order, however many rows there are."""
     if build.processor("vendor_id") == "GenuineIntel":
-        os.environ.setdefault(MODE, "AVX512,STRICT" if "avx512f" in build.processor("flags").split() else "AVX2,STRICT")
+        os.environ.setdefault(MODE, "AVX512,STRICT" if "avx512f" in build.processor_flags() else "AVX2,STRICT")
 
 
 @contextmanager
