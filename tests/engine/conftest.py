@@ -7,7 +7,10 @@ import pytest
 
 os.environ.setdefault("TRITON_INTERPRET", "1")  # before Triton is imported
 
+from calmops.engine.products import choose_products
 from tests.engine.tiny import make_checkpoint
+
+choose_products()  # before any test multiplies
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """One rank of a gang from a cold interpreter to its first token, each part timed: ``python -m tests.engine.starting``.
 
-Arguments: FOLDER TP RANK PORT. Rank 0 prints {"import torch": seconds, ...} in order; the parts add up to the whole.
+Arguments: FOLDER TP RANK PORT. Each rank prints when it had imported everything, {"imported": Unix s}, and rank 0 at last
+{"import torch": seconds, ...} in order; the parts add up to the whole.
 """
 
 import json
@@ -45,6 +46,7 @@ def main() -> None:
     import deepspeed  # noqa: F401  timed alone
 
     watch.ended("import deepspeed")
+    print(json.dumps({"imported": time.time()}), flush=True)
     tensor_parallel.join(rank, tp, port)
     watch.ended("join")
     _timed(watch, checkpoint, "shard", ("load", "shard"))

@@ -5,6 +5,7 @@ of many sequences go through one forward pass. Knows no request, no sampling and
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -13,6 +14,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from calmops.engine.attention import CachedAttention
 from calmops.engine.cache import KvCache
 from calmops.engine.checkpoint import load_checkpoint
+from calmops.engine.products import check_products, choose_products, invariant_products
 from calmops.engine.sampler import Draw, Drawn, sample
 from calmops.engine.settings import EngineSettings
 from calmops.engine.step_layout import lay_out
@@ -48,6 +50,8 @@ class TransformersBackend:
     def __init__(self, settings: EngineSettings, rank: int = 0) -> None:
         """Load, shard and warm up. Raises ReleaseError or UnsupportedModel; for tp > 1 the world must be joined."""
         torch.set_num_threads(settings.threads)
+        if settings.exact:
+            choose_products()
         self._settings = settings
         self._rank = rank
         model: Any
@@ -59,6 +63,8 @@ class TransformersBackend:
         name = _ATTENTION + str(id(self))
         ALL_ATTENTION_FUNCTIONS.register(name, self._attention)
         self.config._attn_implementation = name
+        if settings.exact:
+            check_products(model)
         self._warm_up()
 
     @property
@@ -75,7 +81,7 @@ class TransformersBackend:
         """One forward pass over the plan's rows; see ``Backend``."""
         layout = lay_out(plan, self.cache.scratch_block, exact=bool(self._settings.exact))
         self._attention.begin(layout)
-        with torch.inference_mode():
+        with torch.inference_mode(), invariant_products() if self._settings.exact else nullcontext():
             logits: torch.Tensor = self._model(
                 input_ids=layout.tokens, position_ids=layout.positions, use_cache=False, logits_to_keep=layout.wanted
             ).logits

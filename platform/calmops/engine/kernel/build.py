@@ -28,7 +28,7 @@ COMPILE_TIMEOUT_S = 600
 
 def best_path() -> str | None:
     """The best code path that this processor runs; None if it runs none."""
-    flags, vendor = _processor_flags(), _processor("vendor_id")
+    flags, vendor = processor_flags(), processor("vendor_id")
     return next((name for name, (needed, _) in PATHS.items() if needed <= flags and (name, vendor) != SLOW_DOT), None)
 
 
@@ -76,11 +76,12 @@ def _compile(command: list[str]) -> None:
         raise SetupError(f"the CPU kernel wasn't compiled within {COMPILE_TIMEOUT_S} s: {' '.join(command)}") from error
 
 
-def _processor_flags() -> frozenset[str]:
-    return frozenset(_processor("flags").split())
+def processor_flags() -> frozenset[str]:
+    """What it can do, by the names of /proc/cpuinfo."""
+    return frozenset(processor("flags").split())
 
 
-def _processor(field: str) -> str:
+def processor(field: str) -> str:
     """What the first processor says of itself; empty if it says nothing."""
     try:
         lines = CPUINFO.read_text(encoding="utf-8").splitlines()

@@ -1,0 +1,59 @@
+"""What makes torch's products on a CPU batch-invariant, so that `exact` can be had through transformers' modules.
+
+A row's bits must not depend on how many rows are multiplied beside it. Left to themselves, MKL adds up a few rows in another
+order than many on Intel's processors, and oneDNN, which multiplies bfloat16 where there is AVX-512, does so for nearly every
+number of rows. MKL in its strict reproducible mode and torch's own bfloat16 product do neither: 0 of 78 shapes of either
+type, K from 32 to 11,008, 1 to 128 rows. The latter is some ten times slower. That it worked is shown on the model's own weights.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from calmops.engine.kernel import build
+from calmops.foundation.errors import UnsupportedModel
+
+ONEDNN: Any = torch.backends.mkldnn
+MODE = "MKL_CBWR"  # MKL's conditional numerical reproducibility; read at its first call in a process
+_FEW, _MANY = (4, 12, 16, 28), 64  # rows
+_MOST_OUTPUTS = 4096  # of a weight that is tried: it costs time, and the order of a sum is one of k
+
+
+def choose_products() -> None:
+    """Before the first product of this process: have MKL add up in one order, however many rows there are."""
+    if build.processor("vendor_id") == "GenuineIntel":
+        os.environ.setdefault(MODE, "AVX512,STRICT" if "avx512f" in build.processor_flags() else "AVX2,STRICT")
+
+
+@contextmanager
+def invariant_products() -> Iterator[None]:
+    """Products within go past oneDNN."""
+    before = ONEDNN.enabled
+    ONEDNN.enabled = False
+    try:
+        yield
+    finally:
+        ONEDNN.enabled = before
+
+
+def check_products(model: torch.nn.Module) -> None:
+    """Raises UnsupportedModel where a row's bits depend on the rows beside it, for a weight of any shape that the model has."""
+    weights = {}
+    for module in model.modules():
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, torch.Tensor) and weight.dim() == 2 and not isinstance(module, torch.nn.Embedding):
+            weights[weight.shape, weight.dtype] = weight.detach()[:_MOST_OUTPUTS]
+    for weight in weights.values():
+        rows = torch.randn(_MANY, weight.shape[1], generator=torch.Generator().manual_seed(1)).to(weight.dtype)
+        with torch.inference_mode(), invariant_products():
+            expected = functional.linear(rows, weight)
+            wrong = [few for few in _FEW if not torch.equal(functional.linear(rows[-few:].contiguous(), weight), expected[-few:])]
+        if wrong:
+            raise UnsupportedModel(
+                f"exact can't be had on this processor through transformers' modules: with a weight of {' x '.join(map(str, weight.shape))} torch computes "
+                f"{wrong[0]} rows to other bits than {_MANY}; set exact to false, or {MODE} to AVX2,STRICT or COMPATIBLE before the process starts"
+            )

@@ -1,0 +1,56 @@
+"""Products whose bits don't depend on the rows beside a row: chosen, kept to while they are wanted, and shown on a model's weights."""
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from calmops.engine import products
+from calmops.engine.kernel import build
+from calmops.foundation.errors import UnsupportedModel
+
+
+@pytest.mark.parametrize(
+    ("vendor", "flags", "mode"), [("GenuineIntel", "avx2 fma avx512f", "AVX512,STRICT"), ("GenuineIntel", "avx2 fma", "AVX2,STRICT"), ("AuthenticAMD", "avx2 fma", None)]
+)
+def test_mkl_is_told_on_intels_processors(vendor: str, flags: str, mode: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text(f"vendor_id\t: {vendor}\nflags\t\t: {flags}\n", encoding="utf-8")
+    monkeypatch.setattr(build, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setenv(products.MODE, "")
+    monkeypatch.delenv(products.MODE)
+    products.choose_products()
+    assert os.environ.get(products.MODE) == mode
+
+
+def test_what_somebody_chose_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(products.MODE, "COMPATIBLE")
+    products.choose_products()
+    assert os.environ[products.MODE] == "COMPATIBLE"
+
+
+def test_onednn_is_back_afterwards_whatever_happens() -> None:
+    before = products.ONEDNN.enabled
+    with products.invariant_products():
+        assert not products.ONEDNN.enabled
+    with contextlib.suppress(KeyError), products.invariant_products():
+        raise KeyError
+    assert products.ONEDNN.enabled == before
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_products_of_this_machine_are_invariant(dtype: torch.dtype) -> None:
+    products.check_products(torch.nn.Sequential(*(torch.nn.Linear(k, n, dtype=dtype) for k, n in ((64, 320), (512, 96), (1536, 1000)))))
+
+
+def test_a_processor_whose_products_are_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = torch.nn.functional.linear
+
+    def by_rows(rows: torch.Tensor, weight: torch.Tensor, *more: Any) -> torch.Tensor:
+        return real(rows, weight, *more) + (len(rows) < 16)
+
+    monkeypatch.setattr(torch.nn.functional, "linear", by_rows)
+    with pytest.raises(UnsupportedModel, match="weight of 96 x 64 torch computes 4 rows to other bits than 64; set exact to false"):
+        products.check_products(torch.nn.ModuleList([torch.nn.Embedding(8, 64), torch.nn.Linear(64, 96)]))
