@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from calmops.engine import products
+from calmops.engine import backend, products
+from calmops.engine.backend import TransformersBackend
 from calmops.engine.kernel import build
+from calmops.engine.settings import EngineSettings
 from calmops.foundation.errors import UnsupportedModel
 
 
@@ -40,9 +42,13 @@ def test_onednn_is_back_afterwards_whatever_happens() -> None:
     assert products.ONEDNN.enabled == before
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_products_of_this_machine_are_invariant(dtype: torch.dtype) -> None:
-    products.check_products(torch.nn.Sequential(*(torch.nn.Linear(k, n, dtype=dtype) for k, n in ((64, 320), (512, 96), (1536, 1000)))))
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_exact_backend_loads_here(dtype: str, llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked = []
+    monkeypatch.setattr(backend, "check_products", lambda model: (products.check_products(model), checked.append(model)))
+    for exact in (True, False):
+        TransformersBackend(EngineSettings(folder=llama, kv_blocks=16, exact=exact, dtype=dtype))
+    assert len(checked) == 1
 
 
 def test_a_processor_whose_products_are_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,5 +55,5 @@ def check_products(model: torch.nn.Module) -> None:
         if wrong:
             raise UnsupportedModel(
                 f"exact can't be had on this processor through transformers' modules: with a weight of {' x '.join(map(str, weight.shape))} torch computes "
-                f"{wrong[0]} rows to other bits than {_MANY}; set exact to false, or {MODE} to AVX2,STRICT or COMPATIBLE before the process starts"
+                f"{wrong[0]} rows to other bits than {_MANY}; set exact to false"
             )
