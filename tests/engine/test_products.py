@@ -3,7 +3,7 @@
 import contextlib
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -43,9 +43,14 @@ def test_onednn_is_back_afterwards_whatever_happens() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_an_exact_backend_loads_here(dtype: str, llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checked = []
-    monkeypatch.setattr(backend, "check_products", lambda model: (products.check_products(model), checked.append(model)))
+def test_an_exact_backend_loads_here(dtype: Literal["float32", "bfloat16"], llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[torch.nn.Module] = []
+
+    def check(model: torch.nn.Module) -> None:
+        checked.append(model)
+        products.check_products(model)
+
+    monkeypatch.setattr(backend, "check_products", check)
     for exact in (True, False):
         TransformersBackend(EngineSettings(folder=llama, kv_blocks=16, exact=exact, dtype=dtype))
     assert len(checked) == 1
