@@ -114,8 +114,19 @@ class LocalProcess:
     def _reap(self, process: psutil.Process, timeout_s: float) -> None:
         if self._process is not None and self._process.pid == process.pid:
             self._process.wait(timeout_s)
-        else:
-            process.wait(timeout_s)
+            return
+        end_s = time.monotonic() + timeout_s
+        while not _ended(process):  # whose child it is may never ask how it ended
+            if time.monotonic() > end_s:
+                raise psutil.TimeoutExpired(timeout_s, process.pid)
+            time.sleep(POLL_S)
+
+
+def _ended(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def answers(port: int) -> bool:
