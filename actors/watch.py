@@ -39,7 +39,7 @@ EVERY_S = 1.0
 EVALUATE_S = 15.0  # as often as a Prometheus would read them
 MOST_COUNTERS = 5000  # that the embedded evaluator remembers: some 500 MB, counters for six hours, shards' steps for three days
 LATE_S = 3 * EVALUATE_S  # since the last evaluation, after which nobody knows what fires
-NO_PRICES = Prices(currency="XXX")
+NO_PRICES = Prices(currency="XXX")  # ISO 4217's code for no currency; without prices nothing is shown in it
 NO_PROMISES = Promises((), Windows(windows=(), at_risk=AtRisk(left=0.5, ends_within_s=1)))
 UNREAD = "the objectives can't be read; the meter's log says why, and it tries again"
 NOT_YET = "the alerts haven't been evaluated yet"

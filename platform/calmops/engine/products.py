@@ -20,13 +20,18 @@ from calmops.foundation.errors import UnsupportedModel
 ONEDNN: Any = torch.backends.mkldnn
 MODE = "MKL_CBWR"  # MKL's conditional numerical reproducibility; read at its first call in a process
 _FEW, _MANY = (4, 12, 16, 28), 64  # rows
-_MOST_OUTPUTS = 4096  # of a weight that is tried: it costs time, and the order of a sum is one of k
+_MOST_OUTPUTS = 4096
 
 
 def choose_products() -> None:
     """Before the first product of this process: have MKL add up in one order, however many rows there are."""
     if build.processor("vendor_id") == "GenuineIntel":
         os.environ.setdefault(MODE, "AVX512,STRICT" if "avx512f" in build.processor_flags() else "AVX2,STRICT")
+
+
+def torch_path() -> str:
+    """Which instructions and which order of sums torch uses on this CPU; part of what decides a token's bits."""
+    return "-".join(filter(None, (torch.backends.cpu.get_cpu_capability(), os.environ.get(MODE))))
 
 
 @contextmanager
@@ -41,7 +46,10 @@ def invariant_products() -> Iterator[None]:
 
 
 def check_products(model: torch.nn.Module) -> None:
-    """Raises UnsupportedModel where a row's bits depend on the rows beside it, for a weight of any shape that the model has."""
+    """Raises UnsupportedModel where a row's bits depend on the rows beside it: tried are a weight of each shape that the model has.
+
+    Of a wide one its first 4,096 outputs, since a try costs time.
+    """
     weights = {}
     for module in model.modules():
         weight = getattr(module, "weight", None)

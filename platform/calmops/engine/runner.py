@@ -19,6 +19,7 @@ from calmops.decoding.work import Work
 from calmops.engine.answering import Answering
 from calmops.engine.backend import Backend
 from calmops.engine.backends import code_path, make_backend, settle
+from calmops.engine.products import torch_path
 from calmops.engine.sampler import Draw, log_probabilities
 from calmops.engine.settings import EngineSettings
 from calmops.engine.vocabulary import Vocabulary
@@ -222,7 +223,7 @@ def _fingerprint(settings: EngineSettings, digest: str) -> str:
     if settings.backend == "kernel":  # whose bits don't depend on the number of threads
         parts: tuple[str, ...] = (digest[:16], "kernel", numbers, f"tp{settings.tp}", "cpu", code_path(), "exact")
     else:
-        path = torch.backends.cpu.get_cpu_capability() if settings.device == "cpu" else torch.cuda.get_device_name()
+        path = torch_path() if settings.device == "cpu" else torch.cuda.get_device_name()
         # On a GPU an exact step always has so many rows, and logits of so many; on a CPU sums depend on the number of threads.
         rows = f"rows{settings.max_rows_per_step}x{min(settings.max_rows_per_step, settings.max_sequences)}"
         size = rows if settings.device == "cuda" else f"threads{settings.threads}"

@@ -21,7 +21,7 @@ PATHS: dict[str, tuple[frozenset[str], tuple[str, ...]]] = {
     "avx2": (frozenset(("avx2", "fma")), _AVX2),
 }  # fmt: skip
 # A sum of bf16 products starts every other cycle on Intel's cores, where two FMAs start in each: measured on Sapphire Rapids, 88
-# and 177 GFLOP/s a core, so widening bf16 to float32 is nearly twice as fast in a full tile. On AMD's the sum is the faster one.
+# and 177 GFLOP/s a core, so widening bf16 to float32 is nearly twice as fast in a full tile. AMD's keep the sum: none that has it was at hand.
 SLOW_DOT = ("avx512-bf16", "GenuineIntel")  # the path that a vendor's processors are better off without
 COMPILE_TIMEOUT_S = 600
 
