@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from calmops.engine.kernel import build
+from calmops.foundation import processor
 
 AVX2 = "fpu sse4_2 avx2 fma"
 AVX512 = f"{AVX2} avx512f avx512bw avx512vl avx512dq"
@@ -19,10 +20,10 @@ AVX512 = f"{AVX2} avx512f avx512bw avx512vl avx512dq"
 )  # fmt: skip
 def test_it_is_the_fastest_that_the_processor_runs(vendor: str, flags: str, path: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nvendor_id\t: {vendor}\nflags\t\t: {flags}\n", encoding="utf-8")
-    monkeypatch.setattr(build, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(processor, "CPUINFO", tmp_path / "cpuinfo")
     assert build.best_path() == path
 
 
 def test_a_machine_that_says_nothing_of_its_processor_gets_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(build, "CPUINFO", tmp_path / "none")
+    monkeypatch.setattr(processor, "CPUINFO", tmp_path / "none")
     assert build.best_path() is None

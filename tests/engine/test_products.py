@@ -10,9 +10,10 @@ import torch
 
 from calmops.engine import backend, products
 from calmops.engine.backend import TransformersBackend
-from calmops.engine.kernel import build
 from calmops.engine.settings import EngineSettings
+from calmops.foundation import processor
 from calmops.foundation.errors import UnsupportedModel
+from calmops.foundation.processor import MKL_MODE
 
 
 @pytest.mark.parametrize(
@@ -20,17 +21,17 @@ from calmops.foundation.errors import UnsupportedModel
 )
 def test_mkl_is_told_on_intels_processors(vendor: str, flags: str, mode: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_text(f"vendor_id\t: {vendor}\nflags\t\t: {flags}\n", encoding="utf-8")
-    monkeypatch.setattr(build, "CPUINFO", tmp_path / "cpuinfo")
-    monkeypatch.setenv(products.MODE, "")
-    monkeypatch.delenv(products.MODE)
+    monkeypatch.setattr(processor, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setenv(MKL_MODE, "")
+    monkeypatch.delenv(MKL_MODE)
     products.choose_products()
-    assert os.environ.get(products.MODE) == mode
+    assert os.environ.get(MKL_MODE) == mode
 
 
 def test_what_somebody_chose_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(products.MODE, "COMPATIBLE")
+    monkeypatch.setenv(MKL_MODE, "COMPATIBLE")
     products.choose_products()
-    assert os.environ[products.MODE] == "COMPATIBLE"
+    assert os.environ[MKL_MODE] == "COMPATIBLE"
 
 
 def test_onednn_is_back_afterwards_whatever_happens() -> None:

@@ -14,24 +14,23 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from calmops.engine.kernel import build
 from calmops.foundation.errors import UnsupportedModel
+from calmops.foundation.processor import MKL_MODE, mkl_mode, processor, processor_flags
 
 ONEDNN: Any = torch.backends.mkldnn
-MODE = "MKL_CBWR"  # MKL's conditional numerical reproducibility; read at its first call in a process
 _FEW, _MANY = (4, 12, 16, 28), 64  # rows
 _MOST_OUTPUTS = 4096
 
 
 def choose_products() -> None:
     """Before the first product of this process: have MKL add up in one order, however many rows there are."""
-    if build.processor("vendor_id") == "GenuineIntel":
-        os.environ.setdefault(MODE, "AVX512,STRICT" if "avx512f" in build.processor_flags() else "AVX2,STRICT")
+    if processor("vendor_id") == "GenuineIntel":
+        os.environ.setdefault(MKL_MODE, "AVX512,STRICT" if "avx512f" in processor_flags() else "AVX2,STRICT")
 
 
 def torch_path() -> str:
     """Which instructions and which order of sums torch uses on this CPU; part of what decides a token's bits."""
-    return "-".join(filter(None, (torch.backends.cpu.get_cpu_capability(), os.environ.get(MODE))))
+    return "-".join(filter(None, (torch.backends.cpu.get_cpu_capability(), mkl_mode())))
 
 
 @contextmanager

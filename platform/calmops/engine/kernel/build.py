@@ -8,9 +8,9 @@ from pathlib import Path
 
 from calmops.foundation.errors import SetupError
 from calmops.foundation.paths import folder
+from calmops.foundation.processor import processor, processor_flags
 
 HERE = Path(__file__).resolve().parent
-CPUINFO = Path("/proc/cpuinfo")
 COMMON = ("-std=c++20", "-O3", "-ffp-contract=off", "-fPIC", "-shared", "-pthread", "-w")
 _AVX2 = ("-mavx2", "-mfma")
 _AVX512 = (*_AVX2, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq")
@@ -74,17 +74,3 @@ def _compile(command: list[str]) -> None:
         raise SetupError(f"the CPU kernel can't be compiled: {' '.join(command)} said:\n{error.stderr[-2000:]}") from error
     except subprocess.TimeoutExpired as error:
         raise SetupError(f"the CPU kernel wasn't compiled within {COMPILE_TIMEOUT_S} s: {' '.join(command)}") from error
-
-
-def processor_flags() -> frozenset[str]:
-    """What it can do, by the names of /proc/cpuinfo."""
-    return frozenset(processor("flags").split())
-
-
-def processor(field: str) -> str:
-    """What the first processor says of itself; empty if it says nothing."""
-    try:
-        lines = CPUINFO.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return ""
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(field)), "")
