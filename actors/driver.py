@@ -63,7 +63,7 @@ class Driver:
         finally:
             if not live.journal.finished:
                 self._switchboard.cancel(live, "cancelled")
-            BOOK.ended(live.request_id, live.journal.attempt)
+            BOOK.ended(live.journal.stream_token)
 
     async def _attempts(
         self, live: LiveRequest, handle: DeploymentHandle, migration: Migration, deadline_ns: int
@@ -75,9 +75,9 @@ class Driver:
             failed = await self._attempt(live, handle, placement)
             if failed is None:
                 break
-            replica_id = BOOK.replica_of(live.request_id, placement.attempt)
+            replica_id = BOOK.replica_of(placement.stream_token)
             self._switchboard.cancel(live, "fenced")
-            BOOK.ended(live.request_id, placement.attempt)
+            BOOK.ended(placement.stream_token)
             if failed.died and replica_id is not None:
                 self._switchboard.died(replica_id, failed.why)
             verdict = migration.failed(replica_id if failed.shunned else None, failed.why)
@@ -85,6 +85,7 @@ class Driver:
                 raise UnavailableError(
                     f"gave the request up after {placement.attempt} attempts (limit {self._max_attempts}); last: {failed.why}"
                 )
+            live.journal.leave(replica_id, time.time_ns())
             self.migrations += 1
             _log.info(
                 "request %s leaves replica %s after %d tokens, attempt %d of %d: %s",
@@ -97,7 +98,7 @@ class Driver:
 
         The last attempt isn't taken from a replica that is only silent: that would be giving the request up.
         """
-        expected = BOOK.expect(placement.request_id, placement.attempt)
+        expected = BOOK.expect(placement.stream_token)
         response = handle.generate.remote(placement)
         call = asyncio.ensure_future(_settled(response, fresh=live.journal.journaled == 0))
         lost = asyncio.ensure_future(live.lost.wait())

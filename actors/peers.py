@@ -70,7 +70,7 @@ class Peers:
                 "kind": live.intake.kind, "stream": live.intake.stream, "attempt": live.journal.attempt,
                 "prompt_tokens": live.journal.prompt_tokens, "tokens": live.journal.journaled,
                 "age_s": round((now_ns - live.journal.accepted_ns) / 1e9, 3),
-                "replica_id": BOOK.replica_of(live.request_id, live.journal.attempt),
+                "replica_id": BOOK.replica_of(live.journal.stream_token),
             }
             for live in self._gateway.switchboard.live() if not live.intake.request.probe
         ]  # fmt: skip

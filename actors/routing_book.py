@@ -1,6 +1,7 @@
 """Where each attempt went, before its first frame says so, and how many tokens each replica was given.
 
-Kept apart from the router: Serve ships the router's module by value, and this must be the gateway process's one copy.
+Kept by stream token: a client may use a request id again. And apart from the router: Serve ships the router's module by
+value, and this must be the gateway process's one copy.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ from zlib import crc32
 
 from calmops.messages.placement import Placement
 
-_Entries = dict[tuple[str, int], tuple[str, int]]  # (request id, attempt) -> (replica id, tokens)
+_Entries = dict[int, tuple[str, int]]  # an attempt's stream token -> (replica id, tokens)
 
 
 class RoutingBook:
@@ -23,8 +24,8 @@ class RoutingBook:
         self._leaning: _Entries = {}  # chosen for, not yet routed
         self._tokens: Counter[str] = Counter()
         self._reports: dict[str, tuple[int, str]] = {}  # replica id -> (other gateways' tokens, fingerprint)
-        self._awaited: dict[tuple[str, int], asyncio.Future[None]] = {}
-        self._ended_unrouted: deque[tuple[str, int]] = deque(maxlen=1000)  # cancelled while Serve was still routing
+        self._awaited: dict[int, asyncio.Future[None]] = {}
+        self._ended_unrouted: deque[int] = deque(maxlen=1000)  # cancelled while Serve was still routing
 
     def knows(self, application: str, replica_ids: frozenset[str]) -> None:
         """A model's router may choose from these replicas from now on."""
@@ -34,15 +35,15 @@ class RoutingBook:
         """Whether a router may choose this replica. A model's router knows of any from the first request on."""
         return any(replica_id in known for known in tuple(self._routable.values()))
 
-    def expect(self, request_id: str, attempt: int) -> "asyncio.Future[None]":
+    def expect(self, stream_token: int) -> "asyncio.Future[None]":
         """Done as soon as the attempt is routed. Call it on the gateway's loop, before the attempt is sent."""
         future = asyncio.get_running_loop().create_future()
-        self._awaited[request_id, attempt] = future
+        self._awaited[stream_token] = future
         return future
 
     def lean(self, placement: Placement, replica_id: str) -> None:
         """A replica was chosen for an attempt: its tokens count there at once, else a burst would all go one way."""
-        key = (placement.request_id, placement.attempt)
+        key = placement.stream_token
         with self._lock:
             if key not in self._ended_unrouted and key not in self._routes:
                 self._take_back(self._leaning, key)
@@ -50,7 +51,7 @@ class RoutingBook:
 
     def routed(self, placement: Placement, replica_id: str) -> None:
         """An attempt went to a replica."""
-        key = (placement.request_id, placement.attempt)
+        key = placement.stream_token
         with self._lock:
             self._take_back(self._leaning, key)
             if key in self._ended_unrouted:
@@ -60,18 +61,17 @@ class RoutingBook:
         if awaited is not None:
             awaited.get_loop().call_soon_threadsafe(_settle, awaited)
 
-    def ended(self, request_id: str, attempt: int) -> None:
+    def ended(self, stream_token: int) -> None:
         """The attempt is over, however it ended."""
-        key = (request_id, attempt)
         with self._lock:
-            self._awaited.pop(key, None)
-            self._take_back(self._leaning, key)
-            if not self._take_back(self._routes, key):
-                self._ended_unrouted.append(key)
+            self._awaited.pop(stream_token, None)
+            self._take_back(self._leaning, stream_token)
+            if not self._take_back(self._routes, stream_token):
+                self._ended_unrouted.append(stream_token)
 
-    def replica_of(self, request_id: str, attempt: int) -> str | None:
+    def replica_of(self, stream_token: int) -> str | None:
         """The replica that has the attempt; None while it waits to be routed."""
-        return self._routes.get((request_id, attempt), (None, 0))[0]
+        return self._routes.get(stream_token, (None, 0))[0]
 
     def tokens(self, replica_id: str) -> int:
         """Tokens in flight of this gateway's attempts."""
@@ -92,11 +92,11 @@ class RoutingBook:
         unequal = wanted is not None and fingerprint != wanted
         return unequal, self._tokens[replica_id] + others, crc32(f"{request_id}/{replica_id}".encode())
 
-    def _put(self, book: _Entries, key: tuple[str, int], placement: Placement, replica_id: str) -> None:
+    def _put(self, book: _Entries, key: int, placement: Placement, replica_id: str) -> None:
         book[key] = (replica_id, placement.tokens)
         self._tokens[replica_id] += placement.tokens
 
-    def _take_back(self, book: _Entries, key: tuple[str, int]) -> bool:
+    def _take_back(self, book: _Entries, key: int) -> bool:
         """False if there was nothing to take back."""
         replica_id, tokens = book.pop(key, (None, 0))
         if replica_id is None:

@@ -74,7 +74,7 @@ class Switchboard:
     def cancel(self, live: LiveRequest, reason: str) -> None:
         """Free the current attempt's sequences on the replica that has them, or soon will, if one does."""
         journal = live.journal
-        replica_id = BOOK.replica_of(live.request_id, journal.attempt)
+        replica_id = BOOK.replica_of(journal.stream_token)
         cancel = Cancel(
             request_id=live.request_id, attempt=journal.attempt, reason=reason, stream_token=journal.stream_token
         )
@@ -115,7 +115,7 @@ class Switchboard:
     def _migrate(self, gang_id: str, why: str, *, perhaps: bool = False) -> None:
         replica_id = self.links.replica_of(gang_id)
         for live in self._live.values():
-            if replica_id is not None and BOOK.replica_of(live.request_id, live.journal.attempt) == replica_id:
+            if replica_id is not None and BOOK.replica_of(live.journal.stream_token) == replica_id:
                 live.lose(f"replica {replica_id} was lost: {why}", perhaps=perhaps)
 
     def _on_message(self, link: bytes, body: bytes) -> None:

@@ -210,6 +210,13 @@ def test_a_full_replica_refuses_a_new_request_and_passes_on_one_that_has_begun()
     assert (live.error, len(handle.placements)) == (None, 3)
 
 
+def test_the_closing_record_tells_where_a_request_went_on_from() -> None:
+    live, _, _ = drive(dies_halfway, is_full, answers)
+    closed = live.journal.close("length", live.journal.accepted_ns, 0)
+    assert [(move.attempt, move.replica_id, move.tokens) for move in closed.moves] == [(1, "replica-1", 2), (2, "replica-2", 2)]
+    assert 0 < closed.moves[0].at_ns <= closed.moves[1].at_ns
+
+
 def test_a_request_whose_deadline_passes_ends_with_it_and_frees_its_replica() -> None:
     live, _, switches = drive(hangs, timeout_s=0.2)
     assert (type(live.error), live.outcome()) == (DeadlineError, "timeout")

@@ -51,6 +51,15 @@ class Opened(Struct, frozen=True, tag="opened", kw_only=True):
     kind: str = ""  # what was asked for: "completion" or "chat"; "" of records that are older than this field
 
 
+class Move(NamedTuple):
+    """A migration: the attempt that its request went on without."""
+
+    attempt: int
+    replica_id: str  # "" of one that no replica had taken yet
+    at_ns: int  # wall
+    tokens: int  # journaled until then
+
+
 class Closed(Struct, frozen=True, tag="closed", kw_only=True):
     """A request ended, exactly once. journaled = delivered + discarded, unless ``ledger`` is unknown."""
 
@@ -71,6 +80,7 @@ class Closed(Struct, frozen=True, tag="closed", kw_only=True):
     detail: str | None = None  # why it failed or was refused; never content
     shard: int = -1  # of the replica that decoded last; -1: none did
     labels: Labels = NO_LABELS
+    moves: tuple[Move, ...] = ()  # of its migrations, in order
 
 
 class SequenceStep(Struct, frozen=True, array_like=True, kw_only=True, gc=False):

@@ -11,7 +11,7 @@ from msgspec import Struct
 from calmops.foundation.errors import GangError
 from calmops.messages.frame import Delta, TokenLogprobs
 from calmops.messages.placement import Placement, ResumedChoice
-from calmops.messages.record import NO_LABELS, Closed, Labels
+from calmops.messages.record import NO_LABELS, Closed, Labels, Move
 from calmops.messages.request import GenerationRequest
 
 
@@ -60,6 +60,7 @@ class Journal:
         self.accepted_ns = accepted_ns
         self._labels = labels
         self._shard = -1
+        self._moves: list[Move] = []
         self.attempt = 0
         self.fenced = 0
         self.first_token_ns: int | None = None
@@ -127,6 +128,10 @@ class Journal:
             salt=request.cache_salt,
         )  # fmt: skip
 
+    def leave(self, replica_id: str | None, wall_ns: int) -> None:
+        """The current attempt is given up for another; ``replica_id`` None where no replica had it yet."""
+        self._moves.append(Move(self.attempt, replica_id or "", wall_ns, self.journaled))
+
     def take(self, delta: Delta, engine_ns: int, now_ns: int) -> Taken | None:
         """Journal one delta; None if it is fenced off. OutOfStep if its index isn't the next one."""
         if delta.attempt != self.attempt or delta.stream_token != self._stream_token or self._closed:
@@ -166,7 +171,7 @@ class Journal:
             outcome=outcome, attempts=self.attempt, prompt_tokens=self.prompt_tokens, journaled=journaled,
             delivered=delivered, discarded=journaled - delivered, ttft_ns=ttft_ns, duration_ns=now_ns - self.accepted_ns,
             ledger="held" if self.ledger_held else "unknown", exact_lost=self.exact_lost, detail=detail,
-            shard=self._shard, labels=self._labels,
+            shard=self._shard, labels=self._labels, moves=tuple(self._moves),
         )  # fmt: skip
 
     def _append(self, choice: _Choice, delta: Delta, engine_ns: int, now_ns: int) -> Taken:

@@ -1,13 +1,14 @@
 """One request's records to its spans: request -> queue -> prefill -> decode, the latter three once an attempt.
 
+An attempt that was lost before it had a frame has its queue alone.
+
 Read off the log, so that tracing costs the token path nothing and a trace can't say other than what was metered.
 Names of attributes: OpenTelemetry's GenAI conventions where they have one, else calmops.*.
 """
 
 from collections.abc import Iterator
-from itertools import pairwise
 
-from calmops.messages.record import NOT_COUNTED, SUCCESSES, Closed, FrameRecord, Opened, SequenceStep
+from calmops.messages.record import NOT_COUNTED, SUCCESSES, Closed, FrameRecord, Move, Opened, SequenceStep
 from calmops.tracing.context import TraceContext
 from calmops.tracing.spans import Attribute, Name, Span, SpanEvent
 
@@ -77,17 +78,43 @@ class RequestTrace:
     def spans(self, closed: Closed) -> list[Span]:
         """The request's span and those beneath it, in order."""
         end_ns = self._opened.at_ns + closed.duration_ns
-        attempts = [self._attempts[number] for number in sorted(self._attempts)]
         request = Span(
             trace_id=self._context.trace_id, span_id=self._context.span_id, parent_id=self._context.parent_id, name=Name.REQUEST,
-            start_ns=self._opened.at_ns, end_ns=end_ns, attributes=_request(self._opened, closed), events=tuple(_moves(attempts)),
+            start_ns=self._opened.at_ns, end_ns=end_ns, attributes=_request(self._opened, closed), events=tuple(self._migrations(closed.moves)),
             error=None if closed.outcome in (*SUCCESSES, *NOT_COUNTED) else closed.detail or closed.outcome,
         )  # fmt: skip
         waited_since_ns, found = self._opened.at_ns, [request]
-        for attempt in attempts:
-            found += _stretches(attempt, self._context, request, waited_since_ns)
-            waited_since_ns = attempt.last_ns
+        moves = {move.attempt: move for move in closed.moves}
+        for number in range(1, max([closed.attempts, *self._attempts]) + 1):
+            attempt, move = self._attempts.get(number), moves.get(number)
+            if attempt is None:
+                found.append(_unserved(number, move, self._context, request, waited_since_ns))
+                waited_since_ns = found[-1].end_ns
+            else:
+                found += _stretches(attempt, self._context, request, waited_since_ns)
+                waited_since_ns = attempt.last_ns
         return found
+
+    def _migrations(self, moves: tuple[Move, ...]) -> Iterator[SpanEvent]:
+        """Each with the token that it went on with; where to is known once the next attempt had a frame."""
+        for move in moves:
+            attributes: dict[str, Attribute] = {"calmops.from": move.replica_id, "calmops.token.index": move.tokens}
+            if move.attempt + 1 in self._attempts:
+                attributes["calmops.to"] = self._attempts[move.attempt + 1].replica_id
+            yield SpanEvent(name="migration", at_ns=move.at_ns, attributes=attributes)
+
+
+def _unserved(number: int, move: Move | None, context: TraceContext, request: Span, waited_since_ns: int) -> Span:
+    """The queue of an attempt without a frame: until it was left for the next, or the request ended."""
+    start_ns = min(max(waited_since_ns, request.start_ns), request.end_ns)
+    end_ns = request.end_ns if move is None else min(max(move.at_ns, start_ns), request.end_ns)
+    whose: dict[str, Attribute] = {"calmops.attempt": number}
+    if move is not None:
+        whose["calmops.replica_id"] = move.replica_id
+    return Span(
+        trace_id=request.trace_id, span_id=context.beneath(f"{Name.QUEUE}/{number}"), parent_id=request.span_id,
+        name=Name.QUEUE, start_ns=start_ns, end_ns=end_ns, attributes=whose,
+    )  # fmt: skip
 
 
 def _stretches(attempt: Attempt, context: TraceContext, request: Span, waited_since_ns: int) -> Iterator[Span]:
@@ -128,17 +155,6 @@ def _request(opened: Opened, closed: Closed) -> dict[str, Attribute]:
         found["calmops.ttft_ms"] = _ms(closed.ttft_ns)
     labels = {f"calmops.{name}": value for name, value in opened.labels._asdict().items() if value}
     return found | labels | {f"baggage.{key}": value for key, value in opened.baggage.items()}
-
-
-def _moves(attempts: list[Attempt]) -> Iterator[SpanEvent]:
-    """A migration to each replica but the first, with the token that it went on with."""
-    tokens = 0
-    for before, attempt in pairwise(attempts):
-        tokens += before.tokens
-        yield SpanEvent(
-            name="migration", at_ns=attempt.started_ns,
-            attributes={"calmops.from": before.replica_id, "calmops.to": attempt.replica_id, "calmops.token.index": tokens},
-        )  # fmt: skip
 
 
 def _ms(duration_ns: int | None) -> float:
