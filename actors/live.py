@@ -37,6 +37,8 @@ class LiveRequest:
     def take(self, delta: Delta, frame: Frame, now_ns: int) -> Taken | None:
         """Journal one delta and hand its text over; None if it was fenced off."""
         taken = self.journal.take(delta, frame.engine_ns, now_ns)
+        if taken is not None:
+            self.journal.stepped(now_ns - (0 if frame.facts is None else frame.facts.duration_ns))
         if taken is not None and (taken.new_ids or taken.text or taken.finish_reason is not None):
             self.outbox.append(taken)
             self.wake.set()

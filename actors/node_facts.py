@@ -1,7 +1,6 @@
 """What a node says of itself: kills for want of memory, and its GPUs, if it has any. Read by rank 0 of each gang there."""
 
 import threading
-import time
 from pathlib import Path
 
 import pynvml
@@ -32,14 +31,19 @@ class NodeReader:
 
     def __init__(self) -> None:
         self.facts = NodeFacts()
+        self._leaving = threading.Event()
         threading.Thread(target=self._read_often, name="node-facts", daemon=True).start()
+
+    def close(self) -> None:
+        """Read no more."""
+        self._leaving.set()
 
     def _read_often(self) -> None:
         handles = _handles()
-        while True:
+        while not self._leaving.is_set():
             gpus = tuple(gpu for index, handle in enumerate(handles) if (gpu := _gpu(index, handle)) is not None)
             self.facts = NodeFacts(oom_kills=oom_kills(VMSTAT), gpus=gpus)
-            time.sleep(EVERY_S)
+            self._leaving.wait(EVERY_S)
 
 
 def oom_kills(vmstat: Path) -> int | None:

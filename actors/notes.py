@@ -90,12 +90,12 @@ class Notes:
     def _line(self, live: LiveRequest, closed: Closed) -> None:
         request, trace = live.intake.request, live.trace
         facts = {name: getattr(closed, name) for name in _LOGGED}
-        ttft_ms = None if closed.ttft_ns is None else round(closed.ttft_ns / 1e6, 3)
+        queued_ms, ttft_ms = (None if span_ns is None else round(span_ns / 1e6, 3) for span_ns in (closed.queued_ns, closed.ttft_ns))
         self._log.log(
             logging.INFO if closed.outcome in (*SUCCESSES, *NOT_COUNTED) else logging.WARNING, "request ended",
             extra={
                 "request_id": request.request_id, "trace_id": f"{trace.trace_id:032x}", "span_id": f"{trace.span_id:016x}",
-                "prompt_as": _given_as(live), **facts, "moves": [move._asdict() for move in closed.moves], **closed.labels._asdict(), "ttft_ms": ttft_ms, "duration_ms": round(closed.duration_ns / 1e6, 3),
+                "prompt_as": _given_as(live), **facts, "moves": [move._asdict() for move in closed.moves], **closed.labels._asdict(), "queued_ms": queued_ms, "ttft_ms": ttft_ms, "duration_ms": round(closed.duration_ns / 1e6, 3),
                 "prompt_hash": self._prompt_hash.of(request.prompt_ids), "marks_hash": self._prompt_hash.of_text(live.journal.digests()),
                 "fingerprint": live.journal.fingerprint, **_parameters(request.params, frozenset(self._end_ids[request.model])),
             },

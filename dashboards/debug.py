@@ -24,11 +24,11 @@ def build() -> Dashboard:
     every = f"sum by (objective, version, variant) (rate({EVENTS_SERIES}{{{VERSION}}}[{RATE}]))"
     return dashboard("calmops-debug", "calmops: debug", "Where the time of a token goes.", (
         Section("Token by token", (
-            Words("How to read this", READ),
-            Heat("Time between tokens, at the gateway", Query(f'sum by (le) (rate({names.INTER_TOKEN.name}_bucket{{{VERSION}, at="gateway"}}[{RATE}]))', "{{le}}")),
+            Words("How to read this", READ), Heat("Time between tokens, at the gateway", Query(f'sum by (le) (rate({names.INTER_TOKEN.name}_bucket{{{VERSION}, at="gateway"}}[{RATE}]))', "{{le}}")),
             Lines("Time between tokens p99, on both clocks", "s", (Query(percentile(0.99, gap, "model, at"), "{{model}} {{at}}"),)),
             Lines("Time per output token", "s", tuple(Query(percentile(share, f"{names.PER_OUTPUT_TOKEN.name}_bucket{{{VERSION}}}"), f"p{share * 100:g} {{{{model}}}}") for share in (0.5, 0.99)), says="Of each request the mean, after its first token: OpenTelemetry's own measure. One long gap hides in it, unlike above."),
             Heat("Time to first token", Query(f"sum by (le) (rate({names.TTFT.name}_bucket{{{VERSION}}}[{RATE}]))", "{{le}}")),
+            Lines("Where a request's time goes, p99", "s", (Query(percentile(0.99, f"{names.STAGE.name}_bucket{{{VERSION}}}", "model, stage"), "{{model}} {{stage}}"),), says="Queue: acceptance to its first step. Prefill: from there to its first token. Decode: from there to its end."),
             Heat("Whole requests", Query(f"sum by (le) (rate({names.DURATION.name}_bucket{{{VERSION}}}[{RATE}]))", "{{le}}")),
         )),
         Section("One request", (

@@ -50,3 +50,4 @@ def test_a_node_without_a_gpu_says_nothing_of_one_and_its_kernel_counts_kills(tm
     while reader.facts.oom_kills is None:
         assert time.monotonic() < until_s
         time.sleep(0.01)
+    reader.close()

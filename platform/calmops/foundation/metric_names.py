@@ -36,6 +36,7 @@ EVENT_REASONS: dict[str, tuple[str, ...]] = {
     "log_failures": ("queue_full",),
 }
 EVENTS = tuple(EVENT_REASONS)
+STAGES = ("queue", "prefill", "decode")
 READ_PARTS = ("log", "spool_file", "save", "unexpected")
 WATCH_PARTS = ("records", "look", "roster", "objectives", "prices")
 
@@ -61,6 +62,10 @@ DURATION = Metric(
 PER_OUTPUT_TOKEN = Metric(
     name="gen_ai_server_time_per_output_token_seconds", kind="histogram", labels=MODEL, edges=PER_OUTPUT_TOKEN_EDGES_S,
     help="Of a request that ended well: its time after the first token, over the delivered tokens after it, of all its choices.",
+)  # fmt: skip
+STAGE = Metric(
+    name="calmops_request_stage_seconds", kind="histogram", labels=(*MODEL, "stage"), edges=DURATION_EDGES_S,
+    help="Where a request's time goes: queue, acceptance to its first step; prefill, from there to its first token; decode, from there to its end.",
 )  # fmt: skip
 INTER_TOKEN = Metric(
     name="calmops_inter_token_latency_seconds", kind="histogram", labels=(*MODEL, "at"), edges=INTER_TOKEN_EDGES_S,
@@ -199,7 +204,7 @@ SPANS = Metric(
 
 WATCHED = (OBJECTIVE_EVENTS, COST, SPENDING, GANGS, NODES, OOM_KILLS, GPU_USED, GPU_TOTAL, GPU_BUSY, READ_FAILURES, WATCH_FAILURES, TRACES, SPANS)  # shown beside what is counted
 METRICS = (
-    TTFT, PER_OUTPUT_TOKEN, DURATION, INTER_TOKEN, STEP_DURATION, BATCH_ROWS, TOKENS, REQUESTS, ACCEPTED, LEDGER_UNKNOWN, STEPS, ATTEMPTS,
+    TTFT, PER_OUTPUT_TOKEN, DURATION, STAGE, INTER_TOKEN, STEP_DURATION, BATCH_ROWS, TOKENS, REQUESTS, ACCEPTED, LEDGER_UNKNOWN, STEPS, ATTEMPTS,
     PROMPT_LENGTH, TOKENIZED_CHARS, TOKENIZED_TOKENS,
     PREEMPTIONS, RUNNING, WAITING, KV_USED, KV_TOTAL, DROPPED, DROPPED_TOKENS, DUPLICATES, GAPS, MISSING, FOLDED, UNREADABLE,
     EVENT, REPORTS, REPORTED_VALUE, COUNTING_SINCE,

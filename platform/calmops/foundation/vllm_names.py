@@ -28,12 +28,24 @@ DECODING = Metric(
     name="vllm:request_decode_time_seconds", kind="histogram", labels=WHOLE, edges=DURATION_EDGES_S,
     help="First token of a request to its end.",
 )  # fmt: skip
+QUEUED = Metric(
+    name="vllm:request_queue_time_seconds", kind="histogram", labels=WHOLE, edges=DURATION_EDGES_S,
+    help="Acceptance of a request to the start of its first step.",
+)  # fmt: skip
+PREFILLING = Metric(
+    name="vllm:request_prefill_time_seconds", kind="histogram", labels=WHOLE, edges=DURATION_EDGES_S,
+    help="Start of a request's first step to its first token.",
+)  # fmt: skip
 PROMPT_LENGTH = Metric(
     name="vllm:request_prompt_tokens", kind="histogram", labels=WHOLE, edges=PROMPT_EDGES_TOKENS, help="Prompt tokens of a request."
 )
 ANSWER_LENGTH = Metric(
     name="vllm:request_generation_tokens", kind="histogram", labels=WHOLE, edges=PROMPT_EDGES_TOKENS,
     help="Generated tokens of a request, of all its choices.",
+)  # fmt: skip
+LONGEST_ANSWER = Metric(
+    name="vllm:request_max_num_generation_tokens", kind="histogram", labels=WHOLE, edges=PROMPT_EDGES_TOKENS,
+    help="Generated tokens of a request's longest choice.",
 )  # fmt: skip
 RUNNING = Metric(name="vllm:num_requests_running", kind="gauge", labels=EACH, help="Sequences in the batch.")
 WAITING = Metric(name="vllm:num_requests_waiting", kind="gauge", labels=EACH, help="Sequences that wait.")
@@ -49,6 +61,6 @@ ENDED = Metric(
 REASONS = {"completed": "stop", "loop_guard": "stop", "length": "length", "client_cancelled": "abort", "timeout": "abort"}
 
 METRICS = (
-    TTFT, INTER_TOKEN, DURATION, DECODING, PROMPT_LENGTH, ANSWER_LENGTH, RUNNING, WAITING, KV_USAGE, PREEMPTIONS, PROMPT, GENERATED,
-    CACHE_ASKED, CACHE_FOUND, ENDED,
+    TTFT, INTER_TOKEN, DURATION, QUEUED, PREFILLING, DECODING, PROMPT_LENGTH, ANSWER_LENGTH, LONGEST_ANSWER, RUNNING, WAITING, KV_USAGE,
+    PREEMPTIONS, PROMPT, GENERATED, CACHE_ASKED, CACHE_FOUND, ENDED,
 )  # fmt: skip

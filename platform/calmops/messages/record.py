@@ -81,6 +81,8 @@ class Closed(Struct, frozen=True, tag="closed", kw_only=True):
     shard: int = -1  # of the replica that decoded last; -1: none did
     labels: Labels = NO_LABELS
     moves: tuple[Move, ...] = ()  # of its migrations, in order
+    queued_ns: int | None = None  # acceptance to the start of its first step, gateway's clock; None where it had none
+    longest: int = 0  # journaled tokens of its longest choice
 
 
 class SequenceStep(Struct, frozen=True, array_like=True, kw_only=True, gc=False):

@@ -63,6 +63,7 @@ class Journal:
         self._moves: list[Move] = []
         self.attempt = 0
         self.fenced = 0
+        self.first_step_ns: int | None = None  # when its first step began
         self.first_token_ns: int | None = None
         self.fingerprint: str | None = None  # of the replica that decoded so far
         self.exact_lost = False
@@ -150,6 +151,11 @@ class Journal:
             )
         return self._append(choice, delta, engine_ns, now_ns)
 
+    def stepped(self, began_ns: int) -> None:
+        """A step that had a row of it began then, by the gateway's clock; the first one ended its wait."""
+        if self.first_step_ns is None:
+            self.first_step_ns = max(began_ns, self.accepted_ns)
+
     def decoded_by(self, fingerprint: str, shard: int) -> None:
         """The replica that decodes now; another fingerprint than before means that exactness is lost."""
         self._shard = shard
@@ -165,13 +171,14 @@ class Journal:
         self._closed = True
         journaled, delivered = self.journaled, self.released - undelivered
         assert 0 <= delivered <= journaled, f"delivered {delivered} of {journaled} journaled tokens"
-        ttft_ns = None if self.first_token_ns is None else self.first_token_ns - self.accepted_ns
+        ttft_ns, queued_ns = (None if at_ns is None else at_ns - self.accepted_ns for at_ns in (self.first_token_ns, self.first_step_ns))
         return Closed(
             request_id=self.request.request_id, model=self.request.model, gateway_id=self.gateway_id, at_ns=wall_ns,
             outcome=outcome, attempts=self.attempt, prompt_tokens=self.prompt_tokens, journaled=journaled,
             delivered=delivered, discarded=journaled - delivered, ttft_ns=ttft_ns, duration_ns=now_ns - self.accepted_ns,
             ledger="held" if self.ledger_held else "unknown", exact_lost=self.exact_lost, detail=detail,
-            shard=self._shard, labels=self._labels, moves=tuple(self._moves),
+            shard=self._shard, labels=self._labels, moves=tuple(self._moves), queued_ns=queued_ns,
+            longest=max(len(choice.ids) for choice in self._choices),
         )  # fmt: skip
 
     def _append(self, choice: _Choice, delta: Delta, engine_ns: int, now_ns: int) -> Taken:

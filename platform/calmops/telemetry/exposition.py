@@ -55,6 +55,8 @@ class CountsCollector(Collector):
         yield histogram(names.TTFT, 1e9, [([*m], summed((c.ttft for c in by), TTFT_NS)) for m, by in felt], self._traced)
         yield histogram(names.PER_OUTPUT_TOKEN, 1e9, [([*m], c.per_output_token) for m, c in models])
         yield histogram(names.DURATION, 1e9, [([*m], c.duration) for m, c in models], self._traced)
+        stages = [([*m, stage], one) for m, c in models for stage, one in zip(names.STAGES, (c.queued, c.prefilling, c.decoding), strict=True)]
+        yield histogram(names.STAGE, 1e9, stages)
         gaps: Histograms = [([*m, "engine"], c.gap_engine) for m, c in models]
         gaps += [([*m, "gateway"], summed((c.gap_gateway for c in by), INTER_TOKEN_NS)) for m, by in felt]
         yield histogram(names.INTER_TOKEN, 1e9, gaps, self._traced)

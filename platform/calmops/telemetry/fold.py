@@ -236,6 +236,11 @@ def _time(model: ModelCounts, shard: ShardCounts, record: Closed) -> None:
         model.duration.add(DURATION_NS, record.duration_ns)
     if record.attempts:
         model.answers.add(PROMPT_TOKENS, record.journaled)
+        model.longest.add(PROMPT_TOKENS, record.longest)
+    if record.queued_ns is not None:
+        model.queued.add(DURATION_NS, record.queued_ns)
+        if record.ttft_ns is not None:
+            model.prefilling.add(DURATION_NS, max(0, record.ttft_ns - record.queued_ns))
     if record.ttft_ns is None:
         return
     shard.ttft.add(TTFT_NS, record.ttft_ns)

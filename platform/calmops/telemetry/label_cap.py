@@ -8,7 +8,16 @@ the place of those that run.
 
 from collections.abc import Collection
 
-from calmops.foundation.metric_names import DROP_REASONS, EVENT_REASONS, EVENTS, METRICS, MODEL, TOKEN_KINDS, Metric
+from calmops.foundation.metric_names import (
+    DROP_REASONS,
+    EVENT_REASONS,
+    EVENTS,
+    METRICS,
+    MODEL,
+    STAGES,
+    TOKEN_KINDS,
+    Metric,
+)
 from calmops.messages.record import OUTCOMES, REPORTED, Labels
 from calmops.telemetry.counts import Counts, Key
 from calmops.telemetry.retiring import ALL_OTHER, NO_SHARD, OTHER, OTHER_SHARD, retire
@@ -80,7 +89,7 @@ def admitted_reason(reason: str, known: Collection[str]) -> str:
 def most_series(objectives: int = 0) -> int:
     """The most series that the meter shows, whatever comes, with so many objectives that count events.
 
-    Some 490,000, and 12,000 an objective; a cap, not a budget: a model that runs has some 170, a shard 36. Costs are within; the cluster's own (gangs, nodes, GPUs) come beside, as does the view under vLLM's names, which has fewer.
+    Some 590,000, and 12,000 an objective; a cap, not a budget: a model that runs has some 220, a shard 36. Costs are within; the cluster's own (gangs, nodes, GPUs) come beside, as does the view under vLLM's names, which has fewer.
     """
     keys = MOST_KEYS + 1  # ALL_OTHER
     shards = MOST_SHARDS + keys  # each may have one OTHER_SHARD
@@ -96,6 +105,7 @@ def _most_of(metric: Metric, keys: int, shards: int) -> int:
         ("reason",): MOST_REASONS + 1 + len(DROP_REASONS),
         MODEL: keys,
         (*MODEL, "at"): 2 * keys,
+        (*MODEL, "stage"): len(STAGES) * keys,
         (*MODEL, "kind"): len(TOKEN_KINDS) * keys,
         (*MODEL, "outcome"): (len(OUTCOMES) + 1) * keys,
         (*MODEL, "shard"): shards,

@@ -1,10 +1,6 @@
 """The meter's counts under vLLM's names: an optional view, off by default, since it doubles the series.
 
-Of what vLLM's own grafana.json asks for, this is missing:
-- vllm:request_queue_time_seconds and vllm:request_prefill_time_seconds: no record says of a request when it was first scheduled
-  (traces do, request by request);
-- vllm:request_max_num_generation_tokens, the longest of a request's choices: its closing record has their sum alone.
-A prompt is counted when its request is accepted, not when it ends; decoding lasts to the request's end at the gateway.
+All that vLLM's own grafana.json asks for. A prompt is counted when its request is accepted, not when it ends; decoding lasts to the request's end at the gateway.
 """
 
 from collections.abc import Iterable, Iterator
@@ -75,9 +71,12 @@ def _requests(models: Models) -> Iterator[Family]:
         return [([name], sum(one.tokens[kind] for one in them)) for name, them in models]
 
     yield histogram(names.DURATION, 1e9, lasted("duration", DURATION_NS))
+    yield histogram(names.QUEUED, 1e9, lasted("queued", DURATION_NS))
+    yield histogram(names.PREFILLING, 1e9, lasted("prefilling", DURATION_NS))
     yield histogram(names.DECODING, 1e9, lasted("decoding", DURATION_NS))
     yield histogram(names.PROMPT_LENGTH, 1, lasted("prompts", PROMPT_TOKENS))
     yield histogram(names.ANSWER_LENGTH, 1, lasted("answers", PROMPT_TOKENS))
+    yield histogram(names.LONGEST_ANSWER, 1, lasted("longest", PROMPT_TOKENS))
     yield plain(names.PROMPT, tokens("prompt"))
     yield plain(names.GENERATED, tokens("generated"))
     yield plain(names.CACHE_ASKED, tokens("prompt"))

@@ -149,6 +149,14 @@ def test_what_never_reached_the_server_counts_as_discarded() -> None:
     assert (closed.ttft_ns, closed.duration_ns) == (20, 40)
 
 
+def test_a_request_waits_until_its_first_step_began_and_not_before_it_came() -> None:
+    for began_ns, queued_ns in (([30, 50], 20), ([5, 50], 0), ([], None)):
+        journal = Journal(request(), "gw", accepted_ns=10)
+        for one_ns in began_ns:
+            journal.stepped(one_ns)
+        assert journal.close("timeout", 60, 60).queued_ns == queued_ns
+
+
 def test_a_request_is_closed_once() -> None:
     journal = Journal(request(), "gw", accepted_ns=0)
     journal.close("failed", 1, 1)

@@ -181,6 +181,12 @@ def test_time_per_output_token_is_that_after_the_first_of_requests_that_ended_we
     assert (sum(model.answers.buckets), model.answers.sum) == (3, 7)
 
 
+def test_a_requests_time_is_told_by_stage_as_far_as_it_came() -> None:
+    ran, waited = closed("ran", queued_ns=20_000_000), msgspec.structs.replace(closed("waited", outcome="timeout"), queued_ns=50_000_000, ttft_ns=None)
+    model = counted(envelopes("gw", [ran, waited, closed("never ran")])).models[M]
+    assert [(one.sum, sum(one.buckets)) for one in (model.queued, model.prefilling)] == [(70_000_000, 2), (10_000_000, 1)]
+
+
 def test_a_meter_believes_no_clock_that_runs_ahead_of_its_own() -> None:
     counts = Counts()
     ahead = msgspec.structs.replace(frame(1), at_ns=T0_NS + 10**15, running=9)

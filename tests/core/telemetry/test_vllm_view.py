@@ -18,7 +18,7 @@ def test_every_name_is_there_and_says_what_ours_say() -> None:
     canary = Labels(variant="canary")
     records: list[Record] = [
         opened("a", prompt_tokens=7), msgspec.structs.replace(opened("b", prompt_tokens=2), labels=canary), frame(1, gap_ns=None), frame(2),
-        closed("a"), msgspec.structs.replace(closed("b", outcome="length"), labels=canary, shard=0), closed("c", outcome="failed"),
+        closed("a", queued_ns=2_000_000, longest=4), msgspec.structs.replace(closed("b", outcome="length"), labels=canary, shard=0), closed("c", outcome="failed"),
     ]  # fmt: skip
     for envelope in envelopes("gw", records):
         fold(counts, envelope)
@@ -38,6 +38,9 @@ def test_every_name_is_there_and_says_what_ours_say() -> None:
     assert ("vllm:request_success_total", ("finished_reason", "failed"), model) not in values
     assert [values[f"vllm:request_{what}_tokens_sum", model] for what in ("prompt", "generation")] == [9, 9]
     assert values["vllm:request_decode_time_seconds_count", model] == 3
+    assert values["vllm:request_queue_time_seconds_sum", model] == 0.002
+    assert values["vllm:request_prefill_time_seconds_count", model] == 1
+    assert values["vllm:request_max_num_generation_tokens_sum", model] == 4
 
 
 def test_a_shard_that_is_heard_of_no_more_has_no_gauge_and_keeps_its_counts() -> None:
