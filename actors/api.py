@@ -103,7 +103,7 @@ async def _generate(gateway: Gateway, request: Request, parse: Any) -> Response:
     headers = request.headers
     context = Context(
         served=gateway.served, limits=gateway.intake_limits, draw_seed=gateway.draw_seed, request_id=request_id,
-        traceparent=handed_on(headers.get("traceparent")), baggage=parse_baggage(headers.get("baggage"), gateway.config.tracing.baggage),
+        **handed_on(headers), baggage=parse_baggage(headers.get("baggage"), gateway.config.tracing.baggage),
     )  # fmt: skip
     try:
         intake = parse(raw, context)

@@ -187,7 +187,7 @@ class Gateway:
             request_id=request.request_id, model=request.model, gateway_id=self.gateway_id, at_ns=time.time_ns(),
             prompt_tokens=len(request.prompt_ids), max_tokens=request.params.max_tokens,
             choices=request.params.n, stream=request.stream, prompt_chars=request.prompt_chars, labels=self.publisher.labels[request.model],
-            traceparent=request.traceparent, baggage=request.baggage, kind=intake.kind,
+            traceparent=request.traceparent, tracestate=request.tracestate, baggage=request.baggage, kind=intake.kind,
         )  # fmt: skip
 
     def _labels(self, model: ModelConfig, digest: str) -> Labels:

@@ -162,4 +162,5 @@ async def _send_json(send: Send, status: int, body: bytes, headers: dict[str, st
 def _headers(live: LiveRequest) -> dict[str, str]:
     request = live.intake.request
     baggage = {"baggage": baggage_header(request.baggage)} if request.baggage else {}
-    return {"x-calmops-seed": str(request.params.seed), "traceparent": live.trace.header, **baggage}
+    state = {"tracestate": request.tracestate} if request.tracestate else {}
+    return {"x-calmops-seed": str(request.params.seed), "traceparent": live.trace.header, **state, **baggage}

@@ -40,6 +40,7 @@ class Context(Struct, frozen=True, kw_only=True):
     draw_seed: Callable[[], int]  # 63 bits
     request_id: str
     traceparent: str | None = None  # the caller's, W3C trace context
+    tracestate: str | None = None  # likewise
     baggage: dict[str, str] = {}  # of the caller's, what is kept
 
 
@@ -147,6 +148,7 @@ def _intake(body: CommonBody, context: Context, prompt: Prompt, params: Sampling
         cache_salt=body.cache_salt or "",
         prompt_chars=text.chars,
         traceparent=context.traceparent,
+        tracestate=context.tracestate,
         baggage=context.baggage,
     )
     return Intake(

@@ -49,6 +49,7 @@ class Opened(Struct, frozen=True, tag="opened", kw_only=True):
     traceparent: str | None = None  # the caller's, if it sent one
     baggage: dict[str, str] = {}  # of the caller's, what the configuration keeps
     kind: str = ""  # what was asked for: "completion" or "chat"; "" of records that are older than this field
+    tracestate: str | None = None  # the caller's, beside its traceparent
 
 
 class Move(NamedTuple):

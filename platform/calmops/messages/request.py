@@ -37,4 +37,5 @@ class GenerationRequest(Struct, frozen=True, kw_only=True):
     prompt_chars: int = 0  # of its text; 0 where the prompt came as ids
     probe: bool = False  # readiness probes: outside SLIs and ledger
     traceparent: str | None = None  # the caller's, W3C trace context
+    tracestate: str | None = None  # likewise
     baggage: dict[str, str] = {}  # of the caller's, what is kept

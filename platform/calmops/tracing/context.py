@@ -7,9 +7,12 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 TRACEPARENT = re.compile(r"^(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?$")
+STATE_KEY = re.compile(r"[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13}")
+STATE_VALUE = re.compile(r"[ -+\--<>-~]{0,255}[!-+\--<>-~]")  # printable ASCII without comma and equals sign, no space at its end
 TRACE_BYTES, SPAN_BYTES = 16, 8
 SAMPLED = 1
 MOST_BAGGAGE = 8192  # bytes; the standard asks for no more
+MOST_TRACESTATE, MOST_STATES = 512, 32  # characters, likewise, and members
 
 
 class Caller(NamedTuple):
@@ -76,10 +79,20 @@ def traceparent(trace_id: int, span: int, *, sampled: bool) -> str:
     return f"00-{trace_id:032x}-{span:016x}-{SAMPLED if sampled else 0:02x}"
 
 
-def handed_on(header: str | None) -> str | None:
-    """A caller's traceparent header as version 00 writes it, 55 characters; None for one that the standard doesn't allow."""
-    caller = parse(header)
-    return None if caller is None else traceparent(*caller[:2], sampled=caller.sampled)
+def handed_on(headers: Mapping[str, str]) -> dict[str, str]:
+    """Of a caller's headers its traceparent as version 00 writes it, 55 characters, and its tracestate; nothing that the standard doesn't allow."""
+    caller, state = parse(headers.get("traceparent")), headers.get("tracestate", "")
+    if caller is None:
+        return {}
+    found = {"traceparent": traceparent(*caller[:2], sampled=caller.sampled)}
+    return found | {"tracestate": state} if _is_tracestate(state) else found
+
+
+def _is_tracestate(header: str) -> bool:
+    """Whether the standard allows it: one that it doesn't is left out whole."""
+    members = [member.strip(" \t").partition("=") for member in header.split(",")]
+    keys = {key for key, _, value in members if STATE_KEY.fullmatch(key) and STATE_VALUE.fullmatch(value)}
+    return len(header) <= MOST_TRACESTATE and len(keys) == len(members) <= MOST_STATES
 
 
 def _number(text: str, size: int) -> int:

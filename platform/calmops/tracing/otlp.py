@@ -7,7 +7,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
 import calmops
 from calmops.tracing.spans import Name, Span
@@ -77,10 +77,11 @@ class _Counting(SpanExporter):
 def _readable(span: Span, resource: Resource) -> ReadableSpan:
     """As the SDK has it. Only the request's own parent is somebody else's, the caller's."""
     of_request = span.name == Name.REQUEST
+    state = TraceState.from_header([span.tracestate or ""])
     return ReadableSpan(
         name=span.name,
-        context=_context(span.trace_id, span.span_id, remote=False),
-        parent=_context(span.trace_id, span.parent_id, remote=of_request) if span.parent_id else None,
+        context=_context(span.trace_id, span.span_id, state, remote=False),
+        parent=_context(span.trace_id, span.parent_id, state, remote=of_request) if span.parent_id else None,
         resource=resource,
         attributes=span.attributes,
         events=[Event(event.name, event.attributes, event.at_ns) for event in span.events],
@@ -92,5 +93,5 @@ def _readable(span: Span, resource: Resource) -> ReadableSpan:
     )
 
 
-def _context(trace_id: int, span_id: int, *, remote: bool) -> SpanContext:
-    return SpanContext(trace_id, span_id, is_remote=remote, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+def _context(trace_id: int, span_id: int, state: TraceState, *, remote: bool) -> SpanContext:
+    return SpanContext(trace_id, span_id, is_remote=remote, trace_flags=TraceFlags(TraceFlags.SAMPLED), trace_state=state)

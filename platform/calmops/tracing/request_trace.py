@@ -81,7 +81,7 @@ class RequestTrace:
         request = Span(
             trace_id=self._context.trace_id, span_id=self._context.span_id, parent_id=self._context.parent_id, name=Name.REQUEST,
             start_ns=self._opened.at_ns, end_ns=end_ns, attributes=_request(self._opened, closed), events=tuple(self._migrations(closed.moves)),
-            error=None if closed.outcome in (*SUCCESSES, *NOT_COUNTED) else closed.detail or closed.outcome,
+            error=None if closed.outcome in (*SUCCESSES, *NOT_COUNTED) else closed.detail or closed.outcome, tracestate=self._opened.tracestate,
         )  # fmt: skip
         waited_since_ns, found = self._opened.at_ns, [request]
         moves = {move.attempt: move for move in closed.moves}
@@ -113,7 +113,7 @@ def _unserved(number: int, move: Move | None, context: TraceContext, request: Sp
         whose["calmops.replica_id"] = move.replica_id
     return Span(
         trace_id=request.trace_id, span_id=context.beneath(f"{Name.QUEUE}/{number}"), parent_id=request.span_id,
-        name=Name.QUEUE, start_ns=start_ns, end_ns=end_ns, attributes=whose,
+        name=Name.QUEUE, start_ns=start_ns, end_ns=end_ns, attributes=whose, tracestate=request.tracestate,
     )  # fmt: skip
 
 
@@ -137,6 +137,7 @@ def _stretches(attempt: Attempt, context: TraceContext, request: Span, waited_si
         yield Span(
             trace_id=request.trace_id, span_id=context.beneath(f"{name}/{attempt.number}"), parent_id=request.span_id,
             name=name, start_ns=within_ns, end_ns=min(max(end_ns, within_ns), request.end_ns), attributes=whose | attributes,
+            tracestate=request.tracestate,
         )  # fmt: skip
 
 

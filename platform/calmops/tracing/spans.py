@@ -36,3 +36,4 @@ class Span(Struct, frozen=True, kw_only=True):
     attributes: dict[str, Attribute]
     events: tuple[SpanEvent, ...] = ()
     error: str | None = None
+    tracestate: str | None = None  # what other vendors said of the trace, in W3C's form

@@ -92,8 +92,12 @@ def test_only_the_baggage_that_is_asked_for_is_kept() -> None:
 
 
 def test_what_is_handed_on_is_as_long_as_the_standard_says() -> None:
-    assert handed_on(f"cc-{'ab' * 16}-{'cd' * 8}-03-{'x' * 5000}") == f"00-{'ab' * 16}-{'cd' * 8}-01"
-    assert handed_on("junk") is None
+    theirs, ours = f"cc-{'ab' * 16}-{'cd' * 8}-03-{'x' * 5000}", {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"}
+    assert handed_on({"traceparent": theirs}) == ours
+    assert handed_on({"traceparent": theirs, "tracestate": "a=1, t@b=2"}) == {**ours, "tracestate": "a=1, t@b=2"}
+    for state in ("", "a=" + "x" * 511, "a=\r\nx: y", "a=é", "a=1,a=2", "a=1,junk", ",".join(f"k{n}=1" for n in range(33))):
+        assert handed_on({"traceparent": theirs, "tracestate": state}) == ours
+    assert handed_on({"traceparent": "junk", "tracestate": "a=1"}) == handed_on({}) == {}
 
 
 def test_a_callers_trace_is_gone_on_with() -> None:
