@@ -1,5 +1,10 @@
-"""The meter's deployment: one active meter, on a port of its own, which the gateways' /metrics and /console relay."""
+"""The meter's deployment: one active meter, on a port of its own, which the gateways' /metrics and /console relay.
 
+Beneath a path that nobody can guess, and that it tells the cluster alone: with several nodes the port is open to their network,
+and who asks there shows no token.
+"""
+
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -41,9 +46,10 @@ class Meter:
         self._watch, self._traces, self._files = _watch(configuration.from_json(config))
         self._meter = _take_lease(settings, self._watch)
         self._vllm_names = bool(config.get("vllm_names"))
-        self._server = ThreadingHTTPServer((_host(settings), 0), _handler(self._shown, self._watch))
+        secret = secrets.token_urlsafe()
+        self._server = ThreadingHTTPServer((_host(settings), 0), _handler(secret, self._shown, self._watch))
         host, port = self._server.server_address[:2]
-        self._url = f"http://{host!s}:{port}/metrics"
+        self._url = f"http://{host!s}:{port}/{secret}/metrics"
         self._leaving = threading.Event()
         self._meter.start()
         self._threads = [
@@ -158,16 +164,16 @@ def _host(settings: TelemetrySettings) -> str:
     return str(ray.util.get_node_ip_address())
 
 
-def _handler(shown: Callable[[bool], bytes], watch: Watch) -> type[BaseHTTPRequestHandler]:
+def _handler(secret: str, shown: Callable[[bool], bytes], watch: Watch) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if self.path == "/metrics":
+            if self.path == f"/{secret}/metrics":
                 openmetrics = OPENMETRICS in self.headers.get("Accept", "")
                 body, kind = shown(openmetrics), f"{OPENMETRICS}; version=1.0.0; charset=utf-8" if openmetrics else TEXT
-            elif self.path == "/state":
+            elif self.path == f"/{secret}/state":
                 body, kind = msgspec.json.encode(watch.state()), "application/json"
             else:
-                self.send_error(404, "only /metrics and /state are here")
+                self.send_error(404, "ask a gateway for /metrics")
                 return
             self.send_response(200)
             self.send_header("Content-Type", kind)

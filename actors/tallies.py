@@ -4,9 +4,9 @@ from calmops.console.figures import ModelReading
 from calmops.objectives.costs import Usage
 from calmops.objectives.counting import Ended, Labels, Tally, Timed
 from calmops.objectives.prices import Place
-from calmops.telemetry.counts import INTER_TOKEN_NS, TTFT_NS, Counts, Key, ReportCounts, summed
+from calmops.telemetry.counts import INTER_TOKEN_NS, NO_SHARD, TTFT_NS, Counts, Key, ReportCounts, summed
 from calmops.telemetry.exposition import known_models, shard_label
-from calmops.telemetry.retiring import NO_SHARD, place_of
+from calmops.telemetry.retiring import place_of
 
 RUNS_NS = 10_000_000_000  # a shard that the meter has heard of within this time counts as running
 OF_NO_MODEL: Labels = ("", "", "", "", "", shard_label(NO_SHARD))

@@ -1,11 +1,13 @@
 """The meter's deployment: what it does without, and when it asks to be started anew."""
 
 import threading
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
 
-from actors.meter import AGAIN_S, Meter, _watch
+from actors.meter import AGAIN_S, Meter, _handler, _watch
 from calmops.foundation.config import Config
 from calmops.foundation.config_sections import ObjectivesConfig
 from calmops.telemetry.meter import MeterEnded
@@ -33,6 +35,20 @@ def test_what_ships_is_read_at_the_start() -> None:
     assert watch._brought is not None and watch._brought.objectives
     files.read_again(watch)
     assert not files._readers
+
+
+def test_it_answers_only_who_was_told_its_path() -> None:
+    watch, _, _ = _watch(Config())
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler("secret", lambda _: b"counts", watch))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        answers = {path: httpx.get(f"http://127.0.0.1:{server.server_port}{path}") for path in ("/metrics", "/state", "/secret/metrics", "/secret/state")}
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert [answer.status_code for answer in answers.values()] == [404, 404, 200, 200]
+    assert answers["/secret/metrics"].text == "counts"
+    assert answers["/secret/state"].json().keys() == watch.state().keys()
 
 
 class Folding:

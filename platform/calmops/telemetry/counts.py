@@ -14,6 +14,7 @@ from calmops.foundation import metric_names as names
 STEPS_REMEMBERED = 4096  # a gang's latest steps out of order, to tell another gateway's view of a step from a new one
 GANGS_REMEMBERED = 512  # gangs whose steps are remembered; beyond, the longest silent ones are forgotten
 LATE_RECORDS = 10_000  # a source's records above a gap, after which the gap is taken as lost
+NO_SHARD, OTHER_SHARD = -1, -2  # of requests that ran nowhere, and of shards beyond the cap
 WHOLE = 1 << 62  # MessagePack holds no integer of more than 64 bits: a histogram's sum is kept in two
 
 
@@ -187,6 +188,7 @@ class Counts(msgspec.Struct, kw_only=True):
     dropped: dict[str, tuple[int, int]] = {}
     events: dict[Key, dict[str, dict[str, int]]] = {}  # by name and reason
     event_series: int = 0  # how many those are
+    shard_series: int = 0  # how many shards have numbers, those of requests that ran nowhere aside
     folded: int = 0
     duplicates: int = 0
     unreadable: int = 0  # bodies that couldn't be counted
@@ -211,6 +213,7 @@ def load(body: bytes) -> Counts:
     """The state that ``dump`` wrote. Raises msgspec.DecodeError on another's."""
     counts = msgspec.msgpack.decode(body, type=Counts)
     counts.event_series = sum(len(by_reason) for by_name in counts.events.values() for by_reason in by_name.values())
+    counts.shard_series = sum(number != NO_SHARD for by in counts.shards.values() for number in by)
     return counts
 
 

@@ -16,9 +16,20 @@ from prometheus_client.samples import Exemplar
 
 from calmops.foundation import metric_names as names
 from calmops.messages.record import OUTCOMES
-from calmops.telemetry.counts import INTER_TOKEN_NS, TTFT_NS, Counts, Histogram, Key, ModelCounts, ShardCounts, summed
+from calmops.telemetry.counts import (
+    INTER_TOKEN_NS,
+    NO_SHARD,
+    OTHER_SHARD,
+    TTFT_NS,
+    Counts,
+    Histogram,
+    Key,
+    ModelCounts,
+    ShardCounts,
+    summed,
+)
 from calmops.telemetry.numbering import missing
-from calmops.telemetry.retiring import NO_SHARD, OTHER, OTHER_SHARD
+from calmops.telemetry.retiring import OTHER
 
 GAUGES_NS = 60 * 10**9  # a shard that the meter hasn't heard of for so long has gone: it has no gauge, not its last
 _END = b"# EOF\n"

@@ -30,6 +30,7 @@ from calmops.telemetry.counts import (
     DURATION_NS,
     GANGS_REMEMBERED,
     INTER_TOKEN_NS,
+    NO_SHARD,
     PER_OUTPUT_TOKEN_NS,
     PROMPT_TOKENS,
     STEP_NS,
@@ -125,7 +126,9 @@ def _shard(counts: Counts, key: Key, number: int) -> ShardCounts:
         shards = counts.shards[key] = {}
     shard = shards.get(number)
     if shard is None:
-        shard = shards.setdefault(admitted_shard(counts, key, number), ShardCounts())
+        number = admitted_shard(counts, key, number)
+        counts.shard_series += number not in shards and number != NO_SHARD
+        shard = shards.setdefault(number, ShardCounts())
     return shard
 
 

@@ -19,8 +19,8 @@ from calmops.foundation.metric_names import (
     Metric,
 )
 from calmops.messages.record import OUTCOMES, REPORTED, Labels
-from calmops.telemetry.counts import Counts, Key
-from calmops.telemetry.retiring import ALL_OTHER, NO_SHARD, OTHER, OTHER_SHARD, retire
+from calmops.telemetry.counts import NO_SHARD, OTHER_SHARD, Counts, Key
+from calmops.telemetry.retiring import ALL_OTHER, OTHER, retire
 
 MOST_VALUES = 200  # of one label
 MOST_KEYS = 2000  # models with their labels
@@ -54,14 +54,9 @@ def admitted_shard(counts: Counts, key: Key, shard: int) -> int:
     """The shard, or OTHER_SHARD for one too many."""
     if shard in counts.shards.get(key, ()) or shard == NO_SHARD:
         return shard
-    if _shards(counts) >= MOST_SHARDS:
+    if counts.shard_series >= MOST_SHARDS:
         _retire_silent(counts, counts.keys[key])
-    return shard if _shards(counts) < MOST_SHARDS else OTHER_SHARD
-
-
-def _shards(counts: Counts) -> int:
-    """How many there are; requests that ran nowhere are on none."""
-    return sum(shard != NO_SHARD for by in counts.shards.values() for shard in by)
+    return shard if counts.shard_series < MOST_SHARDS else OTHER_SHARD
 
 
 def _retire_silent(counts: Counts, at_ns: int) -> None:

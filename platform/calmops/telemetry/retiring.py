@@ -6,12 +6,11 @@ falls: the view under vLLM's names, what tokens cost, the console's figures. A m
 into OTHER with all that is left of it, and so does a shard of which nothing is heard into OTHER_SHARD.
 """
 
-from calmops.telemetry.counts import Counts, Key, Place, Retired, ShardCounts
+from calmops.telemetry.counts import NO_SHARD, OTHER_SHARD, Counts, Key, Place, Retired, ShardCounts
 
 OTHER = "other"
 ALL_OTHER: Key = (OTHER, OTHER, OTHER, OTHER, OTHER)
 ELSEWHERE: Place = (OTHER, OTHER)
-NO_SHARD, OTHER_SHARD = -1, -2
 
 
 def retire(counts: Counts, before_ns: int) -> None:
@@ -39,6 +38,7 @@ def place_of(key: Key) -> Place:
 def _taken_out(counts: Counts, key: Key) -> Retired:
     """All that was counted under a label set, but for its events and reports, which nobody sums."""
     rest = Retired(shards=counts.shards.pop(key, {}))
+    counts.shard_series -= sum(number != NO_SHARD for number in rest.shards)
     model = counts.models.pop(key, None)
     if model is not None:
         rest.model = model

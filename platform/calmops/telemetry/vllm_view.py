@@ -11,6 +11,7 @@ from calmops.foundation import vllm_names as names
 from calmops.telemetry.counts import (
     DURATION_NS,
     INTER_TOKEN_NS,
+    NO_SHARD,
     PROMPT_TOKENS,
     TTFT_NS,
     Counts,
@@ -30,7 +31,6 @@ from calmops.telemetry.exposition import (
     rendered,
     shard_label,
 )
-from calmops.telemetry.retiring import NO_SHARD
 
 Models = list[tuple[str, list[ModelCounts]]]
 

@@ -225,7 +225,7 @@ def test_a_histograms_sum_outgrows_what_messagepack_holds(values: list[int]) -> 
 
 def test_a_state_that_an_older_release_saved_goes_on() -> None:
     state = msgspec.msgpack.decode(dump(counted(envelopes("gw", [opened("a"), frame(1), closed("a")]))))
-    later = {"wholes", "unanswered", "heard_ns", "answers", "decoding", "per_output_token", "retired", "rebuilt_ns", "misread", "event_series"}
+    later = {"wholes", "unanswered", "heard_ns", "answers", "decoding", "per_output_token", "retired", "rebuilt_ns", "misread", "event_series", "shard_series", "queued", "prefilling", "longest"}
     counts = load(msgspec.msgpack.encode(without(state, later)))
     for envelope in envelopes("gw", [opened("a"), frame(1), closed("a"), closed("b")]):
         fold(counts, envelope)

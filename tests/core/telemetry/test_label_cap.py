@@ -5,11 +5,11 @@ import pytest
 
 from calmops.foundation.metric_names import EVENTS
 from calmops.messages.record import OUTCOMES, REPORTED, SCHEMA, Counted, Dropped, Envelope, Labels, Record, Reported
-from calmops.telemetry.counts import Counts
+from calmops.telemetry.counts import NO_SHARD, OTHER_SHARD, Counts, dump, load
 from calmops.telemetry.exposition import exposition
 from calmops.telemetry.fold import fold
 from calmops.telemetry.label_cap import MOST_KEYS, MOST_REASONS, MOST_SHARDS, MOST_VALUES, most_series
-from calmops.telemetry.retiring import ALL_OTHER, ELSEWHERE, NO_SHARD, OTHER, OTHER_SHARD, retire
+from calmops.telemetry.retiring import ALL_OTHER, ELSEWHERE, OTHER, retire
 from tests.core.telemetry.records import T0_NS, closed, envelopes, frame
 
 
@@ -107,8 +107,10 @@ def test_what_retired_labels_had_counted_is_kept_for_their_model_and_no_sum_fall
         *ended("gone", "old", T0_NS, shard=0), *ended("m", "new", T0_NS + 2, shard=0), *ended("m", "old", T0_NS, shard=0, environment="test"),
     ]  # fmt: skip
     counts = counted(log)
+    assert counts.shard_series == 5 == load(dump(counts)).shard_series
     before = sums(counts)
     retire(counts, T0_NS + 1)
+    assert counts.shard_series == 1
     assert list(counts.keys) == [("m", "new", "", "", "e")]
     assert {place: sorted(rest.shards) for place, rest in counts.retired.items()} == {("m", "e"): [OTHER_SHARD, NO_SHARD, 0], ELSEWHERE: [OTHER_SHARD]}
     assert sums(counts) == before
