@@ -19,6 +19,7 @@ import ray
 from actors.health import REPORT_S, health
 from actors.watch import Watch
 from calmops.foundation import config as configuration
+from calmops.foundation import paths
 from calmops.foundation.config import Config
 from calmops.foundation.config_sections import ObjectivesConfig
 from calmops.foundation.errors import SetupError
@@ -36,6 +37,7 @@ from calmops.tracing.tracer import Tracer
 
 OPENMETRICS, TEXT = "application/openmetrics-text", "text/plain; version=0.0.4; charset=utf-8"
 AGAIN_S = 30.0  # after which a file that couldn't be read is tried again
+LOOK_LIMIT_S = 2.0
 LEASE_WAIT_S = 30.0  # how long the meter of a redeploy waits for the old one to give up the lease
 
 
@@ -44,6 +46,7 @@ class Meter:
 
     def __init__(self, settings: TelemetrySettings, config: dict[str, Any]) -> None:
         self._watch, self._traces, self._files = _watch(configuration.from_json(config))
+        self._watch.remember_in(paths.folder("state") / "evaluator.msgpack")
         self._meter = _take_lease(settings, self._watch)
         self._vllm_names = bool(config.get("vllm_names"))
         secret = secrets.token_urlsafe()
@@ -97,6 +100,7 @@ class Meter:
         if hasattr(self, "_server"):
             self._leaving.set()
             self._server.shutdown()
+            self._threads[0].join(LOOK_LIMIT_S)  # its last look is remembered before another meter may come
             self._meter.stop()
             if self._traces is not None:
                 self._traces.close()

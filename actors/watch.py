@@ -7,6 +7,7 @@ here as well where a Prometheus does so, since the console shows them; only Aler
 import logging
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from prometheus_client.metrics_core import Metric as Family
@@ -19,11 +20,13 @@ from calmops.console.strips import Strips
 from calmops.foundation.clock import Clock, SystemClock
 from calmops.foundation.metric_names import COST, OBJECTIVE_EVENTS, SPANS, SPENDING, TRACES, WATCH_FAILURES, WATCH_PARTS
 from calmops.messages.record import Record
+from calmops.objectives import memory
 from calmops.objectives.alerting import CONSOLE_RUNBOOKS
 from calmops.objectives.costs import SPAN_S, Costs, Spent
 from calmops.objectives.counting import Counter, Labels, counters
 from calmops.objectives.evaluator import Evaluator, Firing
 from calmops.objectives.maintenance import maintained
+from calmops.objectives.memory import SavedSums
 from calmops.objectives.objective import AnyObjective, Ratio, Zero
 from calmops.objectives.prices import Place, Prices
 from calmops.objectives.rules import Promises
@@ -40,6 +43,7 @@ EVALUATE_S = 15.0  # as often as a Prometheus would read them
 MOST_COUNTERS = 5000  # that the embedded evaluator remembers: some 500 MB, counters for six hours, shards' steps for three days
 LATE_S = 3 * EVALUATE_S  # since the last evaluation, after which nobody knows what fires
 NO_PRICES = Prices(currency="XXX")  # ISO 4217's code for no currency; without prices nothing is shown in it
+REMEMBER_S = 60.0  # what was noted, so often
 NO_PROMISES = Promises((), Windows(windows=(), at_risk=AtRisk(left=0.5, ends_within_s=1)))
 UNREAD = "the objectives can't be read; the meter's log says why, and it tries again"
 NOT_YET = "the alerts haven't been evaluated yet"
@@ -95,7 +99,9 @@ class Watch:
         self._firing: list[Firing] = []
         self._since_s: dict[tuple[str, str, Labels], float] = {}
         self._brought: Promises | None = None
-        self._due_s = float("-inf")
+        self._memory: Path | None = None
+        self._evaluator = Evaluator((), NO_PROMISES.windows)
+        self._due_s = self._remembered_s = float("-inf")
         self._take_up(promises)
         self.roster = Roster()  # as it was reported last
         self.nodes: dict[str, bool] = {}  # of the cluster, and whether they live; likewise
@@ -105,6 +111,10 @@ class Watch:
         with self._lock:
             self._brought = promises or self._brought
             self._costs.prices = prices or self._costs.prices
+
+    def remember_in(self, path: Path) -> None:
+        """Go on, from the first look, with what the evaluator of an earlier meter noted there, and keep it there."""
+        self._memory = path
 
     def see(self, record: Record) -> None:
         """One record that was counted just now. Whatever breaks here is counted: the meter, on whose thread this is, goes on."""
@@ -123,6 +133,7 @@ class Watch:
                 self.tick(meter)
             except Exception:
                 self.failed("look")
+        self._remember()
 
     def tick(self, meter: Counting) -> None:
         """One look at the counts."""
@@ -138,6 +149,9 @@ class Watch:
             self._figures.read(at_s, read)
             if at_s >= self._due_s:
                 self._evaluate(at_s)
+        if at_s - self._remembered_s >= REMEMBER_S:
+            self._remembered_s = at_s
+            self._remember()
 
     def exposition(self, counts: Counts, *, openmetrics: bool) -> bytes:
         """The meter's counts, with the traces that show what a bucket holds."""
@@ -182,9 +196,26 @@ class Watch:
         """Begin to evaluate these."""
         self._brought = None
         self._promises = promises or NO_PROMISES
+        noted = self._evaluator.saved() or self._remembered()
         self._evaluator = Evaluator(self._promises.objectives, self._promises.windows)
+        self._evaluator.resume(noted, self._now_s())
         self._due_s = self._evaluated_s = float("-inf")
         self._unknown = UNREAD if promises is None else None
+
+    def _remembered(self) -> list[SavedSums]:
+        try:
+            return [] if self._memory is None else memory.read(self._memory)
+        except OSError:
+            self.failed("memory")
+            return []
+
+    def _remember(self) -> None:
+        """On the thread that looks, which alone changes what the evaluator has. Nothing noted is nothing known, and takes nothing's place."""
+        try:
+            if self._memory is not None and (noted := self._evaluator.saved()):
+                memory.write(self._memory, noted)
+        except OSError:
+            self.failed("memory")
 
     def _not_known(self) -> str | None:
         """Why nobody knows what fires, if so."""

@@ -38,7 +38,7 @@ EVENT_REASONS: dict[str, tuple[str, ...]] = {
 EVENTS = tuple(EVENT_REASONS)
 STAGES = ("queue", "prefill", "decode")
 READ_PARTS = ("log", "spool_file", "save", "unexpected")
-WATCH_PARTS = ("records", "look", "roster", "objectives", "prices")
+WATCH_PARTS = ("records", "look", "roster", "objectives", "prices", "memory")
 
 
 class Metric(Struct, frozen=True, kw_only=True):
@@ -190,7 +190,7 @@ READ_FAILURES = Metric(
 )  # fmt: skip
 WATCH_FAILURES = Metric(
     name="calmops_watch_failures_total", kind="counter", labels=("part",),
-    help="Times that something beside the meter broke: on a record, a look at the counts, the cluster's roster, a file of objectives or prices. "
+    help="Times that something beside the meter broke: on a record, a look at the counts, the cluster's roster, a file of objectives or prices, what the evaluator remembers. "
     "Counting itself went on.",
 )  # fmt: skip
 TRACES = Metric(

@@ -9,11 +9,12 @@ import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from calmops.foundation.metric_names import BAD, GOOD
+from calmops.foundation.metric_names import BAD, GOOD, MODEL
 from calmops.objectives.burn import budget_left, burn, is_at_risk
 from calmops.objectives.counting import Counter, Labels
 from calmops.objectives.history import CounterHistory, StepSums
-from calmops.objectives.objective import AnyObjective, Ratio, Severity, Value, Zero
+from calmops.objectives.memory import SavedSums
+from calmops.objectives.objective import LABELS, AnyObjective, Ratio, Severity, Value, Zero
 from calmops.objectives.series import STEP_S, ZERO_S
 from calmops.objectives.windows import Window, Windows
 
@@ -48,7 +49,7 @@ class Evaluator:
         spans = {severity: [one.long_s for one in windows.windows if one.severity == severity] for severity in ("page", "ticket")}
         self._keep_s = {one.name: ZERO_S if isinstance(one, Zero) else max([*spans["page"], ZERO_S]) for one in objectives}
         self._keep_steps_s = max([*spans["ticket"], step_s])
-        self._periods_s = {one.name: one.period_s for one in objectives if isinstance(one, Ratio)}
+        self._ratios = {one.name: one for one in objectives if isinstance(one, Ratio)}
         self._counters: dict[Counter, CounterHistory] = {}
         self._steps: dict[tuple[str, Labels], StepSums] = {}  # by objective, and the labels of a shard or of a model
         self._shards: dict[tuple[str, Labels], dict[Labels, None]] = {}  # objective and model to its shards, in order
@@ -71,6 +72,23 @@ class Evaluator:
             self._take_step(at_s)
         silent = frozenset(maintained)
         return [one for objective in self._objectives for one in self._firing(objective, at_s, silent)]
+
+    def saved(self) -> list[SavedSums]:
+        """What was noted in each step: what budgets and tickets look back on, for an evaluator that comes after this one."""
+        return [SavedSums(name, self._ratios[name].source, labels, steps.saved()) for (name, labels), steps in self._steps.items()]
+
+    def resume(self, noted: Iterable[SavedSums], now_s: float) -> None:
+        """Go on from there before anything is read, as far as the same events are still counted. Pages look back anew."""
+        for one in noted:
+            objective = self._ratios.get(one.objective)
+            if objective is None or objective.source != one.source:
+                continue
+            steps = self._no_steps(one.objective, one.labels)
+            steps.resume(one.steps, now_s)
+            if steps:
+                self._steps[one.objective, one.labels] = steps
+                shards = self._shards.setdefault((one.objective, one.labels[: len(MODEL)]), {})
+                shards.update({one.labels: None} if len(one.labels) == len(LABELS) else {})
 
     def models(self, objective: str) -> list[Labels]:
         """Of which models something was counted for an objective."""
@@ -102,7 +120,7 @@ class Evaluator:
     def _take_step(self, at_s: float) -> None:
         self._stepped_s = at_s
         for (objective, model), shards in self._shards.items():
-            if objective in self._periods_s:
+            if objective in self._ratios:
                 for labels, members in [(model, list(shards)), *((shard, [shard]) for shard in shards)]:
                     self._note(objective, labels, members, at_s)
         self._forget(at_s)
@@ -113,10 +131,13 @@ class Evaluator:
         if bad is None or events is None:
             return
         if (objective, labels) not in self._steps:
-            period_s = self._periods_s[objective]
-            of_model = (objective, labels) in self._shards
-            self._steps[objective, labels] = StepSums(period_s, period_s / GRAINS) if of_model else StepSums(self._keep_steps_s)
+            self._steps[objective, labels] = self._no_steps(objective, labels)
         self._steps[objective, labels].append(at_s, events, bad)
+
+    def _no_steps(self, objective: str, labels: Labels) -> StepSums:
+        """Where a shard's, or a model's, steps are going to be noted."""
+        period_s = self._ratios[objective].period_s
+        return StepSums(period_s, period_s / GRAINS) if len(labels) < len(LABELS) else StepSums(self._keep_steps_s)
 
     def _forget(self, at_s: float) -> None:
         """Let go of counters, steps and shards that weren't read for as long as anything looks back on them."""

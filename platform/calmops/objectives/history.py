@@ -5,7 +5,10 @@ Running sums beside the values make every question about a span two look-ups, ho
 
 from array import array
 from bisect import bisect_left, bisect_right
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple
+
+from msgspec import Meta, Struct
 
 from calmops.objectives.burn import Covered, increase
 
@@ -55,6 +58,22 @@ class Noted(NamedTuple):
     steps: int
 
 
+class SavedSteps(Struct, frozen=True, array_like=True):
+    """What a StepSums holds, for a file: of each entry its time, and what was counted up to and with it."""
+
+    times_s: list[float]
+    events: list[float]
+    bad: list[float]
+    steps: list[Annotated[int, Meta(ge=0, lt=1 << 32)]]
+    let_go: Noted
+    grain_ends_s: float
+
+    def __post_init__(self) -> None:
+        """ValueError where an entry lacks something."""
+        if len({len(column) for column in (self.times_s, self.events, self.bad, self.steps)}) != 1:
+            raise ValueError("entries are incomplete")
+
+
 class StepSums:
     """What was counted in each step, for ``keep_s``. Steps within ``grain_s`` are kept as one: all of them leave a span with the last."""
 
@@ -64,6 +83,25 @@ class StepSums:
         self._columns: tuple[array[Any], ...] = (self._times_s, self._events, self._bad, self._steps)  # but for the times: up to and with each
         self._let_go = self._all = Noted(0.0, 0.0, 0)
         self._grain_ends_s = float("-inf")
+
+    def __bool__(self) -> bool:
+        """Whether it holds anything."""
+        return bool(self._times_s)
+
+    def saved(self) -> SavedSteps:
+        """All that it holds."""
+        return SavedSteps(self._times_s.tolist(), self._events.tolist(), self._bad.tolist(), self._steps.tolist(), self._let_go, self._grain_ends_s)
+
+    def resume(self, saved: SavedSteps, now_s: float) -> None:
+        """Go on, being empty, from what another one held; what is later than now a clock said that was set back since."""
+        entries = bisect_right(saved.times_s, now_s)
+        kept: tuple[Sequence[float], ...] = (saved.times_s, saved.events, saved.bad, saved.steps)
+        for column, values in zip(self._columns, kept, strict=True):
+            column.extend(values[:entries])
+        self._let_go = saved.let_go
+        self._all = self._up_to(entries)
+        if entries == len(saved.times_s):
+            self._grain_ends_s = saved.grain_ends_s
 
     def append(self, at_s: float, events: float, bad: float) -> None:
         """One more step, which ended at ``at_s``."""
