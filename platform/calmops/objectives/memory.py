@@ -1,5 +1,6 @@
 """What the embedded evaluator noted, kept over a restart of the meter: one file, written whole or not at all."""
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -28,5 +29,8 @@ def read(path: Path) -> list[SavedSums]:
 def write(path: Path, noted: list[SavedSums]) -> None:
     """In place of what was there. OSError as the disk has it."""
     fresh = path.with_suffix(".new")
-    fresh.write_bytes(msgspec.msgpack.encode(noted))
+    with fresh.open("wb") as file:
+        file.write(msgspec.msgpack.encode(noted))
+        file.flush()
+        os.fsync(file.fileno())
     fresh.replace(path)
