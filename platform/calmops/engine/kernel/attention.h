@@ -66,7 +66,7 @@ inline void cut(const Heads& heads, const int* rows_to_sequence, int rows, std::
   for (int start = 0; start < rows;) {
     int end = start;
     while (end < rows && rows_to_sequence[end] == rows_to_sequence[start]) ++end;
-    const Panels tiles((end - start) * heads.per_kv());
+    const Panels tiles((end - start) * heads.per_kv(), kMostRows);
     for (int kv_head = 0; kv_head < heads.kv_heads; ++kv_head)
       for (int t = 0; t < tiles.count; ++t)
         items.push_back({rows_to_sequence[start], start, kv_head, tiles.start(t), tiles.height(t)});

@@ -16,6 +16,10 @@ _AVX2 = ("-mavx2", "-mfma")
 _AVX512 = (*_AVX2, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq")
 # Code paths, best first: what the processor must say of itself (/proc/cpuinfo), and how g++ is told.
 PATHS: dict[str, tuple[frozenset[str], tuple[str, ...]]] = {
+    "amx": (
+        frozenset(("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16", "amx_tile", "amx_bf16")),
+        (*_AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16"),
+    ),
     "avx512-bf16": (frozenset(("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16")), (*_AVX512, "-mavx512bf16")),
     "avx512": (frozenset(("avx512f", "avx512bw", "avx512vl", "avx512dq")), _AVX512),
     "avx2": (frozenset(("avx2", "fma")), _AVX2),
@@ -23,13 +27,20 @@ PATHS: dict[str, tuple[frozenset[str], tuple[str, ...]]] = {
 # A sum of bf16 products starts every other cycle on Intel's cores, where two FMAs start in each: measured on Sapphire Rapids, 88
 # and 177 GFLOP/s a core, so widening bf16 to float32 is nearly twice as fast in a full tile. AMD's keep the sum: none that has it was at hand.
 SLOW_DOT = ("avx512-bf16", "GenuineIntel")  # the path that a vendor's processors are better off without
+REQUEST_TILES = (158, 0x1023, 18)  # arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
 COMPILE_TIMEOUT_S = 600
 
 
 def best_path() -> str | None:
     """The best code path that this processor runs; None if it runs none."""
     flags, vendor = processor_flags(), processor("vendor_id")
-    return next((name for name, (needed, _) in PATHS.items() if needed <= flags and (name, vendor) != SLOW_DOT), None)
+    fit = (name for name, (needed, _) in PATHS.items() if needed <= flags and (name, vendor) != SLOW_DOT)
+    return next((name for name in fit if name != "amx" or _tiles_granted()), None)
+
+
+def _tiles_granted() -> bool:
+    """Whether Linux lets this process have the tile registers (5.16 and later do, but for some sandboxes); asked for on the way."""
+    return ctypes.CDLL(None).syscall(*REQUEST_TILES) == 0
 
 
 def library(path: str, extra: tuple[str, ...] = ()) -> Path:

@@ -111,7 +111,7 @@ class ModelOf final : public Model {
   }
 
   void work(const Step& step, int thread) {
-    const Panels panels(step.rows);
+    const Panels panels(step.rows, kPanelRows<W>);
     // Two in turn: while one is in use, the other is begun. A barrier lies between any two uses.
     auto turns = [&, used = 0]() mutable -> Turns& {
       if (thread == 0) turns_[(used + 1) % 2].begin();
@@ -137,7 +137,7 @@ class ModelOf final : public Model {
       project(matrix(w.down, w.down_scale, nullptr, s_.hidden, s_.ffn), gated_, panels, turns(), partial_.data(), width_);
       sum_over_ranks(partial_.data(), int64_t(step.rows) * width_, thread);
     }
-    const Panels wanted(std::max(step.wanted_count, 1));
+    const Panels wanted(std::max(step.wanted_count, 1), kPanelRows<W>);
     share(step.wanted_count, thread, [&](int i) { normalize_last(step.wanted[i], i, wanted); });
     team_.barrier();
     if (step.wanted_count) {
@@ -260,8 +260,9 @@ class ModelOf final : public Model {
 
 extern "C" {
 
-// weights: "bfloat16", "float32" or "int8". Null if there isn't memory for it.
+// weights: "bfloat16", "float32" or "int8". Null if there isn't memory for it, or no leave for the registers.
 Model* calmops_open(const Shape* shape, const char* weights) noexcept {
+  if (!tiles_granted()) return nullptr;
   try {
     if (weights[0] == 'b') return new ModelOf<uint16_t>(*shape);
     if (weights[0] == 'f') return new ModelOf<float>(*shape);

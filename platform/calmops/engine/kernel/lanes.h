@@ -1,4 +1,4 @@
-// Sixteen float lanes, and how weights of each type meet activations. The only file that names an instruction set.
+// Sixteen float lanes, and how weights of each type meet activations. Beside tiles.h, the only file that names an instruction set.
 //
 // A block of weights is 16 outputs wide: each lane owns one output, so a sum over k never crosses lanes and its order
 // never depends on how many rows or blocks are computed side by side. Within a block, k goes in pairs.
@@ -10,7 +10,12 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__AVX512BF16__) && !defined(CALMOPS_NO_BF16_DOT)
+#ifdef __AMX_BF16__
+#define CALMOPS_AMX 1
+#else
+#define CALMOPS_AMX 0
+#endif
+#if defined(__AVX512BF16__) && !CALMOPS_AMX  // where there are tiles, a sum of products in lanes is slower than widening
 #define CALMOPS_BF16_DOT 1
 #else
 #define CALMOPS_BF16_DOT 0
@@ -176,6 +181,12 @@ INLINE uint16_t to_bf16(float x) {  // round to nearest, ties to even
   return uint16_t((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
 
+#ifdef __AVX512BF16__
+// Two halves of sixteen pairs of floats that are bf16 exactly.
+INLINE __m512i joined(F16 first, F16 second) { return _mm512_or_si512(_mm512_srli_epi32(_mm512_castps_si512(first.v), 16), _mm512_castps_si512(second.v)); }
+INLINE void keep_lanes(uint16_t* p, F16 a) { _mm256_storeu_si256((__m256i*)p, std::bit_cast<__m256i>(_mm512_cvtneps_pbh(a.v))); }
+#endif
+
 // How a weight type multiplies. A panel holds the activations of a few rows: [k][rows] of Act, kSteps of them a pair.
 template <class W>
 struct FloatProduct {
@@ -216,8 +227,7 @@ struct DotProduct {
   }
   template <int step>
   static INLINE Operand operand(const int8_t* p) {  // whole numbers up to 127 are bf16 exactly: a float's upper half
-    const __m512i low = _mm512_srli_epi32(_mm512_castps_si512(first(p).v), 16);
-    return std::bit_cast<__m512bh>(_mm512_or_si512(low, _mm512_castps_si512(second(p).v)));
+    return std::bit_cast<__m512bh>(joined(first(p), second(p)));
   }
   static INLINE Operand spread(const Act& a) { return std::bit_cast<__m512bh>(_mm512_set1_epi32(int(a))); }
   static INLINE void add(F16& sum, Operand w, Operand a) { sum.v = _mm512_dpbf16_ps(sum.v, w, a); }

@@ -6,6 +6,7 @@
 
 #include "lanes.h"
 #include "team.h"
+#include "tiles.h"
 
 namespace calmops {
 
@@ -77,35 +78,48 @@ INLINE void with_rows(int rows, F&& f) {
   }
 }
 
-// The rows of a step cut into panels of nearly equal height, none higher than a tile.
+// Rows that are multiplied side by side by weights of a type.
+template <class W>
+constexpr int kPanelRows = in_tiles<W> ? kTileRows : kMostRows;
+
+// The rows of a step cut into panels of nearly equal height, none higher than `most`.
 struct Panels {
   int rows = 0, count = 0;
 
-  explicit Panels(int all) : rows(all), count((all + kMostRows - 1) / kMostRows) {}
+  Panels(int all, int most) : rows(all), count((all + most - 1) / most) {}
   int start(int panel) const { return rows * panel / count; }
   int height(int panel) const { return start(panel + 1) - start(panel); }
   int panel_of(int row) const { return ((row + 1) * count - 1) / rows; }
 };
 
-// Activations of one step, ready to be multiplied: panel by panel [k][height].
+// Activations of one step, ready to be multiplied: panel by panel [k][height], or for tiles [tile of k][height][32].
 template <class W>
 class Activations {
  public:
   using P = Product<W>;
-  using Act = typename P::Act;
+  using Act = std::conditional_t<in_tiles<W>, uint16_t, typename P::Act>;
 
-  Activations(int most_rows, int k) : per_row_(size_t(k + 1) / 2 * P::kSteps), data_(new (std::align_val_t(64)) Act[per_row_ * most_rows]()) {}
+  Activations(int most_rows, int k) : k_(k), per_row_(in_tiles<W> ? size_t(k + kTileK - 1) / kTileK * kTileK : size_t(k + 1) / 2 * P::kSteps), data_(new (std::align_val_t(64)) Act[per_row_ * most_rows]()) {}
   ~Activations() { ::operator delete[](data_, std::align_val_t(64)); }
   Activations(const Activations&) = delete;
 
   const Act* panel(const Panels& panels, int panel) const { return data_ + per_row_ * panels.start(panel); }
   // Put sixteen values of a row, from k on.
   INLINE void put(const Panels& panels, int row, int k, F16 values) {
-    const int panel = panels.panel_of(row), start = panels.start(panel);
-    P::put(data_ + per_row_ * start + (row - start), panels.height(panel), k, values);
+    const int panel = panels.panel_of(row), start = panels.start(panel), height = panels.height(panel);
+    Act* const at = data_ + per_row_ * start;
+    if constexpr (in_tiles<W>) {
+      Act* const lanes = at + size_t(k / kTileK) * kTileK * height + (row - start) * kTileK + k % kTileK;
+      keep_lanes(lanes, values);
+      if (k + kLanes >= k_ && k % kTileK == 0) keep_lanes(lanes + kLanes, splat(0.0f));  // the rest of the last tile
+    } else {
+      P::put(at + (row - start), height, k, values);
+    }
   }
 
  private:
+  static constexpr int kTileK = 2 * kTilePairs;
+  int k_;
   size_t per_row_;
   Act* data_;
 };
@@ -143,18 +157,33 @@ INLINE void multiply_unit(const W* unit, size_t per_block, int pairs, const Acti
       });
 }
 
+// The same in tile registers: each of several panels fetches its part of the next unit meanwhile.
+template <class W, class Registers>
+INLINE void multiply_unit(const W* unit, size_t per_block, int pairs, const Activations<W>& in, const Panels& panels, int from, int to, F16* sums, Registers& tiles) {
+  const int lines = panels.count == 1 ? 0 : int(kUnit * kTilePairs * 2 * kLanes * sizeof(W) / 64) / (to - from);
+  for (int panel = from; panel < to; ++panel) {
+    const W* ahead = unit + per_block * kUnit + per_block * kUnit * size_t(panel - from) / size_t(to - from);
+    tiles.multiply(unit, per_block, pairs, in.panel(panels, panel), panels.height(panel), sums + size_t(panels.start(panel) - panels.start(from)) * kUnit, ahead, lines);
+  }
+}
+
 // Rows x matrix, by all threads. finish(row, unit, sums): sums[0..3] are the unit's four blocks of that row.
 template <class W, class Finish>
 INLINE void multiply(const Matrix<W>& m, const Activations<W>& in, const Panels& panels, Turns& turns, int threads, Finish&& finish) {
   const size_t per_block = size_t(m.pairs) * 2 * kLanes;
   const int passes = (panels.count + kPanelsBeside - 1) / kPanelsBeside;
-  F16 sums[kUnit * kMostRows * kPanelsBeside];
+  F16 sums[kUnit * kPanelRows<W> * kPanelsBeside];
+  Tiles tiles;
   for (int first, last; turns.take(m.units, threads, first, last);)
     for (int pass = 0; pass < passes; ++pass) {
       const int from = panels.count * pass / passes, to = panels.count * (pass + 1) / passes;
       for (int unit = first; unit < last; ++unit) {
         std::fill_n(sums, size_t(panels.start(to) - panels.start(from)) * kUnit, splat(0.0f));
-        multiply_unit(m.data + per_block * kUnit * unit, per_block, m.pairs, in, panels, from, to, sums);
+        const W* at = m.data + per_block * kUnit * unit;
+        if constexpr (in_tiles<W>)
+          multiply_unit(at, per_block, m.pairs, in, panels, from, to, sums, tiles);
+        else
+          multiply_unit(at, per_block, m.pairs, in, panels, from, to, sums);
         for (int panel = from; panel < to; ++panel) {
           const int height = panels.height(panel);
           const F16* found = sums + size_t(panels.start(panel) - panels.start(from)) * kUnit;

@@ -1,0 +1,122 @@
+// Products in AMX's tile registers, where there are: up to 16 rows times 16 outputs, 32 k at a time, in bf16.
+//
+// A tile of weights is 16 pairs of a block as it lies (lanes.h). Within it the products of even and of odd k are summed apart,
+// then added to the sum so far, each row for itself: a row's bits depend on no other here either. With matmul.h's tile(), the
+// second of two ways to multiply; attention takes the other.
+#pragma once
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <type_traits>
+
+#include "lanes.h"
+
+namespace calmops {
+
+#if CALMOPS_AMX
+
+template <class W>
+constexpr bool in_tiles = !std::is_same_v<W, float>;
+constexpr int kTileRows = 16, kTilePairs = 16, kTileCells = kTilePairs * 2 * kLanes;
+constexpr size_t kNearTiles = 4096;  // bytes by which a single panel fetches its weights ahead
+
+// Whether Linux lets this process have the tile registers; asked for on the way.
+inline bool tiles_granted() {
+  constexpr int kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
+// A thread's tile registers, given back at the end: 0 to 3 hold the sums of four blocks, 4 activations, 5 and 6 weights.
+class Tiles {
+ public:
+  Tiles() = default;
+  Tiles(const Tiles&) = delete;
+  ~Tiles() {
+    if (rows_) _tile_release();
+  }
+
+  void shape(int rows) {
+    if (rows == rows_) return;
+    struct alignas(64) {
+      uint8_t palette = 1, first_row = 0, none[14] = {};
+      uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64};
+      uint8_t rows[16] = {};
+    } shapes;
+    std::fill_n(shapes.rows, 5, uint8_t(rows));
+    shapes.rows[5] = shapes.rows[6] = kTilePairs;
+    asm volatile("" ::"m"(shapes) : "memory");  // the intrinsic says that it reads eight bytes
+    _tile_loadconfig(&shapes);
+    rows_ = rows;
+  }
+
+  // sums[b * height + r] = row r of a panel [tile of k][height][32] times block b. `ahead`: weights to fetch into L2 meanwhile,
+  // `lines` cache lines with each tile of k; 0: each block's own weights, a little further on.
+  template <class W>
+  NOINLINE void multiply(const W* unit, size_t per_block, int pairs, const uint16_t* panel, int height, F16* sums, const W* ahead, int lines) {
+    shape(height);
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    alignas(64) uint16_t room[4][kTileCells];
+    for (int pair = 0; pair < pairs; pair += kTilePairs, panel += height * 2 * kTilePairs) {
+      const int here = std::min(kTilePairs, pairs - pair);
+      const uint16_t* tiles[4];
+      for (int b = 0; b < 4; ++b) tiles[b] = tile_of(unit + per_block * b + size_t(pair) * 2 * kLanes, here, room[b]);
+      if (lines == 0)
+        for (int b = 0; b < 4; ++b) fetch(unit + per_block * b + size_t(pair) * 2 * kLanes + kNearTiles / sizeof(W), kTileCells * sizeof(W) / 64);
+      else
+        fetch(ahead, lines), ahead += lines * 64 / sizeof(W);
+      asm volatile("" ::: "memory");  // tile loads don't say what they read
+      _tile_loadd(4, panel, 64);
+      _tile_loadd(5, tiles[0], 64);
+      _tile_dpbf16ps(0, 4, 5);
+      _tile_loadd(6, tiles[1], 64);
+      _tile_dpbf16ps(1, 4, 6);
+      _tile_loadd(5, tiles[2], 64);
+      _tile_dpbf16ps(2, 4, 5);
+      _tile_loadd(6, tiles[3], 64);
+      _tile_dpbf16ps(3, 4, 6);
+    }
+    _tile_stored(0, sums, 64);
+    _tile_stored(1, sums + height, 64);
+    _tile_stored(2, sums + 2 * height, 64);
+    _tile_stored(3, sums + 3 * height, 64);
+  }
+
+ private:
+  template <class W>
+  static INLINE void fetch(const W* from, int lines) {
+    for (int line = 0; line < lines; ++line) prefetch(from + line * 64 / sizeof(W));
+  }
+
+  // Sixteen pairs of a block as bf16: where they lie, or in `room`, with zeros for those that it lacks.
+  static INLINE const uint16_t* tile_of(const uint16_t* at, int pairs, uint16_t* room) {
+    if (pairs == kTilePairs) return at;
+    std::memset(room, 0, kTileCells * sizeof(uint16_t));
+    std::memcpy(room, at, size_t(pairs) * 2 * kLanes * sizeof(uint16_t));
+    return room;
+  }
+  static INLINE const uint16_t* tile_of(const int8_t* at, int pairs, uint16_t* room) {
+    for (int pair = 0; pair < kTilePairs; ++pair) {
+      const __m512i both = pair < pairs ? joined(first(at + pair * 2 * kLanes), second(at + pair * 2 * kLanes)) : _mm512_setzero_si512();
+      _mm512_store_si512(room + pair * 2 * kLanes, both);
+    }
+    return room;
+  }
+
+  int rows_ = 0;
+};
+
+#else
+
+template <class W>
+constexpr bool in_tiles = false;
+constexpr int kTileRows = kMostRows, kTilePairs = 1;
+struct Tiles {};
+inline bool tiles_granted() { return true; }
+
+#endif
+
+}  // namespace calmops
