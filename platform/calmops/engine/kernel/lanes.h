@@ -182,8 +182,6 @@ INLINE uint16_t to_bf16(float x) {  // round to nearest, ties to even
 }
 
 #ifdef __AVX512BF16__
-// Two halves of sixteen pairs of floats that are bf16 exactly.
-INLINE __m512i joined(F16 first, F16 second) { return _mm512_or_si512(_mm512_srli_epi32(_mm512_castps_si512(first.v), 16), _mm512_castps_si512(second.v)); }
 INLINE void keep_lanes(uint16_t* p, F16 a) { _mm256_storeu_si256((__m256i*)p, std::bit_cast<__m256i>(_mm512_cvtneps_pbh(a.v))); }
 #endif
 
@@ -227,7 +225,8 @@ struct DotProduct {
   }
   template <int step>
   static INLINE Operand operand(const int8_t* p) {  // whole numbers up to 127 are bf16 exactly: a float's upper half
-    return std::bit_cast<__m512bh>(joined(first(p), second(p)));
+    const __m512i low = _mm512_srli_epi32(_mm512_castps_si512(first(p).v), 16);
+    return std::bit_cast<__m512bh>(_mm512_or_si512(low, _mm512_castps_si512(second(p).v)));
   }
   static INLINE Operand spread(const Act& a) { return std::bit_cast<__m512bh>(_mm512_set1_epi32(int(a))); }
   static INLINE void add(F16& sum, Operand w, Operand a) { sum.v = _mm512_dpbf16_ps(sum.v, w, a); }

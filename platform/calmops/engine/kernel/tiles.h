@@ -16,8 +16,9 @@ namespace calmops {
 
 #if CALMOPS_AMX
 
+// int8 stays in lanes: to widen it for a tile takes longer than the tile, and few rows are what it is for.
 template <class W>
-constexpr bool in_tiles = !std::is_same_v<W, float>;
+constexpr bool in_tiles = std::is_same_v<W, uint16_t>;
 constexpr int kTileRows = 16, kTilePairs = 16, kTileCells = kTilePairs * 2 * kLanes;
 constexpr size_t kNearTiles = 4096;  // bytes by which a single panel fetches its weights ahead
 
@@ -96,13 +97,6 @@ class Tiles {
     if (pairs == kTilePairs) return at;
     std::memset(room, 0, kTileCells * sizeof(uint16_t));
     std::memcpy(room, at, size_t(pairs) * 2 * kLanes * sizeof(uint16_t));
-    return room;
-  }
-  static INLINE const uint16_t* tile_of(const int8_t* at, int pairs, uint16_t* room) {
-    for (int pair = 0; pair < kTilePairs; ++pair) {
-      const __m512i both = pair < pairs ? joined(first(at + pair * 2 * kLanes), second(at + pair * 2 * kLanes)) : _mm512_setzero_si512();
-      _mm512_store_si512(room + pair * 2 * kLanes, both);
-    }
     return room;
   }
 
