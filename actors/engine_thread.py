@@ -70,7 +70,7 @@ class EngineThread(threading.Thread):
         self._waiter = LinkWaiter()
         self._commands: deque[Callable[[], None]] = deque()
         self._links: dict[str, _Link] = {}
-        self._attempts: dict[tuple[str, int], _Attempt] = {}
+        self._attempts: dict[int, _Attempt] = {}  # by stream token
         self._tokens_in_flight = 0
         self._early: OrderedDict[int, None] = OrderedDict()  # stream tokens cancelled before their placements came
         self._stopping = False
@@ -85,9 +85,9 @@ class EngineThread(threading.Thread):
         self._call(lambda: self._submit(placement, future))
         return future
 
-    def cancel(self, request_id: str, attempt: int, reason: str) -> None:
-        """Free an attempt's sequences, and older ones', by the next step."""
-        self._call(lambda: self._engine.cancel(request_id, attempt, reason))
+    def cancel(self, stream_token: int, reason: str) -> None:
+        """Free an attempt's sequences by the next step."""
+        self._call(lambda: self._engine.cancel(stream_token, reason))
 
     def connect(self, gateways: tuple[GatewayEntry, ...]) -> None:
         """Link to gateways that aren't linked yet, and drop links to those no longer listed."""
@@ -146,7 +146,7 @@ class EngineThread(threading.Thread):
             future.set_exception(error)
             return
         attempt = _Attempt(future, placement.gateway_id, placement.tokens)
-        self._attempts[placement.request_id, placement.attempt] = attempt
+        self._attempts[placement.stream_token] = attempt
         self._tokens_in_flight += placement.tokens
 
     def _connect(self, gateways: tuple[GatewayEntry, ...]) -> None:
@@ -171,9 +171,9 @@ class EngineThread(threading.Thread):
         self._cancel_all(gateway_id, "gateway_slow")
 
     def _cancel_all(self, gateway_id: str, reason: str) -> None:
-        for (request_id, number), attempt in list(self._attempts.items()):
+        for stream_token, attempt in list(self._attempts.items()):
             if attempt.gateway_id == gateway_id:
-                self._engine.cancel(request_id, number, reason)
+                self._engine.cancel(stream_token, reason)
 
     def _listen(self) -> None:
         now_ns = time.monotonic_ns()
@@ -188,22 +188,23 @@ class EngineThread(threading.Thread):
                 self._cancel_all(gateway_id, "cancelled")
 
     def _cancel(self, cancel: Cancel) -> None:
-        if (cancel.request_id, cancel.attempt) not in self._attempts:
+        if cancel.stream_token not in self._attempts:
             self._early[cancel.stream_token] = None
             while len(self._early) > EARLY_CANCELS:
                 self._early.popitem(last=False)
-        self._engine.cancel(cancel.request_id, cancel.attempt, cancel.reason)
+        self._engine.cancel(cancel.stream_token, cancel.reason)
 
     def _send_step(self, result: "StepResult") -> None:
         self._step, self._last_facts = result.step, result.facts
-        owners = {self._attempts[_key(one)].gateway_id for one in result.summaries if _key(one) in self._attempts}
+        ended = [self._attempts.get(one.stream_token) for one in result.summaries]
+        owners = {one.gateway_id for one in ended if one is not None}
         for gateway_id in owners.union(result.deltas):  # who only lost a sequence hears of the step too
             if gateway_id in self._links:
                 self._send(gateway_id, result.facts, result.deltas.get(gateway_id, ()))
 
     def _settle(self, summaries: tuple[Summary, ...]) -> None:
         for summary in summaries:
-            attempt = self._attempts.pop(_key(summary), None)
+            attempt = self._attempts.pop(summary.stream_token, None)
             if attempt is not None:
                 self._tokens_in_flight -= attempt.tokens
                 attempt.future.set_result(summary)
@@ -234,7 +235,3 @@ class EngineThread(threading.Thread):
     def _end(self) -> None:
         self._goodbye()
         self._stopping = True
-
-
-def _key(summary: Summary) -> tuple[str, int]:
-    return (summary.request_id, summary.attempt)

@@ -58,7 +58,7 @@ class Replica:
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
-            self._engine.cancel(placement.request_id, placement.attempt, "cancelled")
+            self._engine.cancel(placement.stream_token, "cancelled")
             raise
 
     def check_health(self) -> None:

@@ -75,10 +75,7 @@ class Switchboard:
         """Free the current attempt's sequences on the replica that has them, or soon will, if one does."""
         journal = live.journal
         replica_id = BOOK.replica_of(journal.stream_token)
-        cancel = Cancel(
-            request_id=live.request_id, attempt=journal.attempt, reason=reason, stream_token=journal.stream_token
-        )
-        message = _encode(cancel)
+        message = _encode(Cancel(stream_token=journal.stream_token, reason=reason))
         for gang in self.links.gangs():
             if gang.replica_id == replica_id and gang.gang_id in self._addresses:
                 self._server.send(self._addresses[gang.gang_id], message)

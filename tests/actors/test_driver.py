@@ -105,7 +105,7 @@ def say(placement: Placement, live: LiveRequest, until: int) -> None:
 
 async def answers(placement: Placement, live: LiveRequest) -> Summary:
     say(placement, live, TOKENS)
-    return Summary(request_id="r", attempt=placement.attempt, replica_id="", fingerprint="f", choices=())
+    return Summary(request_id="r", stream_token=placement.stream_token, attempt=placement.attempt, replica_id="", fingerprint="f", choices=())
 
 
 async def is_cancelled(_placement: Placement, _live: LiveRequest) -> Summary:

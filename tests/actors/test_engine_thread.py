@@ -34,21 +34,22 @@ class ScriptedEngine:
 
     def __init__(self) -> None:
         self.cancelled: list[tuple[str, str]] = []
-        self._said: dict[str, int] = {}
-        self._placements: dict[str, Placement] = {}
+        self._said: dict[int, int] = {}
+        self._placements: dict[int, Placement] = {}
         self._over: list[Summary] = []
         self._step = 0
 
     def submit(self, given: Placement) -> None:
         if given.request_id == "too much":
             raise LoadError("too many wait")
-        self._placements[given.request_id] = given
-        self._said[given.request_id] = 0
+        self._placements[given.stream_token] = given
+        self._said[given.stream_token] = 0
 
-    def cancel(self, request_id: str, attempt: int, reason: str) -> None:
-        if self._placements.pop(request_id, None) is not None:
-            self.cancelled.append((request_id, reason))
-            self._over.append(summary(request_id, attempt, reason))
+    def cancel(self, stream_token: int, reason: str) -> None:
+        given = self._placements.pop(stream_token, None)
+        if given is not None:
+            self.cancelled.append((given.request_id, reason))
+            self._over.append(summary(given, reason))
 
     def step(self) -> StepResult | None:
         if not self._placements and not self._over:
@@ -64,20 +65,22 @@ class ScriptedEngine:
         return StepResult(step=self._step, facts=facts, deltas={"gw": deltas} if deltas else {}, summaries=over)
 
     def _delta(self, one: Placement) -> Delta:
-        index = self._said[one.request_id]
-        self._said[one.request_id] += 1
+        index = self._said[one.stream_token]
+        self._said[one.stream_token] += 1
         last = index + 1 == one.params.max_tokens
         if last:
-            del self._placements[one.request_id]
-            self._over.append(summary(one.request_id, one.attempt))
+            del self._placements[one.stream_token]
+            self._over.append(summary(one))
         return Delta(
             request_id=one.request_id, stream_token=one.stream_token, attempt=1, choice=0, index=index, token_ids=(7,),
             text="x", released=index + 1, finish_reason="length" if last else None,
         )  # fmt: skip
 
 
-def summary(request_id: str, attempt: int, error: str | None = None) -> Summary:
-    return Summary(request_id=request_id, attempt=attempt, replica_id="", fingerprint="f", choices=(), error=error)
+def summary(one: Placement, error: str | None = None) -> Summary:
+    return Summary(
+        request_id=one.request_id, stream_token=one.stream_token, attempt=one.attempt, replica_id="", fingerprint="f", choices=(), error=error
+    )  # fmt: skip
 
 
 class Gateway:
@@ -145,8 +148,8 @@ def test_frames_come_in_order_without_a_gap_between_heartbeats(host: str | None)
 
 def test_a_cancel_that_overtakes_its_placement_still_counts() -> None:
     async def test(thread: EngineThread, engine: ScriptedEngine, gateway: Gateway) -> None:
-        gateway.say(Cancel(request_id="r", attempt=1, reason="fenced", stream_token=99))
-        gateway.say(Cancel(request_id="known", attempt=1, reason="fenced", stream_token=98))
+        gateway.say(Cancel(stream_token=99, reason="fenced"))
+        gateway.say(Cancel(stream_token=98, reason="fenced"))
         await asyncio.sleep(0.1)
         with pytest.raises(CalmopsError, match="before it came"):
             await asyncio.wrap_future(thread.submit(placement("r", stream_token=99)))
@@ -160,7 +163,7 @@ def test_a_cancelled_attempt_ends_with_its_reason_and_frees_its_tokens() -> None
     async def test(thread: EngineThread, engine: ScriptedEngine, gateway: Gateway) -> None:
         future = thread.submit(placement("r", tokens=10**9))
         await until(lambda: any(frame.deltas for frame in gateway.frames))
-        gateway.say(Cancel(request_id="r", attempt=1, reason="client_cancelled", stream_token=1))
+        gateway.say(Cancel(stream_token=1, reason="client_cancelled"))
         assert (await asyncio.wrap_future(future)).error == "client_cancelled"
         await until(lambda: gateway.frames[-1].tokens_in_flight == 0)
         assert engine.cancelled == [("r", "client_cancelled")]

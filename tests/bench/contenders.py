@@ -92,7 +92,7 @@ class Calmops:
     def _placement(self, number: int, prompt: list[int], tokens: int) -> Placement:
         params = SamplingParams(max_tokens=tokens, temperature=self._temperature, seed=number, loop_guard=False)
         return Placement(
-            request_id=f"bench-{self._waves}-{number}", model="bench", attempt=1, gateway_id="bench", stream_token=1,
+            request_id=f"bench-{self._waves}-{number}", model="bench", attempt=1, gateway_id="bench", stream_token=number,
             prompt_ids=tuple(prompt), params=params, deadline_ns=time.time_ns() + 3600 * 10**9,
         )  # fmt: skip
 

@@ -1,5 +1,6 @@
 """Drive an engine by hand: placements in, steps, and each choice's answer put together from its deltas."""
 
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,6 +101,11 @@ def drive(folder: Path, send: Callable[[StepPlan], None] | None = None, **settin
     return Driver(Engine.load(EngineSettings(folder=folder, **settings), keep), plans)
 
 
+def stream_token(request_id: str, attempt: int = 1) -> int:
+    """The token of an attempt here, where nobody else's could be the same."""
+    return zlib.crc32(f"{request_id}/{attempt}".encode())
+
+
 def place(
     request_id: str,
     prompt_ids: Sequence[int],
@@ -110,7 +116,7 @@ def place(
 ) -> Placement:
     """A placement whose parameters are ``params``; 16 tokens, seed 7 and no end token unless told otherwise."""
     return Placement(
-        request_id=request_id, model="tiny", attempt=attempt, gateway_id=GATEWAY, stream_token=1,
+        request_id=request_id, model="tiny", attempt=attempt, gateway_id=GATEWAY, stream_token=stream_token(request_id, attempt),
         prompt_ids=tuple(prompt_ids), params=SamplingParams(**({"max_tokens": 16, "seed": 7} | params)),
         deadline_ns=0, resumed=tuple(resumed),
     )  # fmt: skip

@@ -11,6 +11,7 @@ from calmops.messages.frame import Delta, TokenLogprobs
 from calmops.messages.placement import Placement, ResumedChoice, Summary
 from calmops.messages.plan import StepPlan
 from calmops.messages.request import SamplingParams
+from tests.engine.driving import stream_token
 
 
 @dataclass(slots=True)
@@ -96,7 +97,7 @@ def placement(
     """A placement; ``resumed``: (choice, ids) pairs."""
     fields = {"max_tokens": 16, "temperature": 0.0, "loop_guard": False, **params}
     return Placement(
-        request_id=request_id, model="m", attempt=attempt, gateway_id="g", stream_token=7, prompt_ids=tuple(prompt_ids),
+        request_id=request_id, model="m", attempt=attempt, gateway_id="g", stream_token=stream_token(request_id, attempt), prompt_ids=tuple(prompt_ids),
         params=SamplingParams(**fields), deadline_ns=0,
         resumed=tuple(ResumedChoice(choice=choice, token_ids=tuple(ids)) for choice, ids in resumed),
     )  # fmt: skip

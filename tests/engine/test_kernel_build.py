@@ -6,6 +6,7 @@ import pytest
 
 from calmops.engine.kernel import build
 from calmops.foundation import processor
+from calmops.foundation.errors import UnsupportedModel
 
 AVX2 = "fpu sse4_2 avx2 fma"
 AMX = "amx_bf16 amx_tile amx_int8"
@@ -23,9 +24,34 @@ def test_it_is_the_fastest_that_the_processor_runs(vendor: str, flags: str, path
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nvendor_id\t: {vendor}\nflags\t\t: {flags}\n", encoding="utf-8")
     monkeypatch.setattr(processor, "CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.setattr(build, "_tiles_granted", lambda: True)
+    monkeypatch.setattr(build, "_compiler_has_tiles", lambda: True)
     assert build.best_path() == path
+    without = "avx512" if path == "amx" else path
+    monkeypatch.setattr(build, "_compiler_has_tiles", lambda: False)
+    assert build.best_path() == without, "with a g++ older than 11"
+    monkeypatch.setattr(build, "_compiler_has_tiles", lambda: True)
     monkeypatch.setattr(build, "_tiles_granted", lambda: False)
-    assert build.best_path() == ("avx512" if path == "amx" else path), "without leave for its registers"
+    assert build.best_path() == without, "without leave for its registers"
+
+
+@pytest.mark.parametrize(("status", "has"), [(0, True), (1, False)])
+def test_the_compiler_is_asked_whether_it_knows_tiles(status: int, has: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    compiler = tmp_path / "g++"
+    compiler.write_text(f'#!/bin/sh\necho "$@" > "{tmp_path}/asked"\nexit {status}\n', encoding="utf-8")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    build._compiler_has_tiles.cache_clear()
+    try:
+        assert build._compiler_has_tiles() is has
+    finally:
+        build._compiler_has_tiles.cache_clear()
+    assert "-mamx-bf16" in (tmp_path / "asked").read_text(encoding="utf-8")
+
+
+def test_tiles_that_linux_withholds_are_an_error_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "_tiles_granted", lambda: False)
+    with pytest.raises(UnsupportedModel, match=r"AMX's tile registers .* take the path avx512"):
+        build.load("amx")
 
 
 def test_a_machine_that_says_nothing_of_its_processor_gets_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

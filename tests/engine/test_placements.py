@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from calmops.foundation.errors import InputError
 from calmops.messages.placement import ResumedChoice
-from tests.engine.driving import Driver, drive, place
+from tests.engine.driving import Driver, drive, place, stream_token
 from tests.engine.tiny import VOCABULARY
 
 # Without a prefix cache: these tests count what is computed. The last but one is with it.
@@ -79,7 +80,7 @@ def test_a_cancelled_request_frees_its_blocks_before_the_next_step(driver: Drive
     for _ in range(5):
         driver.step()
     assert driver.facts[-1].kv_blocks_used > 0
-    driver.engine.cancel("cancelled", 1, "client_cancelled")
+    driver.engine.cancel(stream_token("cancelled"), "client_cancelled")
     assert driver.step()
     assert (driver.facts[-1].kv_blocks_used, driver.facts[-1].running) == (0, 0)
     assert driver.summaries["cancelled"].error == "client_cancelled"
@@ -87,16 +88,37 @@ def test_a_cancelled_request_frees_its_blocks_before_the_next_step(driver: Drive
 
 
 def test_cancelling_what_is_not_there_does_nothing(driver: Driver) -> None:
-    driver.engine.cancel("nobody", 3, "client_cancelled")
+    driver.engine.cancel(stream_token("nobody"), "client_cancelled")
     assert not driver.step()
 
 
 def test_a_cancel_of_an_older_attempt_leaves_the_newer_one(driver: Driver) -> None:
     driver.submit(place("moved", prompt(1, 10), attempt=2))
-    driver.engine.cancel("moved", 1, "fenced")
+    driver.engine.cancel(stream_token("moved", 1), "fenced")
     driver.finish()
     assert driver.summaries["moved"].error is None
     assert len(driver.answer("moved").token_ids) == 16
+
+
+def test_an_id_that_two_gateways_use_at_once_is_two_requests(llama: Path, driver: Driver) -> None:
+    expected = {7: alone(driver, 1, 10), 8: alone(driver, 2, 12)[:4]}
+    engine = drive(llama, **EXACT).engine
+    mine = replace(place("same", prompt(1, 10)), stream_token=7)
+    other = replace(place("same", prompt(2, 12)), stream_token=8, gateway_id="another")
+    engine.submit(mine)
+    engine.submit(other)
+    with pytest.raises(InputError, match="this attempt at request same is already here"):
+        engine.submit(other)
+    found: dict[int, list[int]] = {7: [], 8: []}
+    ended: dict[int, str | None] = {}
+    while (result := engine.step()) is not None:
+        for delta in (one for some in result.deltas.values() for one in some):
+            found[delta.stream_token] += delta.token_ids
+        ended |= {one.stream_token: one.error for one in result.summaries}
+        if len(found[8]) == 4:
+            engine.cancel(8, "client_cancelled")
+    assert found == expected
+    assert ended == {7: None, 8: "client_cancelled"}
 
 
 def test_choices_of_one_request_share_their_prompts_blocks_and_differ(driver: Driver) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from calmops.foundation.errors import InputError, ReleaseError, UnsupportedModel
 from calmops.messages.placement import Placement
+from tests.engine.driving import stream_token
 from tests.engine.gang import run_gang
 from tests.engine.runs import Run, placement
 from tests.engine.tiny import make_checkpoint
@@ -81,7 +82,7 @@ def test_a_cancelled_request_frees_its_blocks_by_the_next_step(llama: Path) -> N
     for _ in range(5):
         run.step()
     assert run.kv_blocks_used > 0
-    run.engine.cancel("a", 1, "client_cancelled")
+    run.engine.cancel(stream_token("a"), "client_cancelled")
     run.step()
     assert run.kv_blocks_used == 0
     assert run.summaries["a"].error == "client_cancelled"

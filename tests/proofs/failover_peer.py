@@ -60,7 +60,7 @@ class Plain:
         params = SamplingParams(max_tokens=TOKENS, temperature=0.8, seed=int(request.query_params["seed"]), loop_guard=False)
         self._new.append(
             Placement(
-                request_id=name, model="plain", attempt=1, gateway_id="g", stream_token=0, prompt_ids=(5, 6, 7, 8),
+                request_id=name, model="plain", attempt=1, gateway_id="g", stream_token=self._number, prompt_ids=(5, 6, 7, 8),
                 params=params, deadline_ns=time.time_ns() + 300 * 10**9,
             )  # fmt: skip
         )

@@ -81,10 +81,10 @@ class Scheduler:
         keys = {sequence.key for sequence in self.live()}
         for sequence in sequences:
             if sequence.key in keys:
-                raise InputError(f"request {sequence.request_id}, attempt {sequence.attempt} is already here")
+                raise InputError(f"this attempt at request {sequence.request_id} is already here")
             self.limits.check(sequence)
             if not self.limits.prefix_cache:
-                sequence.salt = repr(sequence.key[:2]).encode()
+                sequence.salt = str(sequence.stream_token).encode()
         if len(self._waiting) + len(sequences) > self.limits.max_waiting:
             raise LoadError(
                 f"{len(self._waiting)} sequences wait; {len(sequences)} more would pass the limit of "
@@ -92,12 +92,12 @@ class Scheduler:
             )
         self._waiting.extend(sequences)
 
-    def cancel(self, request_id: str, attempt: int) -> list[Sequence]:
-        """End that attempt's live sequences and older attempts', freeing their blocks now.
+    def cancel(self, stream_token: int) -> list[Sequence]:
+        """End a placement's live sequences, freeing their blocks now.
 
         Returns those it ended (of a beam search every live beam, all with one key).
         """
-        ended = [s for s in self.live() if s.request_id == request_id and s.attempt <= attempt]
+        ended = [sequence for sequence in self.live() if sequence.stream_token == stream_token]
         for sequence in ended:
             self.finish(sequence, "cancelled")
         return ended
@@ -248,7 +248,7 @@ class Scheduler:
     def _sibling(self, sequence: Sequence) -> Sequence | None:
         """Another choice of the same placement that runs: the two have one prompt."""
         last = self._running[-1] if self._running else None
-        if last is None or last.key[:2] != sequence.key[:2] or last.key == sequence.key:
+        if last is None or last.stream_token != sequence.stream_token or last.key == sequence.key:
             return None
         return last
 

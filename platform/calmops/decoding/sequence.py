@@ -14,9 +14,9 @@ from calmops.messages.request import SamplingParams
 class Sequence:
     """Mutable, compared by identity. Token counts; ``deadline_ns`` is wall clock, in nanoseconds."""
 
-    key: tuple[str, int, int]  # (request_id, attempt, choice); the beams of one search share it
+    key: tuple[int, int]  # (stream token, choice); the beams of one search share it
+    request_id: str  # for messages: gateways know nothing of each other's ids, and may have the same one live
     gateway_id: str
-    stream_token: int
     prompt_ids: tuple[int, ...]
     params: SamplingParams
     deadline_ns: int
@@ -36,19 +36,14 @@ class Sequence:
         self.stop_ids = frozenset(self.params.stop_ids)
 
     @property
-    def request_id(self) -> str:
-        """The request that it belongs to."""
-        return self.key[0]
-
-    @property
-    def attempt(self) -> int:
+    def stream_token(self) -> int:
         """The placement that it belongs to."""
-        return self.key[1]
+        return self.key[0]
 
     @property
     def choice(self) -> int:
         """Which of the request's n answers it is."""
-        return self.key[2]
+        return self.key[1]
 
     @property
     def length(self) -> int:
@@ -76,8 +71,8 @@ class Sequence:
         """The same beam, one token longer and with nothing in the cache: the scheduler shares the blocks."""
         return Sequence(
             key=self.key,
+            request_id=self.request_id,
             gateway_id=self.gateway_id,
-            stream_token=self.stream_token,
             prompt_ids=self.prompt_ids,
             params=self.params,
             deadline_ns=self.deadline_ns,
@@ -115,9 +110,9 @@ def _sequence(placement: Placement, choice: int, resumed_ids: tuple[int, ...]) -
     # The last resumed token was sampled but never fed: everything before it was computed once.
     known = len(placement.prompt_ids) + len(resumed_ids) - 1 if resumed_ids else 0
     return Sequence(
-        key=(placement.request_id, placement.attempt, choice),
+        key=(placement.stream_token, choice),
+        request_id=placement.request_id,
         gateway_id=placement.gateway_id,
-        stream_token=placement.stream_token,
         prompt_ids=placement.prompt_ids,
         params=placement.params,
         deadline_ns=placement.deadline_ns,

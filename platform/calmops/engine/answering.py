@@ -93,7 +93,8 @@ class Answering:
     def summary(self, fingerprint: str, error: str | None = None) -> Summary:
         """How the attempt ended. The replica puts its own id in."""
         return Summary(
-            request_id=self.placement.request_id, attempt=self.placement.attempt, replica_id="", fingerprint=fingerprint,
+            request_id=self.placement.request_id, stream_token=self.placement.stream_token,
+            attempt=self.placement.attempt, replica_id="", fingerprint=fingerprint,
             choices=tuple(sorted(self._ended, key=lambda one: one.choice)), error=error,
         )  # fmt: skip
 

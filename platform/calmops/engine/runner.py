@@ -82,7 +82,7 @@ class Engine:
             )  # fmt: skip
         )
         self.fingerprint = _fingerprint(settings, self._backend.release.digest)
-        self._answering: dict[tuple[str, int], Answering] = {}
+        self._answering: dict[int, Answering] = {}  # by stream token
         self._over: list[Summary] = []
         self._step = 0
 
@@ -98,14 +98,15 @@ class Engine:
         answering = Answering(placement, sequences, self._vocabulary)
         if placement.params.beam_width:
             answering.search = BeamSearch(sequences[0], self._scheduler.limits.max_model_len)
-        self._answering[placement.request_id, placement.attempt] = answering
+        self._answering[placement.stream_token] = answering
         self._settle(answering)  # a resumed placement may have no choice left to go on with
 
-    def cancel(self, request_id: str, attempt: int, reason: str) -> None:
-        """End that attempt and older ones of the request, freeing their blocks now. Harmless if there are none."""
-        self._scheduler.cancel(request_id, attempt)
-        for key in [key for key in self._answering if key[0] == request_id and key[1] <= attempt]:
-            self._over.append(self._answering.pop(key).summary(self.fingerprint, reason))
+    def cancel(self, stream_token: int, reason: str) -> None:
+        """End the attempt with that stream token, freeing its blocks now. Harmless if there is none."""
+        self._scheduler.cancel(stream_token)
+        answering = self._answering.pop(stream_token, None)
+        if answering is not None:
+            self._over.append(answering.summary(self.fingerprint, reason))
 
     def step(self) -> StepResult | None:
         """One forward pass over everything that can run; None if nothing can and nothing ended."""
@@ -134,7 +135,7 @@ class Engine:
         searches = self._report_beams(work, logits)
         for emission in self._scheduler.commit(work, [one.token_id for one in drawn]):
             sequence = emission.sequence
-            answering = self._answering[sequence.key[:2]]
+            answering = self._answering[sequence.stream_token]
             share = shares.pop(id(sequence))
             delta = answering.delta(emission, by_sequence[id(sequence)], share)
             deltas.setdefault(sequence.gateway_id, []).append(delta)
@@ -144,19 +145,19 @@ class Engine:
         for share in shares.values():
             sequence = share.sequence
             if sequence.finish_reason is None and not sequence.params.beam_width:
-                progress = self._answering[sequence.key[:2]].progress(share)
+                progress = self._answering[sequence.stream_token].progress(share)
                 deltas.setdefault(sequence.gateway_id, []).append(progress)
         self._advance_beams(searches, deltas)
 
     def _report_beams(self, work: Work, logits: torch.Tensor) -> list[Answering]:
         """Hand each beam search the candidates of its rows; the searches that got some."""
-        touched: dict[tuple[str, int], Answering] = {}
+        touched: dict[int, Answering] = {}
         for row, sequence in enumerate(work.wanted):
-            answering = self._answering.get(sequence.key[:2])
+            answering = self._answering.get(sequence.stream_token)
             if answering is not None and answering.search is not None and sequence.finish_reason is None:
                 best = torch.topk(log_probabilities(logits[row]), min(answering.search.top_k, logits.shape[1]))
                 answering.search.report(sequence, list(zip(best.indices.tolist(), best.values.tolist(), strict=True)))
-                touched[sequence.key[:2]] = answering
+                touched[sequence.stream_token] = answering
         return list(touched.values())
 
     def _advance_beams(self, searches: list[Answering], deltas: dict[str, list[Delta]]) -> None:
@@ -173,8 +174,7 @@ class Engine:
 
     def _settle(self, answering: Answering) -> None:
         if answering.done:
-            placement = answering.placement
-            del self._answering[placement.request_id, placement.attempt]
+            del self._answering[answering.placement.stream_token]
             self._over.append(answering.summary(self.fingerprint))
 
     def _facts(self, work: Work | None, started_ns: int, duration_ns: int) -> StepFacts:

@@ -78,12 +78,10 @@ class Hello(Struct, frozen=True, tag="hello", kw_only=True):
 
 
 class Cancel(Struct, frozen=True, tag="cancel", kw_only=True):
-    """Gateway to replica: free this attempt's sequences by the next step."""
+    """Gateway to replica: free this attempt's sequences by the next step, or refuse it if it has yet to come."""
 
-    request_id: str
-    attempt: int  # this attempt and every older one
+    stream_token: int
     reason: str  # "client_cancelled", "timeout", "fenced", "admin"
-    stream_token: int = 0  # of this attempt, so that a cancel that comes before its placement still counts
 
 
 class GatewayAlive(Struct, frozen=True, tag="alive", kw_only=True):

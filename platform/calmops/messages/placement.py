@@ -20,7 +20,7 @@ class Placement(Struct, frozen=True, kw_only=True):
     model: str
     attempt: int  # 1 for the first; frames of an older attempt are dropped
     gateway_id: str  # where the frames go
-    stream_token: int  # random 63 bits; frames must carry it
+    stream_token: int  # random 63 bits, the attempt's name at the replica; frames must carry it
     prompt_ids: tuple[int, ...]
     params: SamplingParams
     deadline_ns: int  # wall clock, since another node's monotonic clock means nothing here
@@ -48,6 +48,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     """What the unary call returns when the attempt is over."""
 
     request_id: str
+    stream_token: int  # whose attempt it was
     attempt: int
     replica_id: str
     fingerprint: str

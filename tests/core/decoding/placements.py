@@ -1,5 +1,6 @@
 """Placements for the decoding tests, in one line each."""
 
+import zlib
 from typing import Any
 
 from calmops.decoding.scheduler import Emission, Scheduler
@@ -8,6 +9,11 @@ from calmops.messages.placement import Placement, ResumedChoice
 from calmops.messages.request import SamplingParams
 
 Resumed = tuple[tuple[int, tuple[int, ...]], ...]  # (choice, its ids)
+
+
+def stream_token(request_id: str, attempt: int = 1) -> int:
+    """The token of an attempt here, where nobody else's could be the same."""
+    return zlib.crc32(f"{request_id}/{attempt}".encode())
 
 
 def placement(
@@ -19,7 +25,7 @@ def placement(
         model="m",
         attempt=attempt,
         gateway_id="g",
-        stream_token=1,
+        stream_token=stream_token(request_id, attempt),
         prompt_ids=tuple(range(1000, 1000 + prompt_tokens)),
         params=SamplingParams(**params),
         deadline_ns=0,

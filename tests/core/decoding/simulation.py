@@ -78,7 +78,7 @@ class Simulation:
         self.next_index: dict[Sequence, int] = {}
         self.ends: Counter[Sequence] = Counter()
         self.waiting: dict[Sequence, tuple[int, int]] = {}  # K when it began to wait, steps so far
-        self.searches: dict[tuple[str, int, int], BeamSearch] = {}
+        self.searches: dict[tuple[int, int], BeamSearch] = {}
         self.tokens_ended = 0
 
     def run(self) -> Figures:
@@ -138,9 +138,9 @@ class Simulation:
             return
         victim = self.random.choice(live)
         if victim.params.beam_width or self.random.random() < 0.5:
-            ended = self.scheduler.cancel(victim.request_id, self.random.randint(victim.attempt, 3))
+            ended = self.scheduler.cancel(victim.stream_token)
             assert victim in ended
-            assert not self.scheduler.cancel(victim.request_id, 3), "cancelled twice"
+            assert not self.scheduler.cancel(victim.stream_token), "cancelled twice"
         else:
             ended = [victim]
             assert self.scheduler.finish(victim, "stop")

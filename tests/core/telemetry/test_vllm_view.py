@@ -12,6 +12,19 @@ from calmops.telemetry.retiring import retire
 from calmops.telemetry.vllm_view import vllm_exposition
 from tests.core.telemetry.records import T0_NS, closed, envelopes, frame, opened
 
+# What the dashboard in vLLM's repository asks for (examples/online_serving/prometheus_grafana/grafana.json), each with model_name alone.
+ASKED = (
+    "e2e_request_latency_seconds", "prompt_tokens_total", "generation_tokens_total", "inter_token_latency_seconds", "num_requests_running",
+    "num_requests_waiting", "time_to_first_token_seconds", "kv_cache_usage_perc", "request_prompt_tokens", "request_generation_tokens",
+    "request_success_total", "request_queue_time_seconds", "request_prefill_time_seconds", "request_decode_time_seconds",
+    "request_max_num_generation_tokens",
+)  # fmt: skip
+
+
+def test_vllms_own_dashboard_finds_what_it_asks_for() -> None:
+    known = {one.name: one.labels for one in METRICS}
+    assert {name for name in ASKED if "model_name" not in known.get(f"vllm:{name}", ())} == set()
+
 
 def test_every_name_is_there_and_says_what_ours_say() -> None:
     counts = Counts()

@@ -2,11 +2,13 @@
 
 import ctypes
 import fcntl
+import functools
 import hashlib
+import os
 import subprocess
 from pathlib import Path
 
-from calmops.foundation.errors import SetupError
+from calmops.foundation.errors import SetupError, UnsupportedModel
 from calmops.foundation.paths import folder
 from calmops.foundation.processor import processor, processor_flags
 
@@ -35,12 +37,22 @@ def best_path() -> str | None:
     """The best code path that this processor runs; None if it runs none."""
     flags, vendor = processor_flags(), processor("vendor_id")
     fit = (name for name, (needed, _) in PATHS.items() if needed <= flags and (name, vendor) != SLOW_DOT)
-    return next((name for name in fit if name != "amx" or _tiles_granted()), None)
+    return next((name for name in fit if name != "amx" or (_tiles_granted() and _compiler_has_tiles())), None)
 
 
 def _tiles_granted() -> bool:
     """Whether Linux lets this process have the tile registers (5.16 and later do, but for some sandboxes); asked for on the way."""
     return ctypes.CDLL(None).syscall(*REQUEST_TILES) == 0
+
+
+@functools.cache
+def _compiler_has_tiles() -> bool:
+    """Whether g++ knows them: 11 and later do. Where there is no g++, ``library`` says so."""
+    command = ["g++", *PATHS["amx"][1], "-E", "-x", "c++", os.devnull, "-o", os.devnull]
+    try:
+        return subprocess.run(command, check=False, capture_output=True, timeout=COMPILE_TIMEOUT_S).returncode == 0
+    except FileNotFoundError:
+        return True
 
 
 def library(path: str, extra: tuple[str, ...] = ()) -> Path:
@@ -72,7 +84,12 @@ def prebuild() -> str | None:
 
 
 def load(path: str) -> ctypes.CDLL:
-    """The kernel's C functions for a code path. torch must have been imported before, or two thread pools are loaded."""
+    """The kernel's C functions for a code path. torch must have been imported before, or two thread pools are loaded.
+
+    Raises UnsupportedModel if the path is amx and Linux withholds the tile registers, without which its first tile kills the process.
+    """
+    if path == "amx" and not _tiles_granted():
+        raise UnsupportedModel("Linux doesn't let this process have AMX's tile registers (arch_prctl): take the path avx512")
     return ctypes.CDLL(str(library(path)))
 
 

@@ -262,7 +262,6 @@ extern "C" {
 
 // weights: "bfloat16", "float32" or "int8". Null if there isn't memory for it, or no leave for the registers.
 Model* calmops_open(const Shape* shape, const char* weights) noexcept {
-  if (!tiles_granted()) return nullptr;
   try {
     if (weights[0] == 'b') return new ModelOf<uint16_t>(*shape);
     if (weights[0] == 'f') return new ModelOf<float>(*shape);

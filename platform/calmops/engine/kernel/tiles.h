@@ -4,9 +4,6 @@
 // then added to the sum so far, each row for itself: a row's bits depend on no other here either. With matmul.h's tile(), the
 // second of two ways to multiply; attention takes the other.
 #pragma once
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <type_traits>
 
@@ -22,13 +19,7 @@ constexpr bool in_tiles = std::is_same_v<W, uint16_t>;
 constexpr int kTileRows = 16, kTilePairs = 16, kTileCells = kTilePairs * 2 * kLanes;
 constexpr size_t kNearTiles = 4096;  // bytes by which a single panel fetches its weights ahead
 
-// Whether Linux lets this process have the tile registers; asked for on the way.
-inline bool tiles_granted() {
-  constexpr int kRequestPermission = 0x1023, kTileData = 18;
-  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-}
-
-// A thread's tile registers, given back at the end: 0 to 3 hold the sums of four blocks, 4 activations, 5 and 6 weights.
+// A thread's tile registers, which build.py asked Linux for; given back at the end: 0 to 3 hold the sums of four blocks, 4 activations, 5 and 6 weights.
 class Tiles {
  public:
   Tiles() = default;
@@ -109,7 +100,6 @@ template <class W>
 constexpr bool in_tiles = false;
 constexpr int kTileRows = kMostRows, kTilePairs = 1;
 struct Tiles {};
-inline bool tiles_granted() { return true; }
 
 #endif
 
