@@ -13,6 +13,7 @@ from tests.proofs.api_sdk import sync_client
 
 BOUND = 256  # limits.max_waiting of the platform under proof
 RUNNING = 128  # of them decode at once: its two replicas' max_sequences
+LONG_TOKENS = 600  # of each, so that none ends before the house is full
 REFUSALS = 20
 REFUSED_AT_ONCE_S = 0.5  # median time to a refusal beside a full house on two cores, connection included
 
@@ -161,11 +162,11 @@ def disabled_model(site: Site) -> None:
 async def crowd(url: str, model: str) -> None:
     """At the stated bound the next ones get 429 with Retry-After, at once; everybody inside is served."""
     limit = httpx.Limits(max_connections=1024)
-    body = {"model": model, "prompt": "x", "ignore_eos": True, "loop_guard": False, "stream": True}
+    body = {"model": model, "prompt": "x", "ignore_eos": True, "loop_guard": False}  # streams would keep this client busy with reading
 
     async with httpx.AsyncClient(base_url=url, timeout=300, limits=limit) as client:
         inside: list[asyncio.Task[httpx.Response]] = []
-        for count, max_tokens in ((RUNNING, 400), (BOUND - RUNNING, 4)):  # those that only wait can be short
+        for count, max_tokens in ((RUNNING, LONG_TOKENS), (BOUND - RUNNING, 4)):  # those that only wait can be short
             asked = [client.post("/v1/completions", json=body | {"max_tokens": max_tokens}) for _ in range(count)]
             inside += map(asyncio.create_task, asked)
             while len((await client.get("/admin/requests")).json()["requests"]) < len(inside):
@@ -180,4 +181,5 @@ async def crowd(url: str, model: str) -> None:
             assert int(answer.headers["retry-after"]) >= 1 and "the limit is" in answer.text, answer.text[:200]
         assert sorted(times_s)[REFUSALS // 2] < REFUSED_AT_ONCE_S, times_s
         answers = await asyncio.gather(*inside)
-    assert all(one.status_code == 200 and one.text.rstrip().endswith("[DONE]") for one in answers)
+    told = [(one.status_code, one.json().get("usage", {}).get("completion_tokens")) for one in answers]
+    assert told == [(200, LONG_TOKENS)] * RUNNING + [(200, 4)] * (BOUND - RUNNING), told
