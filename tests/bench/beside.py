@@ -6,6 +6,7 @@ llama.cpp with flash attention on and off, default and unified KV; the best of t
 import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -102,16 +103,17 @@ def mixed(board: Board, release: Path, gguf: Path, aim: float) -> None:
 
 
 def limits(board: Board) -> None:
-    """Bytes of weights a second at one sequence over what memory gives; arithmetic at most over torch's float32 matmul."""
+    """Bytes of weights a second at one sequence over what memory gives; arithmetic at most over torch's matmul, float32 and bfloat16."""
     weights = 12 * (768 * (768 + 512) + 768 * 768 + 3 * 768 * 2048) + 768 * VOCABULARY
     block = torch.ones(64 << 20, dtype=torch.float32)
     read = max(block.numel() * 4 / _seconds(lambda: float(block.sum())) for _ in range(5))
-    square = torch.ones((1024, 1024))
-    peak = max(2 * 1024**3 / _seconds(lambda: square @ square) for _ in range(5))
-    board.say(
-        f"at B=1 {2 * weights * board.best['88m B=1'] / read:.0%} of the {read / 1e9:.0f} GB/s that memory gives, "
-        f"at most {2 * weights * max(board.best.values()) / peak:.0%} of torch's {peak / 1e9:.0f} GFLOP/s"
-    )
+    found = [f"at B=1 {2 * weights * board.best['88m B=1'] / read:.0%} of the {read / 1e9:.0f} GB/s that memory gives"]
+    for dtype in (torch.float32, torch.bfloat16):
+        square = torch.ones((2048, 2048), dtype=dtype)
+        peak = max(2 * 2048**3 / _seconds(partial(torch.matmul, square, square)) for _ in range(5))
+        share = 2 * weights * max(board.best.values()) / peak
+        found.append(f"at most {share:.0%} of torch's {peak / 1e9:.0f} GFLOP/s in {str(dtype).removeprefix('torch.')}")
+    board.say(", ".join(found))
 
 
 def _seconds(act: Callable[[], object]) -> float:
