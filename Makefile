@@ -8,18 +8,18 @@ DIGEST := $(shell cat constraints.txt pyproject.toml | sha256sum | cut -c1-32)
 STAMP := $(VENV)/.calmops-$(DIGEST)
 LINK := $(VENV)/.calmops-link
 HERE := $(CURDIR) $(patsubst %/__init__.py,%,$(wildcard */__init__.py)) $(firstword $(DIGEST))
-TESTS := tests/core tests/test_tidy.py tests/alerts tests/dashboards tests/engine tests/actors tests/integration
+TESTS := tests/unit tests/integration
 PYTHON_CODE := platform/calmops actors alerts dashboards tests setup.py
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help up down test check prove prove-long bench gen install parts
+.PHONY: help up down test check prove prove-long bench gen install tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The stamp lies inside the environment and bears the digest of what was asked for: a fresh clone finds it and is quick.
 $(STAMP):
-	@.ci/parts
+	@.ci/packages
 	@test -x $(BIN)/python || { echo "creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	$(BIN)/python -m pip install --quiet -c constraints.txt setuptools wheel
 	$(BIN)/python -m pip install -c constraints.txt -e ".[dev]"
@@ -41,17 +41,17 @@ check: install ## ruff and mypy
 	$(BIN)/ruff check $(PYTHON_CODE)
 	$(BIN)/mypy
 
-test: check parts ## check, every test, and the proofs' short forms
+test: check tools ## check, every test, and the proofs' short forms
 	$(BIN)/python -m pytest $(TESTS)
 	$(MAKE) prove
 
-parts: install ## what tests need beyond Python: compiler, Java, a real Kafka broker, Prometheus, compiled parts, llama.cpp to compare with
-	@.ci/parts tests
+tools: install ## what tests need beyond Python: compiler, Java, a real Kafka broker, Prometheus, compiled parts, llama.cpp to compare with
+	@.ci/packages tests
 	$(BIN)/calmops setup
 	$(BIN)/calmops setup kafka
 	$(BIN)/calmops setup prometheus
 	$(BIN)/calmops setup bench
-	$(BIN)/python -c "from tests.otelcol.collector import build; print(f'collector: ready in {build()}')"
+	$(BIN)/python -c "from tests.integration.otelcol.collector import build; print(f'collector: ready in {build()}')"
 
 prove: install ## the proofs' short forms (25 minutes at most)
 	$(BIN)/python tests/proofs/run.py --short

@@ -15,12 +15,12 @@ from ray import serve
 from ray.serve.config import RequestRouterConfig
 
 import calmops
-from actors.applications import REPLICA
-from actors.gateway import Gateway
-from actors.ingress import serve_environment
-from actors.meter import Meter
-from actors.replica import Replica
-from actors.router import LeastTokensRouter
+from actors.cluster.app_names import REPLICA
+from actors.cluster.haproxy import serve_environment
+from actors.gateway.gateway import Gateway
+from actors.gateway.router import LeastTokensRouter
+from actors.meter.deployment import Meter
+from actors.replica.replica import Replica
 from calmops.engine.settings import EngineSettings
 from calmops.foundation import config as configuration
 from calmops.foundation.config import Config

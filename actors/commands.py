@@ -13,12 +13,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from actors.authentication import own_cluster
+from actors.launch.ray_token import own_cluster
 from calmops.foundation import config as configuration
 from calmops.foundation.config import Config
 from calmops.foundation.config_sections import GrafanaConfig
-from calmops.objectives.folder import read_folder
-from calmops.objectives.prices import read_prices
+from calmops.objectives.promises.prices import read_prices
+from calmops.objectives.promises_folder import read_folder
 
 MARK_S = 20.0
 Say = Callable[[str], None]
@@ -34,7 +34,7 @@ def up(
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="calmops.yaml; defaults serve the shipped model")
     ] = None,
-    with_: Annotated[str, typer.Option("--with", help="parts to start beside it, comma-separated: kafka, prometheus (with Alertmanager)")] = "",
+    with_: Annotated[str, typer.Option("--with", help="services to start beside it, comma-separated: kafka, prometheus (with Alertmanager)")] = "",
     address: Annotated[str | None, typer.Option(help="join this Ray cluster instead of starting one")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
 ) -> None:
@@ -52,16 +52,17 @@ def up(
             console.print(f"[dim]{time.monotonic() - started_s:6.1f} s[/dim]  {line}")
             status.update(line)
 
-        from actors import cluster, parts  # Ray is imported behind the settings above
+        from actors.launch import local_ray  # Ray is imported behind the settings above
+        from calmops.local_services import services
 
         settings = configuration.load(config)
         if address is None:
-            cluster.refuse_another_address(settings)
+            local_ray.refuse_another_address(settings)
         read_folder(Path(settings.objectives.path) if settings.objectives.path else None)  # what is wrong there is told at once
         if settings.objectives.prices_file:
             read_prices(Path(settings.objectives.prices_file))
-        with parts.started(settings, with_, say) as started:
-            result = _up(started.config, address, say) | {"parts": started.addresses}
+        with services.started(settings, with_, say) as started:
+            result = _up(started.config, address, say) | {"services": started.addresses}
     result["seconds"] = round(time.monotonic() - started_s, 1)
     if as_json:
         typer.echo(json.dumps(result))
@@ -70,44 +71,45 @@ def up(
         f"\n[bold green]calmops serves[/bold green] {', '.join(result['models'])} at [bold]{result['url']}/v1[/bold]"
     )
     console.print(f"console  {result['url']}/console\nmetrics  {result['url']}/metrics\nstate    {result['home']}\nstop it  calmops down")
-    for name, where in result["parts"].items():
+    for name, where in result["services"].items():
         console.print(f"{name}  {where}")
 
 
 def down(as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False) -> None:
     """End what `calmops up` started, and nothing else."""
-    from actors import cluster, parts
+    from actors.launch import local_ray
+    from calmops.local_services import services
 
-    was_running = cluster.stop()
-    ended = parts.stop_all()
+    was_running = local_ray.stop()
+    ended = services.stop_all()
     if as_json:
-        typer.echo(json.dumps({"was_running": was_running, "parts_ended": ended}))
+        typer.echo(json.dumps({"was_running": was_running, "services_ended": ended}))
     else:
         typer.echo("calmops is down" if was_running or ended else "calmops wasn't running; nothing to end")
 
 
 def _up(config: Config, address: str | None, say: Say) -> dict[str, Any]:
-    from actors import cluster, deploy
+    from actors.launch import deploy, local_ray
     from calmops.foundation import paths
 
-    record = cluster.running()
+    record = local_ray.running()
     if address is not None:
         say(f"joining the Ray cluster at {address}")
     elif record is not None:
         say(f"a cluster of an earlier `up` runs at {record['address']}: redeploying onto it")
     else:
         say("starting Ray")
-        record = cluster.start(config)
+        record = local_ray.start(config)
     try:
-        cluster.connect(address or str(record["address"] if record else "auto"))
+        local_ray.connect(address or str(record["address"] if record else "auto"))
         deploy.start_serve(config, say)
         deployed = deploy.deploy(config, say)
         say("decoding a first token of each model")
         url = deploy.await_ready(config)
     except BaseException:
-        cluster.disconnect()
+        local_ray.disconnect()
         if address is None:
-            cluster.stop()
+            local_ray.stop()
         raise
     if config.grafana is not None and deployed:
         _mark(config.grafana, f"deployed: {', '.join(deployed)}", say)

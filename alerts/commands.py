@@ -5,12 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
-from alerts.generating import SHIPPED, generated, once_generated
+from alerts.generate import SHIPPED, generated, once_generated
 from calmops.cli.generated_files import differing, tell, write
 from calmops.cli.output import AS_JSON, print_json, print_table, table_of
-from calmops.objectives.folder import read_folder
-from calmops.objectives.objective import AnyObjective, Ratio, Value
-from calmops.objectives.windows import Windows, span
+from calmops.objectives.promises.objective import AnyObjective, Ratio, Value
+from calmops.objectives.promises.windows import Windows, span
+from calmops.objectives.promises_folder import read_folder
 
 SIGNS = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 COLUMNS = ("objective", "promise", "severity", "alert", "team", "windows", "left out")

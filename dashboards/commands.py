@@ -6,8 +6,8 @@ import typer
 
 from calmops.cli.generated_files import differing, tell, write
 from calmops.cli.output import AS_JSON
-from dashboards import push_commands
-from dashboards.mark_command import register_mark
+from dashboards.grafana import push_commands
+from dashboards.grafana.mark_command import register_mark
 
 
 def commands(app: typer.Typer) -> None:
@@ -32,7 +32,7 @@ def generate(
     as_json: bool = AS_JSON,
 ) -> None:
     """Write the dashboards' JSON, which Grafana imports as it is."""
-    from dashboards.generating import SHIPPED, generated  # Grafana's builders take a while to import
+    from dashboards.generate import SHIPPED, generated  # Grafana's builders take a while to import
 
     files = generated()
     changed = (differing if only_check else write)(files, SHIPPED)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 import transformers
 
-from calmops.engine.runner import Engine
+from calmops.engine.engine import Engine
 from calmops.engine.settings import EngineSettings
 from calmops.messages.placement import Placement
 from calmops.messages.request import SamplingParams

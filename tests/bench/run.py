@@ -32,9 +32,8 @@ os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
 
 import torch
 
-from tests.bench import beside, cores, folding
+from tests.bench import cores, fold_speed, kernel_beside_llama
 from tests.bench.contenders import Calmops, prompts
-from tests.bench.serving import AIM, Plan, compare
 from tests.bench.shape import (
     LARGE,
     LARGE_VOCABULARY,
@@ -47,7 +46,8 @@ from tests.bench.shape import (
     write_llama_88m,
     write_llama_500m,
 )
-from tests.proofs import kit
+from tests.bench.through_http import AIM, Plan, compare
+from tests.support.proofs import kit
 
 LOG = HERE / "LOG.md"
 STREAMS = (1, 8, 32)
@@ -73,7 +73,7 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", metavar="PART", type=part_name, help="default: all")
     parser.add_argument("--rounds", type=int, default=5, help="of each comparison")
     arguments = parser.parse_args()
-    torch.set_num_threads(beside.THREADS)
+    torch.set_num_threads(kernel_beside_llama.THREADS)
     print(f"{machine()}, commit {commit()}", flush=True)
     with tempfile.TemporaryDirectory(prefix="calmops-bench-") as workspace:
         for part in arguments.parts or PARTS:
@@ -91,30 +91,30 @@ Figures = Iterator[tuple[str, str, str]]  # what, predicted, measured
 
 def engine(workspace: Path, rounds: int) -> Figures:
     """Decoding and the mixed workload beside llama.cpp."""
-    board = beside.Board(rounds)
+    board = kernel_beside_llama.Board(rounds)
     release, gguf = converted(workspace, NAME)
-    beside.decode(board, release, gguf, dict.fromkeys((1, 4, 8, 16, 32), 0.0), VOCABULARY, "88m")
-    beside.limits(board)
-    beside.mixed(board, release, gguf, 0.0)
-    beside.decode(board, *converted(workspace, LARGE), dict.fromkeys((1, 8), 0.0), LARGE_VOCABULARY, "500m")
+    kernel_beside_llama.decode(board, release, gguf, dict.fromkeys((1, 4, 8, 16, 32), 0.0), VOCABULARY, "88m")
+    kernel_beside_llama.limits(board)
+    kernel_beside_llama.mixed(board, release, gguf, 0.0)
+    kernel_beside_llama.decode(board, *converted(workspace, LARGE), dict.fromkeys((1, 8), 0.0), LARGE_VOCABULARY, "500m")
     yield "engine over llama.cpp", PREDICTED["engine"], ratios(board.ratios)
 
 
 def prefill(workspace: Path, rounds: int) -> Figures:
     """Prompts beside llama.cpp."""
-    board = beside.Board(rounds)
-    beside.prefill(board, *converted(workspace, NAME), (64, 256, 512), 0.0)
+    board = kernel_beside_llama.Board(rounds)
+    kernel_beside_llama.prefill(board, *converted(workspace, NAME), (64, 256, 512), 0.0)
     yield "prefill over llama.cpp", PREDICTED["prefill"], ratios(board.ratios)
 
 
 def families(workspace: Path, rounds: int) -> Figures:
     """The kernel beside transformers' own modules behind the same engine, 8 sequences."""
-    board = beside.Board(rounds)
+    board = kernel_beside_llama.Board(rounds)
     for family in FAMILIES:
         release = write_family(family, workspace / family)
-        ours, theirs = (Calmops(release, threads=beside.THREADS, backend=backend) for backend in ("kernel", "transformers"))
+        ours, theirs = (Calmops(release, threads=kernel_beside_llama.THREADS, backend=backend) for backend in ("kernel", "transformers"))
 
-        def timed(one: Calmops) -> beside.Timed:
+        def timed(one: Calmops) -> kernel_beside_llama.Timed:
             return lambda seed: one.wave(prompts(seed, 8, 16, VOCABULARY), 16).decode_tokens_per_s
 
         board.beside(family, timed(ours), {"transformers": timed(theirs)}, 0.0)
@@ -124,7 +124,7 @@ def families(workspace: Path, rounds: int) -> Figures:
 def memory(workspace: Path, _rounds: int) -> Figures:
     """Resident bytes of fresh processes that decoded a wave of 16, less what importing took."""
     release, gguf = converted(workspace, NAME)
-    command = [sys.executable, "-m", "tests.bench.resident"]
+    command = [sys.executable, "-m", "tests.bench.resident_memory"]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'platform'}:{ROOT}"}
     found: dict[str, int] = {}
     for kind in KINDS:
@@ -140,9 +140,9 @@ def memory(workspace: Path, _rounds: int) -> Figures:
 
 def telemetry(workspace: Path, rounds: int) -> Figures:
     """What the meter takes."""
-    spooled, through_kafka = folding.from_spool_and_kafka(workspace, 20_000, rounds)
+    spooled, through_kafka = fold_speed.from_spool_and_kafka(workspace, 20_000, rounds)
     a, b = kit.quantile(spooled, 0.5), kit.quantile(through_kafka, 0.5)
-    measured = f"spool {a / folding.SPOOL_AIM:.2f} ({a:,.0f} tok/s), Kafka {b / folding.KAFKA_AIM:.2f} ({b:,.0f} tok/s)"
+    measured = f"spool {a / fold_speed.SPOOL_AIM:.2f} ({a:,.0f} tok/s), Kafka {b / fold_speed.KAFKA_AIM:.2f} ({b:,.0f} tok/s)"
     yield "folded tokens per second over the bars", PREDICTED["telemetry"], measured
 
 

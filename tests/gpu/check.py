@@ -22,19 +22,19 @@ import msgspec
 import torch
 import transformers
 
-from calmops.engine import backends
+from calmops.engine.backends import choice
+from calmops.engine.backends.cuda import CudaBackend
 from calmops.engine.cuda.attention import How, Places, attend, store
-from calmops.engine.cuda.backend import CudaBackend
-from calmops.engine.cuda.drawing import draw
+from calmops.engine.cuda.sampling import draw
 from calmops.engine.sampler import Draw, sample
 from calmops.engine.settings import EngineSettings
 from calmops.messages.placement import Placement
 from calmops.messages.request import SamplingParams
-from tests.engine.ragged import ragged_logits, random_sequences
-from tests.engine.runs import Run
-from tests.engine.tiny import VOCABULARY, make_checkpoint
 from tests.gpu.log import log
-from tests.proofs import same_tokens
+from tests.support.engine.ragged_steps import ragged_logits, random_sequences
+from tests.support.engine.tiny_checkpoints import VOCABULARY, make_checkpoint
+from tests.support.engine.tiny_engine import Run
+from tests.support.proofs import same_tokens
 
 SHAPES = ((2, 4, 64, 0.0), (1, 1, 80, 30.0), (8, 4, 128, 0.0), (1, 8, 256, 50.0))  # KV heads, group, head, soft cap
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "opt", "gpt_neox")
@@ -53,7 +53,7 @@ def main() -> int:
         print("no GPU here: run this where torch.cuda.is_available(), or with --small", file=sys.stderr)
         return 2
     device = torch.device("cpu" if small else "cuda")
-    backends.EXACT_ON += ("cuda",)  # what is to be shown here
+    choice.EXACT_ON += ("cuda",)  # what is to be shown here
     parts: list[Part] = [] if small else [partial(exact, "float32", 16), partial(exact, "bfloat16", 32)]
     parts += [partial(attention, device), *(partial(logits, family, dtype, device) for dtype, family in cases(small)), partial(drawing, device)]
     broken = 0

@@ -22,12 +22,12 @@ import torch
 import transformers
 from transformers.generation.continuous_batching.utils import WorkloadHints
 
-from calmops.engine import backends
+from calmops.engine.backends import choice
 from tests.bench.contenders import Calmops, Prompts, prompts
 from tests.bench.shape import VOCABULARY, write_llama
 from tests.gpu.log import log
 from tests.gpu.static import StaticDecoding
-from tests.proofs import kit
+from tests.support.proofs import kit
 
 LENGTH = 64
 SLOW_S = 1.5  # a wave of one that takes longer takes part in one round only
@@ -56,7 +56,7 @@ def main() -> int:
     if not arguments.small and not torch.cuda.is_available():
         print("no GPU here: run this where torch.cuda.is_available(), or with --small", file=sys.stderr)
         return 2
-    backends.EXACT_ON += ("cuda",)  # its cost is measured; whether it holds there is tests.gpu.check's to show
+    choice.EXACT_ON += ("cuda",)  # its cost is measured; whether it holds there is tests.gpu.check's to show
     device, rounds = ("cpu", 1) if arguments.small else ("cuda", arguments.rounds)
     name = "CPU, small, no measurement" if arguments.small else torch.cuda.get_device_name()
     gigabytes_s = bandwidth(device) / 1e9

@@ -29,8 +29,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path[:0] = [str(ROOT / "platform"), str(ROOT)]
 
-from tests.proofs.machine_watch import MachineWatch
-from tests.proofs.shared_platform import KINDS, OBSERVED, SharedPlatform, checkout_environment
+from tests.support.proofs.machine_pauses import MachineWatch
+from tests.support.proofs.shared_platform import KINDS, OBSERVED, SharedPlatform, checkout_environment
 
 LOG = HERE / "LOG.md"
 LOGS = ("tests/proofs/LOG.md", "tests/bench/LOG.md")

@@ -83,10 +83,7 @@ Connect = Callable[[Target], Server]
 def connect(target: Target) -> Server:
     """Open the platform that the command line or calmops.yaml names."""
     loaded = config.load()
-    host = f"[{loaded.http.host}]" if ":" in loaded.http.host else loaded.http.host
-    if host in ("0.0.0.0", "[::]"):  # noqa: S104  compared, not bound
-        host = "127.0.0.1"
-    return Server(target.url or _running() or f"http://{host}:{loaded.http.port}", _token(target, loaded))
+    return Server(target.url or _running() or config.api_url(loaded), _token(target, loaded))
 
 
 def _running() -> str | None:

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import httpx
 
 from calmops.cli.client import Server
-from calmops.cli.events import piece
 from calmops.cli.latency import spread
+from calmops.cli.sse_pieces import piece
 
 WORDS = "def return self import class for if in not value name list data file path result None True error print".split()
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import typer
 
 import calmops
-from calmops.cli import bench, chat, config_commands, operate, replay, setup_commands, status, train
 from calmops.cli.client import Connect, connect
+from calmops.cli.commands import bench, chat, config, operator_commands, replay, setup, status, train
 from calmops.foundation.errors import CalmopsError, SetupError
 
 GROUP = "calmops.commands"
@@ -43,9 +43,9 @@ def build(connector: Connect = connect) -> typer.Typer:
             typer.echo(calmops.__version__)
             raise typer.Exit
 
-    for module in (config_commands, setup_commands, train):
+    for module in (config, setup, train):
         module.register(app)
-    for talker in (status, operate, chat, replay, bench):
+    for talker in (status, operator_commands, chat, replay, bench):
         talker.register(app, connector)
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         point.load()(app)

@@ -1,149 +1,141 @@
-"""`calmops replay`: a request again from its record, and token by token whether it comes out the same."""
+"""What a request was, from this machine's own files; the same request again; and where its tokens differ. Pure but for reading."""
 
 import json
-import os
-import secrets
-import time
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from zlib import crc32
 
-import httpx
 import msgspec
-import typer
 
-from calmops.cli import replaying
-from calmops.cli.client import STREAM_SILENCE_S, TOKEN_FILE, URL, Connect, Server, Target, refusal, unreachable
-from calmops.cli.output import AS_JSON, print_json
-from calmops.cli.replaying import Came, NotReplayable
-from calmops.foundation import paths
-from calmops.foundation.errors import CalmopsError, UnavailableError
-from calmops.foundation.json_log import PromptHash, open_log
-from calmops.messages.record import SUCCESSES
+from calmops.foundation.errors import InputError
+from calmops.messages.captured import Captured
+from calmops.messages.request import SamplingParams
 
-LOGGED_S = 5.0
-NOWHERE = (
-    "{id}: not among the requests of this machine's logs ({home}); replay runs where its gateway ran, while the log keeps it"
-)
+Marks = Sequence[str]  # of one choice: the digest of its ids, after each token
+Came = dict[int, str]  # of one choice: after how many tokens, the digest of its ids
 
 
-def register(app: typer.Typer, connect: Connect) -> None:
-    """Add the command."""
+class NotReplayable(InputError):
+    """That request can't be run again from here, or not with what was given."""
 
-    @app.command()
-    def replay(
-        request_id: str = typer.Argument(help="The x-request-id of a request that has ended."),
-        prompt: Path | None = typer.Option(None, "--prompt", help="File with the prompt, exactly: its text, or JSON of its token ids or messages. Needed where content isn't captured."),
-        url: str | None = URL,
-        token_file: Path | None = TOKEN_FILE,
-        as_json: bool = AS_JSON,
-    ) -> None:
-        """Run a request again from its record and say where its tokens differ: exit 0 if nowhere, 1 if somewhere, 2 if it can't be run again."""
-        server = connect(Target(url, token_file))
-        kept = replaying.captured(paths.home() / "captured", request_id)
-        if kept is not None:
-            open_log("audit", "replay").info("content read", extra={"request_id": request_id, "by_uid": os.getuid()})
-        result = _token_by_token(server, kept) if kept is not None else _as_a_whole(server, request_id, prompt)
-        if as_json:
-            print_json({"request_id": request_id, **result})
-        else:
-            typer.echo(f"{request_id}: {_said(result)}")
-        if result["diverged"]:
-            raise typer.Exit(1)
+    exit_code = 2
 
 
-def _token_by_token(server: Server, kept: Any) -> dict[str, Any]:
-    """Against the captured ids."""
-    written = tuple(token for token in kept.params.stop_ids if token not in kept.end_ids)
-    params = msgspec.structs.replace(kept.params, stop_ids=written)
-    ignore_eos = not set(kept.end_ids) <= set(kept.params.stop_ids)
-    asked = replaying.body(kept.model, params, list(kept.prompt_ids), kept.cache_salt, ignore_eos=ignore_eos)
-    fingerprint = _fingerprint(server, kept.model, kept.fingerprint)
-    came = _run(server, asked, f"replay-{secrets.token_hex(8)}", kept.params.n)
-    cut = kept.outcome not in SUCCESSES  # it had not all its tokens yet: those that it had are compared
-    found = replaying.divergences([replaying.marks(ids) for ids in kept.answers], came, cut=cut)
-    return {
-        "tokens": sum(map(len, kept.answers)), "choices": kept.params.n, "diverged": [one._asdict() for one in found],
-        "cut": kept.outcome if cut else None, "fingerprint": fingerprint,
-    }  # fmt: skip
+class Logged(NamedTuple):
+    """What the log knows of a request: everything but its content."""
+
+    model: str
+    prompt_as: str  # "text", "ids" or "messages": how its prompt came
+    params: SamplingParams  # without stop_ids
+    ignore_eos: bool
+    fingerprint: str | None
+    marks_hash: str
+    prompt_hash: str
+    outcome: str
 
 
-def _as_a_whole(server: Server, request_id: str, prompt: Path | None) -> dict[str, Any]:
-    """Against the keyed hash of all its tokens: where they differ can't be said without the content."""
-    told = replaying.logged(paths.home() / "logs", request_id)
+class Divergence(NamedTuple):
+    """Where one choice came out otherwise."""
+
+    choice: int
+    token: int  # the first one that differs, from 1; where several came at once, the last of those
+    was: int  # tokens
+    came: int
+
+
+def captured(folder: Path, request_id: str) -> Captured | None:
+    """The request's content, if it was captured here."""
+    lines = _lines_with(sorted(folder.glob("*.jsonl")), request_id)
+    found = [one for line in lines if (one := _captured(line)) is not None and one.request_id == request_id]
+    return max(found, key=lambda one: one.at_ns, default=None)  # the newest, where a caller used its id again
+
+
+def logged(folder: Path, request_id: str) -> Logged | None:
+    """What the gateways' logs say of the request, if they still do. NotReplayable if that isn't enough to run it again."""
+    lines = [told for line in _lines_with(sorted(folder.glob("requests-*.jsonl*")), request_id) if (told := _ended(line)) is not None]
+    told = max((one for one in lines if one["request_id"] == request_id), key=lambda one: one["time"], default=None)  # as above
     if told is None:
-        raise NotReplayable(NOWHERE.format(id=request_id, home=paths.home() / "logs"))
-    if prompt is None:
-        raise NotReplayable(f"{request_id}: its content wasn't captured; give the prompt with --prompt FILE, or set capture.enabled for later ones")
-    again = f"replay-{secrets.token_hex(8)}"
+        return None
+    if told["content_parameters"]:
+        raise NotReplayable(f"{request_id} had {', '.join(told['content_parameters'])}, which are content: only a captured request with them can be replayed")
+    return Logged(
+        told["model"], told["prompt_as"], msgspec.convert(told["params"], SamplingParams), told["ignore_eos"], told["fingerprint"],
+        told["marks_hash"], told["prompt_hash"], told["outcome"],
+    )  # fmt: skip
+
+
+def prompt_from(text: str, given_as: str) -> str | list[Any]:
+    """A prompt file's text as the request had it. NotReplayable if it isn't that."""
+    if given_as == "text":
+        return text
+    wanted = {"ids": "token ids, as in [1, 2, 3]", "messages": 'messages, as in [{"role": "user", "content": "..."}]'}[given_as]
+    element = int if given_as == "ids" else dict
     try:
-        text = prompt.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise NotReplayable(f"--prompt: can't read {prompt}: {error}") from error
-    if told.outcome not in SUCCESSES:
-        raise NotReplayable(f"{request_id} ended as {told.outcome}, before its last token: only a captured one can be compared as far as it came")
-    fingerprint = _fingerprint(server, told.model, told.fingerprint)
-    asked = replaying.body(told.model, told.params, replaying.prompt_from(text, told.prompt_as), "", ignore_eos=told.ignore_eos)
-    came = _run(server, asked, again, told.params.n)
-    if _repeated(again).prompt_hash != told.prompt_hash:
-        raise NotReplayable(f"--prompt {prompt}: that is another prompt than {request_id} had (their keyed hashes differ)")
-    same = PromptHash().of_text(",".join(marks[max(marks)] if marks else "" for marks in came)) == told.marks_hash
+        given = json.loads(text)
+    except json.JSONDecodeError:
+        given = None
+    if not isinstance(given, list) or not all(isinstance(one, element) for one in given):
+        raise NotReplayable(f"the request's prompt came as {given_as}: give a file with a JSON list of {wanted}")
+    return given
+
+
+def body(model: str, params: SamplingParams, prompt: str | list[Any], salt: str, *, ignore_eos: bool) -> dict[str, Any]:
+    """The request again: for /v1/completions, or with ``messages`` for /v1/chat/completions. NotReplayable for what doesn't stream.
+
+    ``params.stop_ids``: without the model's own, which ``ignore_eos`` stands for.
+    """
+    if params.beam_width:
+        raise NotReplayable("a beam search doesn't stream its tokens, so it can't be replayed token by token")
+    messages = bool(prompt) and isinstance(prompt, list) and isinstance(prompt[0], dict)
     return {
-        "tokens": sum(max(marks, default=0) for marks in came), "choices": told.params.n,
-        "diverged": [] if same else [{"choice": None, "token": None}], "cut": None, "fingerprint": fingerprint,
+        "model": model, "messages" if messages else "prompt": prompt, "stream": True, "max_tokens": params.max_tokens, "temperature": params.temperature,
+        "top_k": params.top_k, "top_p": params.top_p, "min_p": params.min_p, "repetition_penalty": params.repetition_penalty,
+        "presence_penalty": params.presence_penalty, "frequency_penalty": params.frequency_penalty,
+        "logit_bias": {str(token): bias for token, bias in params.logit_bias.items()}, "seed": params.seed, "n": params.n,
+        "stop": list(params.stop) or None, "stop_token_ids": list(params.stop_ids) or None, "ignore_eos": ignore_eos,
+        "loop_guard": params.loop_guard, "cache_salt": salt or None,
     }  # fmt: skip
 
 
-def _repeated(request_id: str) -> replaying.Logged:
-    """The replay's own line, which the gateway writes once the stream has ended."""
-    until_s = time.monotonic() + LOGGED_S
-    while time.monotonic() < until_s:
-        told = replaying.logged(paths.home() / "logs", request_id)
-        if told is not None:
-            return told
-        time.sleep(0.05)
-    raise UnavailableError(f"{request_id}: its gateway logged no such request within {LOGGED_S:g} s; replay runs where that gateway runs")
+def marks(ids: Sequence[int]) -> list[str]:
+    """The digest of an answer's ids after each of its tokens, as event ids bear it."""
+    digests = accumulate((token.to_bytes(4, "little") for token in ids), lambda digest, token: crc32(token, digest), initial=0)
+    return [f"{digest:08x}" for digest in digests][1:]
 
 
-def _run(server: Server, asked: dict[str, Any], request_id: str, choices: int) -> list[Came]:
-    """The digests of each choice, after each event that had tokens of it."""
-    came: list[Came] = [{} for _ in range(choices)]
-    timeout = httpx.Timeout(STREAM_SILENCE_S)
-    given = {key: value for key, value in asked.items() if value is not None}
+def divergences(were: Sequence[Marks], came: Sequence[Came], *, cut: bool = False) -> list[Divergence]:
+    """The choices that came out otherwise, each with its first token that differs. ``cut``: they ended before their last token."""
+    found = []
+    for choice, (was, now) in enumerate(zip(were, came, strict=True)):
+        last = max(now, default=0)
+        other = [count for count, digest in sorted(now.items()) if (count > len(was) and not cut) or (count <= len(was) and was[count - 1] != digest)]
+        if other or last < len(was) or (last > len(was) and not cut):
+            found.append(Divergence(choice, other[0] if other else last + 1, len(was), last))
+    return found
+
+
+def _captured(line: bytes) -> Captured | None:
+    """None for a line that was cut off, as one is that its disk had no room for."""
     try:
-        path = "/v1/chat/completions" if "messages" in given else "/v1/completions"
-        with server.http.stream("POST", path, json=given, headers={"x-request-id": request_id}, timeout=timeout) as answer:
-            if answer.is_error:
-                raise refusal(answer.status_code, answer.read().decode(errors="replace"))
-            for line in answer.iter_lines():
-                if line.startswith("id: "):
-                    _note(came, line[4:])
-                elif line.startswith("data: {") and "error" in (said := json.loads(line[6:])):
-                    raise CalmopsError(f"the replay ended with an error: {said['error'].get('message')}")
-    except httpx.TransportError as error:
-        raise unreachable(server.url, error) from error
-    return came
+        return msgspec.json.decode(line, type=Captured)
+    except msgspec.MsgspecError:
+        return None
 
 
-def _note(came: list[Came], event_id: str) -> None:
-    """Each choice's mark: its number, how many tokens it has, and their digest."""
-    for mark in event_id.split(","):
-        choice, count, digest = mark.split(":")
-        if int(count):
-            came[int(choice)][int(count)] = digest
+def _ended(line: bytes) -> dict[str, Any] | None:
+    """A log line that tells of a request's end; None for another one, or a part of one."""
+    try:
+        told: dict[str, Any] = json.loads(line)
+    except ValueError:
+        return None
+    return told if told.get("message") == "request ended" else None
 
 
-def _fingerprint(server: Server, model: str, was: str | None) -> str:
-    """Whether what decodes now is what decoded then: only then are the same tokens promised."""
-    now = {gang["fingerprint"] for gang in server.get("/admin/inventory")["gangs"] if gang["model"] == model}
-    return "the same" if now == {was} else f"another: was {was}, is {', '.join(sorted(now)) or 'none'}"
-
-
-def _said(result: dict[str, Any]) -> str:
-    whole = f"{result['tokens']} tokens of {result['choices']} choice{'s' if result['choices'] > 1 else ''}"
-    whole += f" that it had when it ended as {result['cut']}" if result["cut"] else ""
-    if not result["diverged"]:
-        return f"the same, all {whole} (fingerprint: {result['fingerprint']})"
-    if result["diverged"][0]["choice"] is None:
-        return f"not the same: {whole} came, other ones than before (fingerprint: {result['fingerprint']}); capture would tell where"
-    places = ", ".join(f"choice {one['choice']} from token {one['token']} of {one['was']}" for one in result["diverged"])
-    return f"not the same: {places} (fingerprint: {result['fingerprint']})"
+def _lines_with(files: Sequence[Path], text: str) -> Iterator[bytes]:
+    """Lines that hold a text somewhere."""
+    wanted = text.encode()
+    for file in files:
+        with file.open("rb") as opened:
+            yield from (line for line in opened if wanted in line)

@@ -1,4 +1,4 @@
-// The console: asks /console/state once a second and shows it. Knows nothing but that answer (actors/console.py); keeps five
+// The console: asks /console/state once a second and shows it. Knows nothing but that answer (actors/gateway/console_api.py); keeps five
 // minutes of figures for the lines, and no content: there is none in the answer.
 import { draw, tell } from "./strip.js";
 

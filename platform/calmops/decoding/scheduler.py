@@ -16,7 +16,7 @@ gets its next rows after at most
 
 further steps, that is in step K + 1 at the latest. w(a) is a's beam width (1 without a search); e(a) is 1, and
 BLOCK_TOKENS for a beam search, whose forks re-feed up to a block each. ``waits_at_most`` computes
-K; tests/core/decoding and tests/proofs/scheduler-2-properties hold it.
+K; tests/unit/calmops/decoding and tests/proofs/engine/scheduler-keeps-its-promises hold it.
 
 Beams: the sequences of one search are a unit (they share ``key``), adjacent in line, admitted in
 order and preempted together. A unit counts as w seats of S from its first member on.

@@ -111,6 +111,12 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": DEFAULT_FILE} | schema
 
 
+def api_url(config: Config) -> str:
+    """Where the API answers on this machine, as `http://host:port`; an IPv6 address stands in brackets."""
+    host = "127.0.0.1" if config.http.host in ("0.0.0.0", "::") else config.http.host  # noqa: S104  read, not bound
+    return f"http://[{host}]:{config.http.port}" if ":" in host else f"http://{host}:{config.http.port}"
+
+
 def admin_token(config: Config) -> str | None:
     """The token that /admin/* asks for, from the environment or its file; None where none is set."""
     return secret(ADMIN_TOKEN_VARIABLE, config.http.admin_token_file, "http.admin_token_file")

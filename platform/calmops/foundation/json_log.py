@@ -14,7 +14,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
-from calmops.foundation import old_files, paths
+from calmops.foundation import paths, retention
 
 MOST_BYTES, KEPT_FILES = 64 << 20, 4  # of one process' log
 OLD_BYTES = 512 << 20  # of the logs that earlier processes of a name left: above it the oldest go
@@ -38,8 +38,8 @@ class JsonLines(logging.Formatter):
 
 def open_log(name: str, process: str) -> logging.Logger:
     """The logger ``calmops.<name>``, which also writes to logs/<name>-<process>.jsonl, rotated. Called once a process."""
-    old_files.claim(process)
-    old_files.forget(paths.folder("logs").glob(f"{name}-*.jsonl*"), lambda file: file.name.partition(".")[0].removeprefix(f"{name}-"), OLD_BYTES)
+    retention.claim(process)
+    retention.forget(paths.folder("logs").glob(f"{name}-*.jsonl*"), lambda file: file.name.partition(".")[0].removeprefix(f"{name}-"), OLD_BYTES)
     logger = logging.getLogger(f"calmops.{name}")
     handler = RotatingFileHandler(log_file(name, process), maxBytes=MOST_BYTES, backupCount=KEPT_FILES, encoding="utf-8", delay=True)
     handler.setFormatter(JsonLines())

@@ -5,7 +5,7 @@
 
 from typing import Any, Protocol
 
-from calmops.intake.errors_out import error_body
+from calmops.intake.error_body import error_body
 from calmops.intake.logprobs import chat_logprobs, completion_logprobs
 from calmops.intake.sse import DONE, ENCODER, LINE_BREAKS, json_text
 from calmops.intake.validate import Intake

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from calmops.foundation.errors import InputError
 from calmops.intake.schema import ChatBody
-from calmops.intake.served import ServedModel
+from calmops.intake.served_model import ServedModel
 
 SLIDING_SHARE = 4  # under truncate without max_tokens, a quarter of the context is kept for the answer
 NORMALIZED_FACTOR = 4  # a normalizer may shrink text this much before it is cut into tokens

@@ -3,7 +3,7 @@
 import msgspec
 
 from calmops.foundation.errors import CalmopsError
-from calmops.intake.errors_out import error_body
+from calmops.intake.error_body import error_body
 
 KEEPALIVE = b": keep-alive\n\n"
 DONE = b"data: [DONE]\n\n"

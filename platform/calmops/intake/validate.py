@@ -9,12 +9,12 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from calmops.foundation.errors import InputError, UnknownModel
-from calmops.intake import parameters
+from calmops.intake import unsupported
+from calmops.intake.json_body import parse_body
 from calmops.intake.limits import IntakeLimits
-from calmops.intake.parsing import parse_body
 from calmops.intake.prompts import Prompt, chat_prompt, completion_prompt, conversation_chars, fit, text_chars
 from calmops.intake.schema import INT64_MAX, ChatBody, CommonBody, CompletionBody
-from calmops.intake.served import ServedModel
+from calmops.intake.served_model import ServedModel
 from calmops.intake.tokenizing import text_only
 from calmops.messages.request import GenerationRequest, SamplingParams
 
@@ -53,7 +53,7 @@ class PromptText(NamedTuple):
 
 def parse_completion(raw: bytes, context: Context) -> Intake:
     """Body of POST /v1/completions."""
-    body = parse_body(raw, context.limits.body_bytes, CompletionBody, parameters.COMPLETION)
+    body = parse_body(raw, context.limits.body_bytes, CompletionBody, unsupported.COMPLETION)
     model = _model(body, context)
     if body.best_of is not None and body.best_of != (body.n or 1):
         raise InputError(
@@ -75,11 +75,11 @@ def parse_completion(raw: bytes, context: Context) -> Intake:
 
 def parse_chat(raw: bytes, context: Context) -> Intake:
     """Body of POST /v1/chat/completions."""
-    body = parse_body(raw, context.limits.body_bytes, ChatBody, parameters.CHAT)
+    body = parse_body(raw, context.limits.body_bytes, ChatBody, unsupported.CHAT)
     for at, message in enumerate(body.messages):
-        parameters.refuse_others(message.others, parameters.MESSAGE, f"messages[{at}].")
+        unsupported.refuse_others(message.others, unsupported.MESSAGE, f"messages[{at}].")
         for index, part in enumerate(message.content if isinstance(message.content, list) else ()):
-            parameters.refuse_others(part.others, parameters.PART, f"messages[{at}].content[{index}].")
+            unsupported.refuse_others(part.others, unsupported.PART, f"messages[{at}].content[{index}].")
     model = _model(body, context)
     _within("messages", len(body.messages), context.limits.messages)
     if body.top_logprobs is not None and not body.logprobs:
@@ -98,7 +98,7 @@ def parse_chat(raw: bytes, context: Context) -> Intake:
 
 def _model(body: CommonBody, context: Context) -> ServedModel:
     if body.stream_options is not None:
-        parameters.refuse_others(body.stream_options.others, parameters.STREAM_OPTIONS, "stream_options.")
+        unsupported.refuse_others(body.stream_options.others, unsupported.STREAM_OPTIONS, "stream_options.")
         if not body.stream:
             raise InputError("'stream_options' is only for stream: true", param="stream_options")
     model = context.served.get(body.model)

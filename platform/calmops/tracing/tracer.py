@@ -8,8 +8,8 @@ from calmops.messages.record import Closed, FrameRecord, Opened, Record
 from calmops.tracing.context import TraceContext, begin, parse
 from calmops.tracing.exemplars import Exemplars
 from calmops.tracing.request_trace import RequestTrace
-from calmops.tracing.sampling import TailSampler
 from calmops.tracing.spans import Span
+from calmops.tracing.trace_selection import TailSampler
 
 MOST_LIVE = 10_000  # requests gathered at once; the longest open one makes room, and is counted as lost
 

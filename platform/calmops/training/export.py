@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from transformers import GenerationConfig, PreTrainedModel
 
 from calmops.foundation.release import write_release
-from calmops.training.tokenizer import save_tokenizer
+from calmops.training.data.tokenizer import save_tokenizer
 
 ALIBI_CONTEXT = 1024  # tokens; stated for models without a table of positions
 

@@ -6,14 +6,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from calmops.foundation.errors import CalmopsError
-from calmops.training import deepspeed_loop
-from calmops.training.arguments import parse
-from calmops.training.batches import Batches
-from calmops.training.figures import Figures
-from calmops.training.finish import release_checkpoint
-from calmops.training.model import new_model
-from calmops.training.options import TrainingOptions
-from calmops.training.prepared import Prepared, prepare, shape_of
+from calmops.training.card.card_figures import Figures
+from calmops.training.cli_arguments import parse
+from calmops.training.data.batches import Batches
+from calmops.training.data.dataset import Prepared, prepare, shape_of
+from calmops.training.loop import deepspeed_loop
+from calmops.training.loop.model import new_model
+from calmops.training.loop.training_options import TrainingOptions
+from calmops.training.release import release_checkpoint
 
 Report = Callable[[deepspeed_loop.Progress], None]
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from alerts.generating import ALERTMANAGER, RULES, SHIPPED
-from calmops.objectives import maintenance
-from calmops.objectives.local_prometheus import program
-from calmops.objectives.maintenance import Maintenance
-from calmops.objectives.rules import as_yaml
-from calmops.objectives.series import MAINTENANCE
-from tests.alerts.real_servers import PARTS, promtool
+from alerts.generate import ALERTMANAGER, RULES, SHIPPED
+from calmops.local_services.prometheus_programs import program
+from calmops.objectives.promises.maintenance import Maintenance
+from calmops.objectives.rules.maintenance_rules import maintenance_rules
+from calmops.objectives.rules.rule_file import as_yaml
+from calmops.objectives.rules.series import MAINTENANCE
+from tests.support.alerts.real_servers import TOOLS, promtool
 
 TESTS = sorted((SHIPPED / "rule_tests").glob("*.yaml"))
 
@@ -24,7 +24,7 @@ def test_prometheus_accepts_the_rules() -> None:
 
 def test_alertmanager_accepts_its_configuration() -> None:
     promtool(SHIPPED, "--version")  # has the tools
-    amtool = [str(program(PARTS, "amtool")), "check-config", ALERTMANAGER]
+    amtool = [str(program(TOOLS, "amtool")), "check-config", ALERTMANAGER]
     done = subprocess.run(amtool, cwd=SHIPPED, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -36,7 +36,7 @@ def test_adjacent_and_overlapping_maintenance_leaves_no_hole(tmp_path: Path) -> 
         Maintenance(begins=began + timedelta(minutes=first), ends=began + timedelta(minutes=last), reason="r", model=model)
         for model in ("m", None) for first, last in spans
     ]  # fmt: skip
-    groups = {"groups": [{"name": "maintenance", "interval": "1m", "rules": maintenance.rules(announced)}]}
+    groups = {"groups": [{"name": "maintenance", "interval": "1m", "rules": maintenance_rules(announced)}]}
     (tmp_path / "rules.yaml").write_text(as_yaml(groups), encoding="utf-8")
     active = [
         {"expr": f"count({MAINTENANCE})", "eval_time": f"{minute}m", "exp_samples": [{"labels": "{}", "value": 2}] if 10 <= minute < 40 or 50 <= minute < 60 else []}

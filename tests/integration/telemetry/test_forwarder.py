@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from calmops.telemetry import forwarder as forwarding
-from calmops.telemetry.forwarder import Forwarder
+from calmops.telemetry.log import forwarder as forwarding
+from calmops.telemetry.log.forwarder import Forwarder
+from calmops.telemetry.log.spool import Spool
 from calmops.telemetry.settings import KafkaSettings
-from calmops.telemetry.spool import Spool
-from tests.core.telemetry.records import T0_NS, frame
+from tests.support.telemetry_records import T0_NS, frame
 
 
 class Session:

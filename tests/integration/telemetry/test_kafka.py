@@ -11,17 +11,17 @@ from kafka.admin import ConfigResource, ConfigResourceType
 
 from calmops.foundation.errors import SetupError
 from calmops.foundation.ports import free_port
+from calmops.local_services.kafka import LocalKafka
 from calmops.messages.record import Record
-from calmops.telemetry.codec import decode
-from calmops.telemetry.forwarder import Forwarder
-from calmops.telemetry.kafka_log import KafkaSource, KafkaWriter, ensure_topic
-from calmops.telemetry.local_kafka import LocalKafka
-from calmops.telemetry.log_errors import LogUnavailable
-from calmops.telemetry.meter import Meter
-from calmops.telemetry.meter_store import Positions
+from calmops.telemetry.log.codec import decode
+from calmops.telemetry.log.errors import LogUnavailable
+from calmops.telemetry.log.forwarder import Forwarder
+from calmops.telemetry.log.kafka_log import KafkaSource, KafkaWriter, ensure_topic
+from calmops.telemetry.log.spool import Spool
+from calmops.telemetry.metering.meter import Meter
+from calmops.telemetry.metering.meter_store import Positions
 from calmops.telemetry.settings import KafkaSettings, TelemetrySettings
-from calmops.telemetry.spool import Spool
-from tests.core.telemetry.records import T0_NS, closed, frame, opened
+from tests.support.telemetry_records import T0_NS, closed, frame, opened
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_records_arrive_in_order_per_source_and_are_marked_once_acknowledged(
 def test_an_outage_and_the_death_of_forwarders_lose_nothing_and_the_meter_counts_each_record_once(
     broker: LocalKafka, settings: KafkaSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("calmops.telemetry.forwarder._LAST_ROUND_S", 1.0)
+    monkeypatch.setattr("calmops.telemetry.log.forwarder._LAST_ROUND_S", 1.0)
     spools = tmp_path / "spool"
     spools.mkdir()
     paths = [write(spools, source, 1998) for source in ("gw-a", "gw-b")]
@@ -221,7 +221,7 @@ def test_a_broker_is_found_and_stopped_by_another_object_on_the_same_folder(tmp_
 
 def test_a_missing_installation_names_the_command_that_brings_it(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="calmops setup kafka"):
-        LocalKafka(tmp_path / "broker", free_port(followers=1), parts=tmp_path).start()
+        LocalKafka(tmp_path / "broker", free_port(followers=1), tools=tmp_path).start()
 
 
 def test_a_jar_that_is_not_the_pinned_one_is_refused(tmp_path: Path) -> None:
@@ -229,4 +229,4 @@ def test_a_jar_that_is_not_the_pinned_one_is_refused(tmp_path: Path) -> None:
     jars.mkdir()
     (jars / "kafka_2.13-4.1.0.jar").write_bytes(b"something else")
     with pytest.raises(SetupError, match="not the file that was pinned"):
-        LocalKafka(tmp_path / "broker", free_port(followers=1), parts=tmp_path).start()
+        LocalKafka(tmp_path / "broker", free_port(followers=1), tools=tmp_path).start()

@@ -10,12 +10,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from calmops.foundation.local_process import answers
 from calmops.foundation.ports import free_port
-from calmops.telemetry import local_kafka
-from calmops.telemetry.kafka_log import KafkaSource, KafkaWriter
-from calmops.telemetry.local_kafka import LocalKafka
-from calmops.telemetry.log_errors import LogUnavailable
+from calmops.local_services import kafka
+from calmops.local_services.kafka import LocalKafka
+from calmops.local_services.process import answers
+from calmops.telemetry.log.errors import LogUnavailable
+from calmops.telemetry.log.kafka_log import KafkaSource, KafkaWriter
 from calmops.telemetry.settings import KafkaSettings
 
 PASSWORD = "only for this test"
@@ -54,13 +54,13 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaSettings]:
     folder = tmp_path_factory.mktemp("secure")
     keys, certificate = make_certificate(folder / "tls")
     port, secure_port = free_port(followers=1), free_port()
-    plain = local_kafka._deploy_file("server.properties").read_text("utf-8")
+    plain = kafka._deploy_file("server.properties").read_text("utf-8")
     kept = [line for line in plain.splitlines() if not line.startswith(("listeners=", "advertised.", "listener.security"))]
     (folder / "server.properties").write_text(
         "\n".join(kept) + SECURE.format(port=secure_port, keys=keys, password=PASSWORD), "utf-8"
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local_kafka, "_deploy_file", lambda name: folder / name)
+        patch.setattr(kafka, "_deploy_file", lambda name: folder / name)
         broker = LocalKafka(folder / "broker", port)
         broker.start()
     end = time.monotonic() + 30
@@ -94,7 +94,7 @@ def test_records_go_and_come_over_sasl_and_tls(secure: KafkaSettings) -> None:
 def test_a_wrong_password_or_authority_is_an_error_within_seconds(
     secure: KafkaSettings, wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("calmops.telemetry.kafka_log.CONNECT_MS", 1500)
+    monkeypatch.setattr("calmops.telemetry.log.kafka_log.CONNECT_MS", 1500)
     if wrong == "password":
         settings = msgspec.structs.replace(secure, sasl_password="guessed")
     else:

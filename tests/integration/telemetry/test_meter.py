@@ -9,12 +9,12 @@ import pytest
 
 from calmops.foundation.errors import SetupError
 from calmops.messages.record import Record
-from calmops.telemetry.meter import Meter
-from calmops.telemetry.numbering import missing
+from calmops.telemetry.log.spool import Spool, SpoolLease, remove_spool
+from calmops.telemetry.metering.meter import Meter
+from calmops.telemetry.metering.source_progress import missing
 from calmops.telemetry.settings import TelemetrySettings
-from calmops.telemetry.spool import Spool, SpoolLease, remove_spool
-from tests.core.telemetry.records import T0_NS, closed, frame, opened
-from tests.integration.telemetry.processes import python_process
+from tests.support.killable_process import python_process
+from tests.support.telemetry_records import T0_NS, closed, frame, opened
 
 
 def write(folder: Path, source: str, requests: int) -> None:
@@ -41,7 +41,7 @@ def test_a_meter_killed_at_any_moment_and_resumed_shows_the_numbers_of_an_undist
     for source in ("gw-a", "gw-b"):
         write(spools, source, 600)
     program = (
-        "import sys; from pathlib import Path; import calmops.telemetry.meter as m\n"
+        "import sys; from pathlib import Path; import calmops.telemetry.metering.meter as m\n"
         "from calmops.telemetry.settings import TelemetrySettings\n"
         "m.BATCH_RECORDS = 50\n"
         f"meter = m.Meter(TelemetrySettings(folder=Path({str(spools)!r})), Path({str(tmp_path / 'meter.db')!r}))\n"
@@ -166,7 +166,7 @@ def test_spools_that_come_and_go_are_followed_and_nothing_is_counted_twice(tmp_p
 
 
 def test_a_busy_spool_does_not_keep_the_meter_from_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("calmops.telemetry.meter.BATCH_RECORDS", 7)
+    monkeypatch.setattr("calmops.telemetry.metering.meter.BATCH_RECORDS", 7)
     spools = tmp_path / "spool"
     spools.mkdir()
     write(spools, "busy", 20)

@@ -9,14 +9,14 @@ import pytest
 
 from calmops.foundation.clock import ManualClock
 from calmops.messages.record import SCHEMA
-from calmops.telemetry.codec import encode
-from calmops.telemetry.meter import LOOK_NS, Meter, MeterEnded
-from calmops.telemetry.meter_store import Positions
-from calmops.telemetry.numbering import SILENT_NS, missing
+from calmops.telemetry.log.codec import encode
+from calmops.telemetry.log.spool import Spool
+from calmops.telemetry.metering.meter import LOOK_NS, Meter, MeterEnded
+from calmops.telemetry.metering.meter_store import Positions
+from calmops.telemetry.metering.source_progress import SILENT_NS, missing
 from calmops.telemetry.settings import KafkaSettings, TelemetrySettings
-from calmops.telemetry.spool import Spool
-from tests.core.telemetry.records import T0_NS, closed
 from tests.integration.telemetry.test_meter import drained, write
+from tests.support.telemetry_records import T0_NS, closed
 
 
 def until(holds: Callable[[], bool], within_s: float = 10.0) -> None:
@@ -111,7 +111,7 @@ def test_a_spool_that_breaks_while_it_is_open_is_left_alone_for_a_while(tmp_path
 def test_whatever_breaks_is_counted_and_the_thread_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spools = tmp_path / "spool"
     spools.mkdir()
-    monkeypatch.setattr("calmops.telemetry.meter.FAILED_S", 0.05)
+    monkeypatch.setattr("calmops.telemetry.metering.meter.FAILED_S", 0.05)
     meter = Meter(TelemetrySettings(folder=spools), tmp_path / "meter.db")
     meter._source = Breaking([ZeroDivisionError("a bug"), OSError("a disk"), KeyError("another")])
     meter.start()
@@ -135,7 +135,7 @@ def test_a_meter_whose_thread_has_ended_says_so(tmp_path: Path) -> None:
 
 
 def test_a_record_that_cannot_be_counted_is_unreadable_and_the_next_one_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("calmops.telemetry.fold._fold_opened", lambda _model, _record: 1 / 0)
+    monkeypatch.setattr("calmops.telemetry.metering.fold._fold_opened", lambda _model, _record: 1 / 0)
     spools = tmp_path / "spool"
     spools.mkdir()
     write(spools, "gw", 2)

@@ -10,11 +10,11 @@ import pytest
 
 from calmops.foundation.errors import SetupError
 from calmops.messages.record import Closed, Counted, Dropped, Opened, Record
-from calmops.telemetry.codec import decode
-from calmops.telemetry.publisher import Publisher
+from calmops.telemetry.log.codec import decode
+from calmops.telemetry.log.publisher import Publisher
+from calmops.telemetry.log.spool import Spool
 from calmops.telemetry.settings import TelemetrySettings
-from calmops.telemetry.spool import Spool
-from tests.core.telemetry.records import closed, frame, opened
+from tests.support.telemetry_records import closed, frame, opened
 
 
 def spooled(path: Path) -> list[Record]:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from calmops.telemetry.codec import decode
-from calmops.telemetry.spool import Spool, SpoolLease, remove_spool
-from tests.core.telemetry.records import T0_NS, closed, frame, opened
-from tests.integration.telemetry.processes import python_process
+from calmops.telemetry.log.codec import decode
+from calmops.telemetry.log.spool import Spool, SpoolLease, remove_spool
+from tests.support.killable_process import python_process
+from tests.support.telemetry_records import T0_NS, closed, frame, opened
 
 
 def numbers(spool: Spool, after_seq: int = 0) -> list[int]:
@@ -85,7 +85,7 @@ def test_a_mark_never_goes_back(tmp_path: Path) -> None:
 def test_a_lease_is_one_process_s_and_dies_with_it(tmp_path: Path) -> None:
     path = tmp_path / "gw.db"
     program = (
-        "import sys; from pathlib import Path; from calmops.telemetry.spool import SpoolLease\n"
+        "import sys; from pathlib import Path; from calmops.telemetry.log.spool import SpoolLease\n"
         f"lease = SpoolLease(Path({str(path)!r})); print(lease.acquire(), flush=True); sys.stdin.read()"
     )
     with python_process(program) as holder:

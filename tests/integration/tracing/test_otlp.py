@@ -10,7 +10,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from calmops.tracing.context import begin
 from calmops.tracing.otlp import OtlpTraces
 from calmops.tracing.request_trace import RequestTrace
-from tests.core.tracing.records import START_NS, closed, opened, step
+from tests.support.trace_records import START_NS, closed, opened, step
 
 Received = list[ExportTraceServiceRequest]
 

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from calmops.engine.kernel import structures
+from calmops.engine.kernel.all_reduce import Reduction
 from calmops.engine.kernel.build import best_path, load
-from calmops.engine.kernel.fitting import why_not
 from calmops.engine.kernel.packing import give_back
-from calmops.engine.kernel.reduction import Reduction
-from calmops.engine.kernel.shaping import AllReduce, PackSettings, Shaping
+from calmops.engine.kernel.support import why_not
+from calmops.engine.kernel.weights import AllReduce, PackSettings, Shaping
 from calmops.foundation.errors import UnsupportedModel
 from calmops.messages.plan import BLOCK_TOKENS, StepPlan
 

@@ -1,0 +1,1 @@
+"""One gateway process: HTTP in, placements out, frames in, events out."""

@@ -1,0 +1,187 @@
+"""Carries one request from acceptance to its end: place, wait, and place again when a replica is lost."""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import ray
+from ray.serve.exceptions import BackPressureError, RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from actors.gateway.frame_exchange import Switchboard
+from actors.gateway.live_request import LiveRequest
+from actors.gateway.routing_book import BOOK
+from calmops.foundation.errors import CalmopsError, DeadlineError, InputError, LoadError, UnavailableError
+from calmops.messages.placement import Placement, Summary
+from calmops.streams.attempt_budget import Migration, Verdict
+
+FRAMES_LAG_S = 1.0  # how long a finished call's last frames may take
+ROUTE_LIMIT_S = 30.0  # the longest that Serve may take to route to a replica that is heard
+_log = logging.getLogger("ray.serve")
+
+
+class Failed(NamedTuple):
+    """Why an attempt failed, and what that says of its replica."""
+
+    why: str
+    shunned: bool = True  # the request must not meet it again
+    died: bool = False  # its process is gone
+
+
+class Driver:
+    """Drives the live requests of one gateway."""
+
+    def __init__(
+        self, switchboard: Switchboard, avoid: Callable[[], tuple[str, ...]], *, max_attempts: int, no_replica_s: float
+    ) -> None:
+        """``avoid``: replicas that take nothing new, lost ones aside."""
+        self._switchboard = switchboard
+        self._avoid = avoid
+        self._max_attempts = max_attempts
+        self._no_replica_s = no_replica_s
+        self.migrations = 0
+
+    async def drive(self, live: LiveRequest, handle: DeploymentHandle) -> None:
+        """Until the request has ended, whatever happens; never raises but for cancellation."""
+        deadline_ns = live.journal.accepted_ns + int(live.intake.request.timeout_s * 1e9)
+        migration = Migration(max_attempts=self._max_attempts)
+        try:
+            async with asyncio.timeout_at(asyncio.get_running_loop().time() + _left_s(deadline_ns)):
+                await self._attempts(live, handle, migration, deadline_ns)
+        except TimeoutError:
+            live.end(
+                DeadlineError(
+                    f"the request's deadline of {live.intake.request.timeout_s:g} s passed after "
+                    f"{live.journal.journaled} tokens; raise `timeout`, or ask for fewer tokens"
+                )
+            )
+        except CalmopsError as error:
+            live.end(error)
+        finally:
+            if not live.journal.finished:
+                self._switchboard.cancel(live, "cancelled")
+            BOOK.ended(live.journal.stream_token)
+
+    async def _attempts(
+        self, live: LiveRequest, handle: DeploymentHandle, migration: Migration, deadline_ns: int
+    ) -> None:
+        while not live.journal.finished:
+            live.lost.clear()
+            lost = tuple(sorted({*migration.lost, *self._switchboard.links.lost_replicas(), *self._avoid()}))
+            placement = live.journal.place(secrets.randbits(63), _wall(deadline_ns), lost)
+            failed = await self._attempt(live, handle, placement)
+            if failed is None:
+                break
+            replica_id = BOOK.replica_of(placement.stream_token)
+            self._switchboard.cancel(live, "fenced")
+            BOOK.ended(placement.stream_token)
+            if failed.died and replica_id is not None:
+                self._switchboard.died(replica_id, failed.why)
+            verdict = migration.failed(replica_id if failed.shunned else None, failed.why)
+            if verdict is Verdict.GIVE_UP:
+                raise UnavailableError(
+                    f"gave the request up after {placement.attempt} attempts (limit {self._max_attempts}); last: {failed.why}"
+                )
+            live.journal.leave(replica_id, time.time_ns())
+            self.migrations += 1
+            _log.info(
+                "request %s leaves replica %s after %d tokens, attempt %d of %d: %s",
+                live.request_id, replica_id, live.journal.journaled, placement.attempt, self._max_attempts, failed.why,
+            )  # fmt: skip
+        live.end()
+
+    async def _attempt(self, live: LiveRequest, handle: DeploymentHandle, placement: Placement) -> Failed | None:
+        """One placement; None when every choice ended, else why the attempt failed.
+
+        The last attempt isn't taken from a replica that is only silent: that would be giving the request up.
+        """
+        expected = BOOK.expect(placement.stream_token)
+        response = handle.generate.remote(placement)
+        call = asyncio.ensure_future(_settled(response, fresh=live.journal.journaled == 0))
+        lost = asyncio.ensure_future(live.lost.wait())
+        routed = asyncio.ensure_future(self._routed(placement, expected))
+        try:
+            waiting = {call, lost, routed}
+            while True:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                if lost in done:
+                    if not live.perhaps_lost or placement.attempt < self._max_attempts:
+                        return Failed(live.why_lost, shunned=not live.perhaps_lost)
+                    live.lost.clear()
+                    lost = asyncio.ensure_future(live.lost.wait())
+                    waiting.add(lost)
+                if call in done:
+                    return await self._after_call(live, call.result())
+                if routed in done and not routed.result():
+                    raise UnavailableError(
+                        f"no healthy replica of {placement.model!r} took the request within {self._no_replica_s:g} s"
+                    )
+        finally:
+            for task in (call, lost, routed):
+                task.cancel()
+            if not call.done() or call.cancelled():
+                response.cancel()
+
+    async def _after_call(self, live: LiveRequest, result: Summary | Failed) -> Failed | None:
+        """The call is over; its last frames may still be on their way."""
+        if isinstance(result, Failed):
+            return result
+        waited_s = 0.0
+        while not live.journal.finished:
+            if live.lost.is_set() or waited_s > FRAMES_LAG_S:
+                return Failed(result.error or live.why_lost or f"frames are missing {waited_s:g} s after the call's end")
+            if result.error is not None:
+                return Failed(result.error)
+            await asyncio.sleep(0.01)
+            waited_s += 0.01
+        return None
+
+    async def _routed(self, placement: Placement, expected: "asyncio.Future[None]") -> bool:
+        """True as soon as a replica has the attempt; False once none that could take it was heard for no_replica_s.
+
+        Under load Serve's routing may take longer than that although replicas are there: then it is waited for.
+        """
+        now_s = time.monotonic()
+        until_s, last_s = now_s + self._no_replica_s, now_s + ROUTE_LIMIT_S
+        while now_s < until_s:
+            done, _ = await asyncio.wait((expected,), timeout=self._no_replica_s / 4)
+            if done:
+                return True
+            now_s = time.monotonic()
+            if now_s < last_s and self._switchboard.links.serves(placement.model, placement.lost):
+                until_s = now_s + self._no_replica_s
+        return False
+
+
+async def _settled(response: Any, *, fresh: bool) -> Summary | Failed:
+    """The call's summary, or why there is none. Serve's errors become a reason to migrate.
+
+    A replica that has too much waiting refuses a ``fresh`` request, one without a token, for good: it was the least loaded.
+    """
+    try:
+        return await response
+    except InputError:
+        raise
+    except LoadError as error:
+        if fresh:
+            raise
+        return Failed(f"the replica is full: {error}")
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return Failed("the call was cancelled by Serve")  # as it does with those of an HTTP request whose client left
+    except (ray.exceptions.RayError, RayServeException, BackPressureError, CalmopsError) as error:
+        why = f"the call failed: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
+        return Failed(why, died=isinstance(error, ray.exceptions.ActorDiedError))
+
+
+def _left_s(deadline_ns: int) -> float:
+    return (deadline_ns - time.monotonic_ns()) / 1e9
+
+
+def _wall(deadline_ns: int) -> int:
+    return time.time_ns() + deadline_ns - time.monotonic_ns()

@@ -1,0 +1,168 @@
+"""Frames in, cancels out: the gateway's end of every replica's link, and who is silent. Lives on the gateway's loop."""
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from actors.gateway.live_request import LiveRequest
+from actors.gateway.routing_book import BOOK
+from calmops.foundation.sockets import FrameServer
+from calmops.messages.frame import Cancel, Frame, FromReplica, GatewayAlive
+from calmops.messages.peer_question import Ask
+from calmops.streams.gang_liveness import Links
+from calmops.streams.journal import OutOfStep, Taken
+from calmops.streams.projection import Projection
+from calmops.telemetry.log.publisher import Publisher
+
+ALIVE_NS = 500_000_000
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(FromReplica | Ask).decode
+
+
+class Reports(Protocol):
+    """Whom the switchboard tells of gangs, without waiting."""
+
+    def lost(self, gang_id: str, why: str) -> None:
+        """It is lost: end it."""
+        ...
+
+
+class Switchboard:
+    """Sorts frames to their live requests, journals, projects them to the log, and watches for silence."""
+
+    def __init__(self, gateway_id: str, publisher: Publisher, links: Links, reports: Reports, host: str | None) -> None:
+        self._gateway_id = gateway_id
+        self._publisher = publisher
+        self.links = links
+        self._reports = reports
+        self._server = FrameServer(self._on_message, host=host)
+        self.channel = self._server.channel
+        self._projection = Projection(publisher.labels)
+        self._live: dict[str, LiveRequest] = {}
+        self._addresses: dict[str, bytes] = {}  # gang id -> link
+        self._alive_ns = 0
+        self.asked: Callable[[Ask], Any] = lambda _: None  # what other gateways' questions are answered with
+        self.fenced = 0
+        self.last_token_ns: dict[str, int] = {}  # model -> monotonic
+
+    def start(self) -> None:
+        """Begin to receive on the running loop."""
+        self._server.start()
+
+    def close(self) -> None:
+        """Stop receiving."""
+        self._server.close()
+
+    def add(self, live: LiveRequest) -> None:
+        """Frames of this request go to it."""
+        self._live[live.request_id] = live
+
+    def remove(self, live: LiveRequest) -> None:
+        """Frames of this request are fenced off from now on."""
+        self._live.pop(live.request_id, None)
+
+    def live(self) -> list[LiveRequest]:
+        """All live requests of this gateway."""
+        return list(self._live.values())
+
+    def find(self, request_id: str) -> LiveRequest | None:
+        """A live request by its id."""
+        return self._live.get(request_id)
+
+    def cancel(self, live: LiveRequest, reason: str) -> None:
+        """Free the current attempt's sequences on the replica that has them, or soon will, if one does."""
+        journal = live.journal
+        replica_id = BOOK.replica_of(journal.stream_token)
+        message = _encode(Cancel(stream_token=journal.stream_token, reason=reason))
+        for gang in self.links.gangs():
+            if gang.replica_id == replica_id and gang.gang_id in self._addresses:
+                self._server.send(self._addresses[gang.gang_id], message)
+
+    def tick(self) -> None:
+        """Each stall_s / 5: tell replicas that we live, find those that don't."""
+        now_ns = time.monotonic_ns()
+        if now_ns - self._alive_ns >= ALIVE_NS:
+            self._alive_ns = now_ns
+            message = _encode(GatewayAlive(gateway_id=self._gateway_id))
+            for link in list(self._addresses.values()):
+                self._server.send(link, message)
+        for gang_id in self.links.silent(now_ns):
+            self._publisher.count(self.links.model_of(gang_id), "stalled_gangs", "silent")
+        for gang_id in self.links.forsaken():
+            self._migrate(gang_id, "it fell silent", perhaps=True)
+        for gang_id in self.links.dead(now_ns):
+            self.lose(gang_id, "it stayed silent")
+
+    def lose(self, gang_id: str, why: str) -> None:
+        """This gang is lost: its live requests migrate, and it is ended."""
+        self._migrate(gang_id, why)
+        BOOK.forget(self.links.replica_of(gang_id) or "")
+        self.links.lost(gang_id)
+        self._addresses.pop(gang_id, None)
+        self._reports.lost(gang_id, why)
+
+    def died(self, replica_id: str, why: str) -> None:
+        """This replica's process is gone, as a call to it tells before its silence does."""
+        gang_id = self.links.gang_of(replica_id)
+        if gang_id is not None:
+            self.lose(gang_id, why)
+
+    def _migrate(self, gang_id: str, why: str, *, perhaps: bool = False) -> None:
+        replica_id = self.links.replica_of(gang_id)
+        for live in self._live.values():
+            if replica_id is not None and BOOK.replica_of(live.journal.stream_token) == replica_id:
+                live.lose(f"replica {replica_id} was lost: {why}", perhaps=perhaps)
+
+    def _on_message(self, link: bytes, body: bytes) -> None:
+        message = _decode(body)
+        if isinstance(message, Ask):
+            self._server.send(link, msgspec.json.encode(self.asked(message)))
+            return
+        if not isinstance(message, Frame):
+            self._addresses[message.gang_id] = link
+            return
+        now_ns = time.monotonic_ns()
+        heard = self.links.heard(message, now_ns)
+        if heard.lost:
+            self._fence(message.model, len(message.deltas), "lost_gang")
+            return
+        self._addresses[message.gang_id] = link
+        BOOK.reported(message.replica_id, message.tokens_in_flight, message.fingerprint)
+        takings = self._deal(message, now_ns)
+        record = self._projection.project(message, takings, now_ns)
+        if record is not None:
+            self._publisher.publish(record)
+        if heard.gap:
+            self._migrate(message.gang_id, "its frames left a gap")
+        if heard.ended:
+            self.lose(message.gang_id, "it ended")
+
+    def _deal(self, frame: Frame, now_ns: int) -> list[tuple[str, int, Taken]]:
+        takings = []
+        fenced = 0
+        for delta in frame.deltas:
+            live = self._live.get(delta.request_id)
+            if live is None:
+                fenced += 1
+                continue
+            try:
+                taken = live.take(delta, frame, now_ns)
+            except OutOfStep as error:
+                live.lose(str(error))
+                continue
+            if taken is None:
+                fenced += 1
+                continue
+            live.journal.decoded_by(frame.fingerprint, frame.shard)
+            self.last_token_ns[frame.model] = now_ns
+            if not live.intake.request.probe:
+                takings.append((delta.request_id, delta.attempt, taken))
+        self._fence(frame.model, fenced, "older_attempt")
+        return takings
+
+    def _fence(self, model: str, deltas: int, reason: str) -> None:
+        if deltas:
+            self.fenced += deltas
+            self._publisher.count(model, "fenced_frames", reason, deltas)

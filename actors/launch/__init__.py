@@ -1,0 +1,1 @@
+"""Up and down: the local Ray cluster, its token, and what is deployed onto it."""

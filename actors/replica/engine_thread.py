@@ -1,0 +1,237 @@
+"""Rank 0's engine thread: the loop that steps, and the frames it leaves. The only owner of engine and links.
+
+It runs off the main thread, since an all-reduce releases the GIL but keeps its thread. Other threads only
+append to ``_commands`` and wake it. It never waits for a gateway.
+"""
+
+import logging
+import sys
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from calmops.foundation.errors import CalmopsError
+from calmops.foundation.sockets import FrameLink, LinkWaiter
+from calmops.messages.frame import Cancel, Delta, Frame, FromGateway, Hello, StepFacts
+from calmops.messages.placement import Placement, Summary
+from calmops.messages.roster import GatewayEntry
+
+if TYPE_CHECKING:
+    from calmops.engine.engine import Engine, StepResult
+
+_log = logging.getLogger("ray.serve")
+GATEWAY_SILENT_NS = 2_000_000_000  # a gateway silent this long loses its sequences
+SWITCH_S = 0.0005  # how long Python may let this thread wait for the event loop's after a step; 5 ms by default
+EARLY_CANCELS = 1000  # remembered, each until its placement comes
+GATEWAY_GONE_NS = 10_000_000_000  # and this long, while the roster doesn't list it, its link
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(FromGateway).decode
+
+
+class Identity(Struct, frozen=True, kw_only=True):
+    """What every frame of this gang says of itself."""
+
+    replica_id: str
+    gang_id: str
+    model: str
+    fingerprint: str
+
+
+class _Attempt(NamedTuple):
+    future: Future[Summary]
+    gateway_id: str  # who asked for it
+    tokens: int  # the most that it may take
+
+
+class _Link:
+    def __init__(self, link: FrameLink, now_ns: int) -> None:
+        self.link = link
+        self.link_seq = 0
+        self.heard_ns = now_ns
+        self.forsaken_ns = 0  # when its sequences were last cancelled for its silence
+        self.sent_ns = now_ns
+
+
+class EngineThread(threading.Thread):
+    """Steps while there is work, sleeps in the kernel while there is none."""
+
+    def __init__(self, engine: "Engine", identity: Identity, stall_s: float, on_fatal: Callable[[str], None]) -> None:
+        super().__init__(name="engine", daemon=True)
+        self._engine = engine
+        self._identity = identity
+        self._beat_ns = int(stall_s * 1e9 / 5)
+        self._on_fatal = on_fatal
+        self._waiter = LinkWaiter()
+        self._commands: deque[Callable[[], None]] = deque()
+        self._links: dict[str, _Link] = {}
+        self._attempts: dict[int, _Attempt] = {}  # by stream token
+        self._tokens_in_flight = 0
+        self._early: OrderedDict[int, None] = OrderedDict()  # stream tokens cancelled before their placements came
+        self._stopping = False
+        self._step = 0
+        self._last_facts: StepFacts | None = None
+        self.shard = -1
+
+    def submit(self, placement: Placement) -> Future[Summary]:
+        """Begin or go on with a request; the future ends with the attempt. Callable from any thread."""
+        future: Future[Summary] = Future()
+        future.set_running_or_notify_cancel()  # a caller that goes away doesn't take the result's place with it
+        self._call(lambda: self._submit(placement, future))
+        return future
+
+    def cancel(self, stream_token: int, reason: str) -> None:
+        """Free an attempt's sequences by the next step."""
+        self._call(lambda: self._engine.cancel(stream_token, reason))
+
+    def connect(self, gateways: tuple[GatewayEntry, ...]) -> None:
+        """Link to gateways that aren't linked yet, and drop links to those no longer listed."""
+        self._call(lambda: self._connect(gateways))
+
+    def is_linked(self, gateway_id: str) -> bool:
+        """Whether frames can go to that gateway."""
+        return gateway_id in self._links
+
+    def stop(self) -> None:
+        """End the loop after the current step."""
+        self._call(self._end)
+
+    def last_step(self) -> tuple[int, StepFacts | None]:
+        """The gang's forward passes so far, and the latest one's facts."""
+        return self._step, self._last_facts
+
+    def run(self) -> None:
+        sys.setswitchinterval(SWITCH_S)
+        try:
+            while not self._stopping:
+                self._turn()
+        except Exception as error:
+            _log.exception("the engine of gang %s ended", self._identity.gang_id)  # before the reaper comes
+            self._goodbye()
+            self._on_fatal(f"{type(error).__name__}: {error}")
+            raise
+
+    def _call(self, command: Callable[[], None]) -> None:
+        self._commands.append(command)
+        self._waiter.wake()
+
+    def _turn(self) -> None:
+        while self._commands:
+            self._commands.popleft()()
+        self._listen()
+        result = self._engine.step()
+        if result is not None:
+            self._send_step(result)
+            self._settle(result.summaries)
+        self._beat()
+        if result is None and not self._commands:
+            self._waiter.wait(max(1, self._beat_ns // 1_000_000))
+
+    def _submit(self, placement: Placement, future: Future[Summary]) -> None:
+        if placement.gateway_id not in self._links:
+            future.set_exception(CalmopsError(f"no link to gateway {placement.gateway_id}"))
+            return
+        if placement.stream_token in self._early:
+            del self._early[placement.stream_token]
+            future.set_exception(CalmopsError("the gateway cancelled this attempt before it came"))
+            return
+        try:
+            self._engine.submit(placement)
+        except CalmopsError as error:
+            future.set_exception(error)
+            return
+        attempt = _Attempt(future, placement.gateway_id, placement.tokens)
+        self._attempts[placement.stream_token] = attempt
+        self._tokens_in_flight += placement.tokens
+
+    def _connect(self, gateways: tuple[GatewayEntry, ...]) -> None:
+        wanted = {entry.gateway_id: entry for entry in gateways}
+        oldest_ns = time.monotonic_ns() - GATEWAY_GONE_NS
+        for gateway_id in [one for one, link in self._links.items() if one not in wanted and link.heard_ns < oldest_ns]:
+            self._drop(gateway_id)
+        for gateway_id, entry in wanted.items():
+            if gateway_id not in self._links:
+                link = FrameLink(entry.channel)
+                self._waiter.add(link)
+                self._links[gateway_id] = _Link(link, time.monotonic_ns())
+                hello = Hello(
+                    replica_id=self._identity.replica_id, gang_id=self._identity.gang_id, model=self._identity.model
+                )
+                link.send(_encode(hello))
+
+    def _drop(self, gateway_id: str) -> None:
+        gone = self._links.pop(gateway_id)
+        self._waiter.discard(gone.link)
+        gone.link.close()
+        self._cancel_all(gateway_id, "gateway_slow")
+
+    def _cancel_all(self, gateway_id: str, reason: str) -> None:
+        for stream_token, attempt in list(self._attempts.items()):
+            if attempt.gateway_id == gateway_id:
+                self._engine.cancel(stream_token, reason)
+
+    def _listen(self) -> None:
+        now_ns = time.monotonic_ns()
+        for gateway_id, link in self._links.items():
+            for body in link.link.receive():
+                link.heard_ns = now_ns
+                message = _decode(body)
+                if isinstance(message, Cancel):
+                    self._cancel(message)
+            if now_ns - max(link.heard_ns, link.forsaken_ns) > GATEWAY_SILENT_NS:
+                link.forsaken_ns = now_ns
+                self._cancel_all(gateway_id, "cancelled")
+
+    def _cancel(self, cancel: Cancel) -> None:
+        if cancel.stream_token not in self._attempts:
+            self._early[cancel.stream_token] = None
+            while len(self._early) > EARLY_CANCELS:
+                self._early.popitem(last=False)
+        self._engine.cancel(cancel.stream_token, cancel.reason)
+
+    def _send_step(self, result: "StepResult") -> None:
+        self._step, self._last_facts = result.step, result.facts
+        ended = [self._attempts.get(one.stream_token) for one in result.summaries]
+        owners = {one.gateway_id for one in ended if one is not None}
+        for gateway_id in owners.union(result.deltas):  # who only lost a sequence hears of the step too
+            if gateway_id in self._links:
+                self._send(gateway_id, result.facts, result.deltas.get(gateway_id, ()))
+
+    def _settle(self, summaries: tuple[Summary, ...]) -> None:
+        for summary in summaries:
+            attempt = self._attempts.pop(summary.stream_token, None)
+            if attempt is not None:
+                self._tokens_in_flight -= attempt.tokens
+                attempt.future.set_result(summary)
+
+    def _beat(self) -> None:
+        due_ns = time.monotonic_ns() - self._beat_ns
+        for gateway_id, link in self._links.items():
+            if link.sent_ns <= due_ns:
+                self._send(gateway_id, None, ())
+
+    def _send(self, gateway_id: str, facts: StepFacts | None, deltas: tuple[Delta, ...], last: bool = False) -> None:
+        link = self._links[gateway_id]
+        link.link_seq += 1
+        link.sent_ns = time.monotonic_ns()
+        me = self._identity
+        frame = Frame(
+            replica_id=me.replica_id, gang_id=me.gang_id, shard=self.shard, model=me.model, fingerprint=me.fingerprint,
+            step=self._step, link_seq=link.link_seq, engine_ns=time.time_ns(),
+            tokens_in_flight=self._tokens_in_flight, facts=facts, deltas=deltas, last=last,
+        )  # fmt: skip
+        if not link.link.send(_encode(frame)):
+            self._cancel_all(gateway_id, "gateway_slow")  # the gap in link_seq tells the gateway
+
+    def _goodbye(self) -> None:
+        for gateway_id in self._links:
+            self._send(gateway_id, None, (), last=True)
+
+    def _end(self) -> None:
+        self._goodbye()
+        self._stopping = True

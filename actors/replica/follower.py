@@ -1,0 +1,36 @@
+"""What a rank other than 0 does: load its shard with the others, then follow plans on a thread of its own."""
+
+import os
+import threading
+
+from calmops.engine.engine import Follower
+from calmops.engine.settings import EngineSettings
+from calmops.engine.tensor_parallel import join
+from calmops.foundation.sockets import PlanReceiver, rank_address
+from calmops.messages.roster import Member
+
+
+class Following:
+    """One process of the tensor-parallel group. Decides nothing."""
+
+    def __init__(self, rank: int, gang_id: str) -> None:
+        self._rank = rank
+        self._gang_id = gang_id
+
+    def member(self) -> Member:
+        """This process, for the reaper."""
+        return Member.living(self._rank, os.getpid())
+
+    def load(self, settings: EngineSettings, port: int) -> None:
+        """Join the world, load and shard together with the other ranks, then follow on a thread of its own."""
+        join(self._rank, settings.tp, port, settings.device)
+        follower = Follower.load(settings, self._rank)
+        receiver = PlanReceiver(rank_address(self._gang_id, self._rank))
+        threading.Thread(target=self._follow, args=(follower, receiver), name="rank", daemon=True).start()
+
+    def _follow(self, follower: Follower, receiver: PlanReceiver) -> None:
+        try:
+            while follower.follow(receiver.receive()):
+                pass
+        finally:
+            os._exit(1)  # a rank that can't follow must not linger: the reaper sees it go and ends the gang

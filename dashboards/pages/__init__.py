@@ -1,0 +1,1 @@
+"""The dashboards, one module each, and how their panels look."""

@@ -1,0 +1,67 @@
+"""Which backend steps a model here: our CPU kernel wherever it runs, else transformers' own modules, and why."""
+
+import dataclasses
+import shutil
+
+import torch
+
+from calmops.engine.backends.kernel import KernelBackend
+from calmops.engine.backends.transformers import Backend, TransformersBackend
+from calmops.engine.checkpoint import load_config
+from calmops.engine.kernel import best_path, why_not
+from calmops.engine.settings import EngineSettings
+from calmops.foundation.errors import UnsupportedModel
+
+EXACT_ON: tuple[str, ...] = ("cpu",)  # devices on which exact was shown to hold
+
+
+def settle(settings: EngineSettings) -> tuple[EngineSettings, str | None]:
+    """The settings with ``backend`` and ``exact`` decided, and why the kernel isn't the backend, if it isn't.
+
+    Raises UnsupportedModel if what was asked for can't be had.
+    """
+    reason = _why_no_kernel(settings)
+    if reason is None and settings.backend != "transformers":
+        return dataclasses.replace(settings, backend="kernel", exact=True), None
+    if settings.backend == "kernel" or settings.quantize:
+        asked = "backend: kernel" if settings.backend == "kernel" else f"quantize: {settings.quantize}"
+        raise UnsupportedModel(
+            f"{asked} can't be had: {reason or 'backend is transformers'}; leave it out, or set backend to auto"
+        )
+    if settings.exact and settings.device not in EXACT_ON:
+        raise UnsupportedModel(
+            f"exact hasn't been shown to hold on {settings.device}, only on {', '.join(EXACT_ON)}: set exact to false"
+        )
+    return dataclasses.replace(settings, backend="transformers", exact=bool(settings.exact)), reason
+
+
+def make_backend(settings: EngineSettings, rank: int = 0) -> Backend:
+    """This rank's backend, loaded; ``settings`` must have been settled. Raises ReleaseError or UnsupportedModel."""
+    if settings.backend == "kernel":
+        return KernelBackend(settings, rank)
+    return _cuda_backend(settings, rank) if settings.device == "cuda" else TransformersBackend(settings, rank)
+
+
+def _cuda_backend(settings: EngineSettings, rank: int) -> Backend:
+    if not torch.cuda.is_available():
+        raise UnsupportedModel("device is cuda, and this process sees no GPU: set device to cpu, or give the gang a GPU")
+    try:
+        from calmops.engine.backends.cuda import CudaBackend
+    except ModuleNotFoundError as error:
+        raise UnsupportedModel(f"a GPU's attention needs Triton, which comes with torch's CUDA builds: {error}") from error
+    return CudaBackend(settings, rank)
+
+
+def code_path() -> str:
+    """Which instructions the kernel uses here; part of what decides a token's bits."""
+    return best_path() or "none"
+
+
+def _why_no_kernel(settings: EngineSettings) -> str | None:
+    if settings.device != "cpu":
+        return "the model runs on a GPU"
+    if best_path() is None:
+        return "this processor has no AVX2"
+    if shutil.which("g++") is None:
+        return "there is no g++ to compile the kernel with (Debian: apt install g++)"
+    return why_not(load_config(settings))

@@ -1,0 +1,71 @@
+"""The CPU kernel behind the engine's ``step``: the same shards from AutoTP, packed for our own C++.
+
+Exact by construction (guarantee G2): a row's bits depend neither on its batch nor on the number of threads.
+"""
+
+import os
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from calmops.engine import tensor_parallel
+from calmops.engine.checkpoint import load_checkpoint
+from calmops.engine.kernel import Kernel, PackSettings, Reduction, best_path, load, pack
+from calmops.engine.kernel.sampling import KernelSampler
+from calmops.engine.sampler import Draw, Drawn
+from calmops.engine.settings import EngineSettings
+from calmops.messages.plan import StepPlan
+
+
+class KernelBackend:
+    """One rank's packed shard and cache; see ``backend.Backend``."""
+
+    def __init__(self, settings: EngineSettings, rank: int = 0) -> None:
+        """Load, shard and pack. Raises ReleaseError or UnsupportedModel; for tp > 1 the world must be joined."""
+        torch.set_num_threads(settings.threads)
+        self._rank = rank
+        self._core = settings.cores[0] if settings.cores else None
+        model: Any
+        model, self.release = load_checkpoint(settings)
+        self._vocabulary = int(model.config.vocab_size)
+        self.context_tokens = int(model.config.max_position_embeddings)
+        self._kernel: Kernel = pack(
+            model,
+            PackSettings(
+                weights=settings.quantize or settings.dtype, kv_blocks=settings.kv_blocks, max_rows=settings.max_rows_per_step,
+                threads=settings.threads, cores=settings.cores, rank=rank, tp=settings.tp,
+                all_reduce=_sum_over_ranks(settings, rank),
+            ),
+        )  # fmt: skip
+        self._sampler = KernelSampler(self._kernel)
+
+    @property
+    def vocabulary(self) -> int:
+        """Logits per row."""
+        return self._vocabulary
+
+    def step(self, plan: StepPlan) -> torch.Tensor | None:
+        """One forward pass over the plan's rows; see ``Backend``. The first call pins its thread to the first core."""
+        if self._core is not None:
+            os.sched_setaffinity(0, {self._core})
+            self._core = None
+        logits = self._kernel.step(plan)
+        return logits[:, : self._vocabulary] if self._rank == 0 else None
+
+    def sample(self, logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
+        """One token per row of this backend's logits, or of a slice of their columns from the first on."""
+        return self._sampler.sample(logits, draws)
+
+
+def _sum_over_ranks(settings: EngineSettings, rank: int) -> Reduction | None:
+    """Our own sum, with the bits of DeepSpeed's, which would spin for ever on a core that its peer needs; see decisions/."""
+    if settings.tp == 1:
+        return None
+    path = best_path()
+    assert path is not None, "settled: the kernel runs here"
+    ours = Reduction(load(path), tensor_parallel.told_by_rank_0(secrets.token_hex(8)), rank, settings.tp)
+    tensor_parallel.meet()
+    ours.unlink()
+    return ours

@@ -1,0 +1,1 @@
+"""What is promised: objectives (OpenSLO), windows, prices, maintenance, read from one folder."""

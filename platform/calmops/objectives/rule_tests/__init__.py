@@ -1,0 +1,1 @@
+"""Promises to promtool's unit tests: one scenario per alert."""

@@ -1,0 +1,1 @@
+"""The meter: reads the log, folds each record once, keeps the counts."""

@@ -1,0 +1,193 @@
+"""The meter: reads the log in batches, folds, saves, shows. One is active. Knows no gateway and no replica."""
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from calmops.foundation import paths
+from calmops.foundation.clock import Clock, SystemClock
+from calmops.foundation.errors import CalmopsError
+from calmops.foundation.metric_names import READ_PARTS
+from calmops.messages.record import Record
+from calmops.telemetry.exposition.prometheus import exposition
+from calmops.telemetry.log import codec
+from calmops.telemetry.log.errors import LogUnavailable
+from calmops.telemetry.log.spool_source import SpoolSource
+from calmops.telemetry.metering.counts import Counts
+from calmops.telemetry.metering.fold import CLOCKS_DIFFER_NS, fold
+from calmops.telemetry.metering.meter_store import MeterStore, Positions
+from calmops.telemetry.metering.source_progress import SILENT_NS, begin_at, give_up, is_new, skip_to
+from calmops.telemetry.settings import TelemetrySettings
+
+T = TypeVar("T")
+BATCH_RECORDS = 5000
+IDLE_S = 0.1
+FAILED_S = 1.0  # before the next try
+LOOK_NS = 60 * 10**9  # between two looks for sources that have been silent for too long
+_log = logging.getLogger("calmops.meter")
+
+
+class RecordSource(Protocol):
+    """Where envelopes come from."""
+
+    def read(self, positions: Positions, limit: int) -> list[tuple[str, int, bytes]]:
+        """(position's name, position, body) of new records, in order per name; empty when there are none."""
+        ...
+
+    def saved(self, positions: Positions) -> None:
+        """The counts up to these positions are durable."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class MeterEnded(CalmopsError):
+    """The thread that folds has ended: what is shown stands still. Start the meter anew."""
+
+
+class Meter:
+    """Folds the log on a thread of its own; ``exposition`` may be called from any thread."""
+
+    def __init__(
+        self, settings: TelemetrySettings, state: Path | None = None, clock: Clock | None = None, see: Callable[[Record], None] | None = None
+    ) -> None:
+        """``see`` is given each record once it is counted, in the log's order, on the meter's thread; it must not raise."""
+        self._settings = settings
+        self._see = see
+        self._clock = clock or SystemClock()
+        self._store = MeterStore(state or paths.folder("state") / "meter.db")
+        saved = self._store.load()
+        self.rebuilt = saved is None
+        self._counts, self._positions = saved or (Counts(rebuilt_ns=self._clock.wall_ns()), {})
+        self._source: RecordSource | None = None
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="meter", daemon=True)
+        self._reading_since_ns = self._looked_ns = self._clock.now_ns()
+        self.read_failures = dict.fromkeys(READ_PARTS, 0)
+
+    def start(self) -> None:
+        """Begin to fold."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """Save and give up the lease."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        if self._source is not None:
+            self._source.close()
+        self._store.close()
+
+    def check_health(self) -> None:
+        """Raises MeterEnded when what is shown has stood still since the thread that folds ended."""
+        if self._thread.ident is not None and not self._thread.is_alive() and not self._stopping.is_set():
+            raise MeterEnded("the thread that folds the log has ended, what is shown stands still; start the meter anew")
+
+    def exposition(self) -> bytes:
+        """All counts in Prometheus' text format."""
+        with self._lock:
+            return exposition(self._counts, now_ns=self._clock.wall_ns())
+
+    def look(self, reading: Callable[[Counts], T]) -> T:
+        """What ``reading`` makes of the counts, which stand still meanwhile."""
+        with self._lock:
+            return reading(self._counts)
+
+    def statement(self) -> str:
+        """From when the counts speak."""
+        since_s = self._counts.since_ns / 1e9
+        how = "rebuilt from the earliest retained record" if self.rebuilt else "continued from saved state"
+        return f"counting since {since_s:.3f} (Unix time, s), {how}"
+
+    def advance(self) -> int:
+        """Read, fold and save one batch; how many records it held. Raises what reading raises; nothing is lost by it."""
+        if self._source is None:
+            self._source = self._log_source()
+        rows = self._source.read(self._positions, BATCH_RECORDS)
+        now_ns = self._clock.wall_ns()
+        with self._lock:
+            for name, position, body in rows:
+                self._positions[name] = position
+                self._fold(name, position, body, now_ns)
+            changed = self._give_up(now_ns) or bool(rows)
+        if changed:
+            self._save(self._source, now_ns)
+        return len(rows)
+
+    def _log_source(self) -> RecordSource:
+        if self._settings.kafka is None:
+            return SpoolSource(self._settings.spool_folder(), self._clock, partial(self._failed, "spool_file"))
+        from calmops.telemetry.log.kafka_log import KafkaSource
+
+        return KafkaSource(self._settings.kafka)
+
+    def _fold(self, name: str, position: int, body: bytes, now_ns: int) -> None:
+        try:
+            envelope = codec.decode(body)
+        except codec.RecordError as error:
+            self._misread((name, position) if self._settings.kafka is None else error.place, now_ns)
+            return
+        self._reach(envelope.source, envelope.seq, old=envelope.record.at_ns < self._counts.rebuilt_ns + CLOCKS_DIFFER_NS)
+        folded = self._counts.folded
+        try:
+            fold(self._counts, envelope, now_ns)
+        except Exception:  # the next record is none the worse for it
+            self._failed("unexpected")
+            self._counts.unreadable += 1
+            self._counts.misread += 1
+        if self._see is not None and self._counts.folded > folded:
+            self._see(envelope.record)
+
+    def _misread(self, place: tuple[str, int] | None, now_ns: int) -> None:
+        """A body that is no record. Where its place isn't known, it shows as a gap as well, sooner or later."""
+        if place is not None:
+            self._reach(*place, old=self.rebuilt)
+            if not is_new(self._counts, *place, now_ns):
+                self._counts.duplicates += 1
+                return
+            self._counts.misread += 1
+        self._counts.unreadable += 1
+
+    def _reach(self, source: str, seq: int, *, old: bool) -> None:
+        """What lies before this record and wasn't seen: let go before this meter began, late, or lost. A spool has nothing late."""
+        if old:
+            begin_at(self._counts, source, seq - 1)
+        if self._settings.kafka is None:
+            skip_to(self._counts, source, seq - 1)
+
+    def _give_up(self, now_ns: int) -> bool:
+        """Whether something is taken as lost, of sources that were silent for long while the log could be read."""
+        looked_ns = self._clock.now_ns()
+        if looked_ns - self._looked_ns < LOOK_NS or looked_ns - self._reading_since_ns < SILENT_NS:
+            return False
+        self._looked_ns = looked_ns
+        return give_up(self._counts, now_ns - SILENT_NS)
+
+    def _save(self, source: RecordSource, now_ns: int) -> None:
+        try:
+            self._store.save(self._counts, self._positions, now_ns)
+        except Exception:  # what isn't saved is read again by the next meter
+            self._failed("save")
+        else:
+            source.saved(self._positions)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                pause_s = 0.0 if self.advance() else IDLE_S
+            except Exception as error:  # whatever it is, the next try may do better
+                self._failed("log" if isinstance(error, sqlite3.Error | OSError | LogUnavailable) else "unexpected")
+                self._reading_since_ns = self._clock.now_ns()
+                pause_s = FAILED_S
+            self._stopping.wait(pause_s)
+
+    def _failed(self, part: str) -> None:
+        """Count what is being handled, and say it the first time."""
+        self.read_failures[part] += 1
+        if self.read_failures[part] == 1:
+            _log.exception("the meter failed (%s) and tries again; further failures are only counted", part)

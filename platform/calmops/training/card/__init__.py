@@ -1,0 +1,1 @@
+"""The model card: what is measured of a release, and how it is worded."""

@@ -1,0 +1,1 @@
+"""Text to training batches: corpus, chat samples, tokenizer, dataset."""

@@ -1,0 +1,172 @@
+"""The workload that a server really sees: prompts of 16 to 512 tokens, answers of 8 to 256, all at once or as they come.
+
+Both engines are driven by one loop: jobs are admitted when they are due, and every step tells whose tokens it made.
+"""
+
+import random
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from calmops.engine.engine import Engine
+from calmops.engine.settings import EngineSettings
+from calmops.messages.placement import Placement
+from calmops.messages.request import SamplingParams
+from tests.bench.contenders import LlamaCpp
+
+SLOTS = 16  # sequences that llama.cpp decodes together, refilled each step
+STEP_ROWS = 512
+CONTEXT_TOKENS = 1024
+IDLE_S = 0.0005
+
+
+class Job(NamedTuple):
+    """One request: due ``at_s`` after the start."""
+
+    prompt: list[int]
+    tokens: int
+    at_s: float
+
+
+@dataclass(slots=True)
+class Report:
+    """What came of a run. Seconds."""
+
+    end_s: float = 0.0
+    tokens: int = 0
+    ttft_s: list[float] = field(default_factory=list)  # from when the job was due
+    itl_s: list[float] = field(default_factory=list)
+
+    @property
+    def tokens_per_s(self) -> float:
+        return self.tokens / self.end_s
+
+
+class Server(Protocol):
+    """An engine that can be fed while it runs."""
+
+    def admit(self, number: int, job: Job) -> None:
+        """Take a job; it may wait inside."""
+        ...
+
+    def step(self) -> list[int]:
+        """One forward pass: the jobs that got a token."""
+        ...
+
+
+def jobs(seed: str, count: int, vocabulary: int, rate: float | None = None) -> list[Job]:
+    """``count`` of them, all due at once, or at Poisson's moments, ``rate`` a second."""
+    rng = random.Random(seed)
+    at_s, found = 0.0, []
+    for _ in range(count):
+        at_s += rng.expovariate(rate) if rate else 0.0
+        prompt = [rng.randrange(16, vocabulary) for _ in range(rng.randint(16, 512))]
+        found.append(Job(prompt, rng.randint(8, 256), at_s))
+    return found
+
+
+def drive(server: Server, given: Sequence[Job]) -> Report:
+    """Run all of them to their ends."""
+    due = deque(enumerate(given))
+    times: list[list[float]] = [[] for _ in given]
+    left = sum(job.tokens for job in given)
+    report = Report(tokens=left)
+    began_s = time.perf_counter()
+    running = 0
+    while left:
+        now_s = time.perf_counter() - began_s
+        while due and due[0][1].at_s <= now_s:
+            number, job = due.popleft()
+            server.admit(number, job)
+            running += 1
+        if not running:
+            time.sleep(IDLE_S)
+            continue
+        for number in server.step():
+            times[number].append(time.perf_counter() - began_s)
+            left -= 1
+            running -= len(times[number]) == given[number].tokens
+    report.end_s = time.perf_counter() - began_s
+    for job, seen in zip(given, times, strict=True):
+        assert len(seen) == job.tokens, f"{len(seen)} tokens of {job.tokens}"
+        report.ttft_s.append(seen[0] - job.at_s)
+        report.itl_s += [b - a for a, b in pairwise(seen)]
+    return report
+
+
+class CalmopsServer:
+    """Our engine alone, on one process of ``threads``."""
+
+    def __init__(self, release: Path, threads: int) -> None:
+        settings = EngineSettings(
+            folder=release, dtype="bfloat16", kv_blocks=2048, max_sequences=32, max_rows_per_step=256, threads=threads
+        )
+        self._engine = Engine.load(settings, lambda _: None)
+        self._run = 0
+        self._numbers: dict[str, int] = {}
+
+    def admit(self, number: int, job: Job) -> None:
+        self._run += 1
+        name = f"mixed-{self._run}"
+        self._numbers[name] = number
+        params = SamplingParams(max_tokens=job.tokens, temperature=0.0, loop_guard=False)
+        self._engine.submit(
+            Placement(
+                request_id=name, model="bench", attempt=1, gateway_id="bench", stream_token=self._run, prompt_ids=tuple(job.prompt),
+                params=params, deadline_ns=time.time_ns() + 3600 * 10**9,
+            )  # fmt: skip
+        )
+
+    def step(self) -> list[int]:
+        result = self._engine.step()
+        assert result is not None, "nothing to do, with jobs running"
+        return [self._numbers[one.request_id] for mine in result.deltas.values() for one in mine for _ in one.token_ids]
+
+
+class _Slot:
+    def __init__(self, number: int, job: Job) -> None:
+        self.number = number
+        self.ids = list(job.prompt)
+        self.done = 0  # tokens that are in llama.cpp's cache
+        self.left = job.tokens
+
+
+class LlamaCppServer(LlamaCpp):
+    """llama.cpp's low-level batches: decoders first, then as much of the prompts as a step holds."""
+
+    def __init__(self, model: Path, threads: int, **how: Any) -> None:
+        super().__init__(model, threads, **how)
+        self._slots: list[_Slot | None] = [None] * SLOTS
+        self._waiting: deque[_Slot] = deque()
+        self._running = self._context(SLOTS, CONTEXT_TOKENS)
+        self._batch = self._c.llama_batch_init(STEP_ROWS, 0, 1)
+
+    def admit(self, number: int, job: Job) -> None:
+        self._waiting.append(_Slot(number, job))
+
+    def step(self) -> list[int]:
+        for at, slot in enumerate(self._slots):
+            if slot is None and self._waiting:
+                self._slots[at] = self._waiting.popleft()
+        rows: list[tuple[int, int, int, bool]] = []
+        told: list[tuple[int, _Slot]] = []
+        for at, slot in sorted(enumerate(self._slots), key=lambda one: len(one[1].ids) - one[1].done if one[1] else 0):
+            if slot is None:
+                continue
+            take = min(len(slot.ids) - slot.done, STEP_ROWS - len(rows))
+            last = slot.done + take == len(slot.ids)
+            rows += [(slot.ids[i], i, at, last and i == len(slot.ids) - 1) for i in range(slot.done, slot.done + take)]
+            slot.done += take
+            told += [(at, slot)] if last else []
+        chosen = self._step(self._running, self._batch, rows)
+        for token, (at, slot) in zip(chosen, told, strict=True):
+            slot.ids.append(token)
+            slot.left -= 1
+            if not slot.left:
+                self._slots[at] = None
+                self._c.llama_memory_seq_rm(self._c.llama_get_memory(self._running), at, -1, -1)
+        return [slot.number for _, slot in told]

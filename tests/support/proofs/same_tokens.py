@@ -1,0 +1,257 @@
+"""With `exact`, a request's tokens are the same however it is run: the body of the proofs exact-3-*, one for each dtype.
+
+The shipped model in four cells (tp 1, 2; greedy, sampled). Each request runs alone; in a mix with
+chunked prefill beside strangers; in a wider one whose prompts aren't cut; in a cache so small that it is preempted; and
+resumed from its middle: 0 divergences in the four of them from alone.
+Without `exact`, and between tp 1 and tp 2 with it, divergences are counted, with the 95 % bound of their rate and each
+one's margin: how far the two tokens' scores (log-probability over temperature, plus the sampling noise) lay apart, in
+nats; more than NEAR_TIE is no tie and breaks the proof. The cost of `exact` is the ratio of its time to the fast
+recipe's, interleaved.
+"""
+
+import itertools
+import random
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import torch
+
+from calmops.engine.noise import gumbel
+from calmops.messages.plan import StepPlan, Stop
+from tests.support.engine.real_ranks import run_gang
+from tests.support.engine.tiny_engine import Run, placement
+from tests.support.proofs import kit
+
+Dtype = Literal["float32", "bfloat16"]
+NEAR_TIE: dict[Dtype, float] = {"float32": 0.001, "bfloat16": 0.25}  # nats; bfloat16 keeps 8 bits of a logit of up to 30
+MODEL = kit.ROOT / "platform" / "calmops" / "models" / "stdlib-5m"
+MIX: dict[str, Any] = {"kv_blocks": 512, "max_sequences": 16, "max_rows_per_step": 64}
+WIDE: dict[str, Any] = {"kv_blocks": 512, "max_sequences": 16, "max_rows_per_step": 512}
+LOADED = WIDE  # what every run's bounds lie within
+TIGHT: dict[str, Any] = {"kv_blocks": 40, "max_sequences": 16, "max_rows_per_step": 96}
+
+
+def requests(count: int, longest: int, temperature: float, seed: int) -> list:
+    rng = random.Random(seed)
+    return [
+        placement(
+            f"r{n}", [rng.randrange(10, 4000) for _ in range(rng.choice((3, 20, 60, 150, 300)))], seed=n,
+            temperature=temperature, max_tokens=rng.randint(32, longest),
+        )
+        for n in range(count)
+    ]  # fmt: skip
+
+
+def resumed_at(one: Any, ids: list[int], at: int) -> Any:
+    return placement(
+        one.request_id, one.prompt_ids, attempt=2, seed=one.params.seed, temperature=one.params.temperature,
+        max_tokens=one.params.max_tokens, top_p=one.params.top_p, resumed=[(0, ids[:at])],
+    )  # fmt: skip
+
+
+def compare(engine: Any, wanted: list, elsewhere: dict[str, list[int]]) -> dict[str, Any]:
+    """Divergences of each way from alone; ``engine(**bounds)`` gives a fresh run over the same loaded ranks.
+
+    ``elsewhere``: what the same requests said alone at another tp; empty if they weren't asked there.
+    """
+    alone = {one.request_id: engine(**MIX).finish([one])[one.request_id, 0].ids for one in wanted}
+    mixed, wide = engine(**MIX).finish(wanted), engine(**WIDE).finish(wanted)
+    tight = engine(**TIGHT)
+    squeezed = tight.finish(wanted)
+    middle = engine(**MIX).finish([resumed_at(one, alone[one.request_id], len(alone[one.request_id]) // 2) for one in wanted])
+    diverged: dict[str, list[tuple[str, int, float]]] = {"here": [], "tp": []}
+    for one in wanted:
+        ids = alone[one.request_id]
+        for where, got in (
+            ("here", mixed[one.request_id, 0].ids), ("here", wide[one.request_id, 0].ids), ("here", squeezed[one.request_id, 0].ids),
+            ("here", ids[: len(ids) // 2] + middle[one.request_id, 0].ids), ("tp", elsewhere.get(one.request_id, ids)),
+        ):  # fmt: skip
+            if got != ids:
+                at = next(i for i, (a, b) in enumerate(itertools.zip_longest(ids, got)) if a != b)
+                diverged[where].append((one.request_id, at, margin(engine, one, (ids, got), at)))
+    return {"requests": 4 * len(wanted), "diverged": diverged, "preempted": tight.preempted, "alone": alone}
+
+
+def margin(engine: Any, one: Any, answers: tuple[list[int], list[int]], at: int) -> float:
+    """How far the scores of the two tokens lie apart by which two answers part at index ``at``."""
+    ids, other = answers
+    again = resumed_at(one, ids, at) if at else one
+    again = msgspec.structs.replace(again, params=msgspec.structs.replace(again.params, logprobs=100_000, max_tokens=at + 1))
+    top = {token: logprob for token, logprob, _ in engine(**MIX).finish([again])[one.request_id, 0].logprobs[0].top}
+    heat = one.params.temperature
+    noise = gumbel([(one.params.seed, 0, at)], max(top) + 1)[0]
+    a, b = (top[token] / heat + float(noise[token]) if heat else top[token] for token in (ids[at], other[at]))
+    return abs(a - b)
+
+
+def cells(rank: int, tp: int, how: dict[str, Any], asked: tuple[int, int, dict[float, dict[str, list[int]]]]) -> dict[float, Any] | None:
+    """Greedy and sampled on one rank: rank 0 compares, the others follow its plans, which come by broadcast.
+
+    ``how``: the engine's dtype, exact and backend. ``asked``: how many requests, how long at most, and for each temperature what was said at another tp.
+    """
+    from calmops.engine.engine import Follower
+    from calmops.engine.settings import EngineSettings
+
+    shape: dict[str, Any] = {"folder": MODEL, "tp": tp, **how}
+    if rank != 0:
+        follower = Follower.load(EngineSettings(**shape, **LOADED), rank)
+        while follower.follow(broadcast(None)):
+            pass
+        return None
+
+    def send(plan: StepPlan) -> None:
+        if tp > 1:
+            broadcast(msgspec.msgpack.encode(plan))
+
+    loaded = Run(MODEL, send_plan=send, tp=tp, **how, **LOADED)
+    count, longest, elsewhere = asked
+    results = {
+        temperature: compare(loaded.renewed, requests(count, longest, temperature, seed=2), said)
+        for temperature, said in elsewhere.items()
+    }
+    if tp > 1:
+        broadcast(msgspec.msgpack.encode(Stop(reason="done")))
+    return results
+
+
+def broadcast(body: bytes | None) -> bytes:
+    import torch.distributed as dist
+
+    box = [body]
+    dist.broadcast_object_list(box, 0)
+    assert box[0] is not None
+    return box[0]
+
+
+def cost_of_exact(dtype: Dtype, pairs: int) -> list[float]:
+    """Ratios of exact time to fast time, the same requests, ABBA."""
+    runs = {exact: Run(MODEL, dtype=dtype, exact=exact, backend="transformers", **MIX) for exact in (False, True)}
+    wanted = requests(8, 48, 0.0, 3)
+
+    def seconds(exact: bool) -> float:
+        run = runs[exact].renewed(**MIX)
+        started_s = time.perf_counter()
+        run.finish(wanted)
+        return time.perf_counter() - started_s
+
+    for exact in (False, True):
+        seconds(exact)
+    took_s: dict[bool, list[float]] = {True: [], False: []}
+    for _, exact in kit.in_turns((False, True), pairs):
+        took_s[exact].append(seconds(exact))
+    return kit.pair_ratios(took_s[True], took_s[False])
+
+
+def families(dtype: Dtype) -> int:
+    """Rows of logits that differ bitwise between a sequence alone and ragged steps beside strangers, tiny models."""
+    import tempfile
+
+    from calmops.engine.backends.transformers import TransformersBackend
+    from calmops.engine.settings import EngineSettings
+    from tests.support.engine.ragged_steps import ragged_logits, random_sequences
+    from tests.support.engine.tiny_checkpoints import make_checkpoint
+
+    differing = 0
+    for family in ("llama", "qwen3", "gemma2", "opt"):
+        with tempfile.TemporaryDirectory() as folder:
+            make_checkpoint(Path(folder), family)
+            backend = TransformersBackend(EngineSettings(folder=Path(folder), kv_blocks=400, exact=True, dtype=dtype))
+            sequences = random_sequences(5, (9, 40, 70, 1, 130, 300), 320)
+            alone = {}
+            for number, ids in enumerate(sequences):
+                rows = range(len(ids))
+                plan = StepPlan(
+                    step=1, tokens=tuple(ids), positions=tuple(rows), rows_to_sequence=(0,) * len(ids),
+                    block_tables=(tuple(range(40)),), wanted_rows=tuple(rows),
+                )  # fmt: skip
+                logits = backend.step(plan)
+                assert logits is not None
+                alone.update({(number, row): logits[row] for row in rows})
+            mixed = ragged_logits(backend, sequences, 400, 1)
+            differing += sum(not torch.equal(row, alone[key]) for key, row in mixed.items())
+    return differing
+
+
+def prove(dtype: Dtype, long: bool) -> None:
+    """All of it in one dtype, through transformers' modules; ends the process with the verdict."""
+    longest = 256 if long else 48
+    counts = {True: 32 if long else 4, False: 8 if long else 4}  # requests a cell, exact or not
+    tallies = {way: Tally(way, NEAR_TIE[dtype]) for way in ("exact", "not exact", "exact, tp 1 against 2")}
+    preempted = 0
+    for exact in (True, False) if long else (True,):
+        elsewhere: dict[float, dict[str, list[int]]] = {0.0: {}, 1.0: {}}
+        for tp in (1, 2):
+            how = {"dtype": dtype, "exact": exact, "backend": "transformers"}
+            found = run_gang(cells, tp, how, (counts[exact], longest, elsewhere), timeout_s=1500)
+            for temperature, got in found.items():
+                tallies["exact" if exact else "not exact"].add(got["requests"], got["diverged"]["here"])
+                preempted += got["preempted"]
+                if exact and tp == 2:
+                    tallies["exact, tp 1 against 2"].add(len(elsewhere[temperature]), got["diverged"]["tp"])
+                elsewhere[temperature] = got["alone"]
+                said = f"{got['requests']} runs, diverged (request, index, margin): {got['diverged']}"
+                print(f"{'exact' if exact else 'fast'} {dtype} tp {tp} temperature {temperature}: {said}", flush=True)
+    rows = families(dtype)
+    cost = "; the fast recipe and the cost are the long form's"
+    if long:
+        cost = f"; cost of exact x{kit.spread(cost_of_exact(dtype, 20)):.2f}"
+    exact_one = tallies["exact"]
+    kit.verdict(
+        not exact_one.margins and rows == 0 and preempted > 0 and exact_one.runs >= (512 if long else 60)
+        and all(tally.near_ties for tally in tallies.values()),
+        f"{4 * counts[True]} requests in {dtype}, each in 4 ways; {'; '.join(str(tally) for tally in tallies.values() if tally.runs)}; {preempted} preemptions; "
+        f"{rows} differing rows of logits of 4 tiny families{cost}",
+    )
+
+
+def prove_kernel(long: bool) -> None:
+    """1,000 requests over the eight cells on the CPU kernel, where nothing else is exact or not; ends with the verdict."""
+    count, longest = (125, 256) if long else (6, 48)
+    tally, preempted = Tally("exact", 0.0), 0
+    nothing: dict[float, dict[str, list[int]]] = {0.0: {}, 1.0: {}}
+    for dtype in ("float32", "bfloat16"):
+        for tp in (1, 2):
+            how = {"dtype": dtype, "backend": "kernel"}
+            for temperature, got in run_gang(cells, tp, how, (count, longest, nothing), timeout_s=1500).items():
+                tally.add(got["requests"], got["diverged"]["here"])
+                preempted += got["preempted"]
+                print(f"{dtype} tp {tp} temperature {temperature}: {got['requests']} runs, {got['diverged']['here']}", flush=True)
+    kit.verdict(not tally.margins and preempted > 0, f"{8 * count} requests, each in 4 ways; {tally}; {preempted} preemptions")
+
+
+class Tally:
+    """Divergences of one kind and their margins."""
+
+    def __init__(self, what: str, near_tie: float) -> None:
+        self.what = what
+        self.runs = 0
+        self.margins: list[float] = []  # nats
+        self._near_tie = near_tie
+
+    def add(self, runs: int, diverged: list[tuple[str, int, float]]) -> None:
+        self.runs += runs
+        self.margins += [margin for *_, margin in diverged]
+
+    @property
+    def near_ties(self) -> bool:
+        """No divergence parted tokens that weren't all but equal."""
+        return max(self.margins, default=0.0) <= self._near_tie
+
+    def __str__(self) -> str:
+        widest = f", widest margin {max(self.margins):.4f} nats" if self.margins else ""
+        bound = upper_bound(len(self.margins), self.runs)
+        return f"{self.what}: {len(self.margins)} of {self.runs} runs diverged (rate <= {bound:.4f}, 95 %{widest})"
+
+
+def upper_bound(events: int, trials: int) -> float:
+    """One-sided 95 % Clopper-Pearson bound of a rate, by bisection on the binomial tail."""
+    from math import comb
+
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        rate = (low + high) / 2
+        tail = sum(comb(trials, k) * rate**k * (1 - rate) ** (trials - k) for k in range(events + 1))
+        low, high = (rate, high) if tail > 0.05 else (low, rate)
+    return high

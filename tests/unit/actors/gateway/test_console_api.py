@@ -1,0 +1,86 @@
+"""The console's state, with a meter and without."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse
+
+from actors.gateway import console_api
+from actors.gateway.console_api import ConsoleState, build_console
+from actors.gateway.peers import Answers
+from calmops.foundation.errors import CalmopsError, UnavailableError
+
+
+class Peers:
+    """No gateway but this one, and no gang."""
+
+    def __init__(self, _gateway: Any) -> None:
+        pass
+
+    async def everywhere(self, _question: str) -> Answers:
+        return Answers([], [])
+
+
+class Meter:
+    """Answers, unless there is none."""
+
+    def __init__(self, answer: bytes | None) -> None:
+        self.answer, self.asked = answer, 0
+
+    async def state(self) -> bytes:
+        self.asked += 1
+        if self.answer is None:
+            raise UnavailableError("telemetry is off")
+        return self.answer
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console_api, "Peers", Peers)
+
+
+def gateway(answer: bytes | None, token: str | None = None) -> Any:
+    roster, config = SimpleNamespace(gangs=(), draining=()), SimpleNamespace(environment="test")
+    return SimpleNamespace(gateway_id="gw", config=config, roster=roster, meter=Meter(answer), admin_token=token)
+
+
+def test_many_pages_ask_the_meter_once() -> None:
+    async def looks(of: ConsoleState) -> list[bytes]:
+        return await asyncio.gather(*(of.body() for _ in range(10)))
+
+    one = gateway(b'{"figures":[],"at_s":1}')
+    (body,) = set(asyncio.run(looks(ConsoleState(one))))
+    assert httpx.Response(200, content=body).json() == {
+        "gateway": "gw", "version": console_api.calmops.__version__, "environment": "test", "gangs": [], "figures": [], "at_s": 1,
+    }  # fmt: skip
+    assert one.meter.asked == 1
+
+
+def asked(one: Any, token: str | None) -> httpx.Response:
+    app = FastAPI()
+    app.include_router(build_console(one))
+
+    @app.exception_handler(CalmopsError)
+    async def known(_request: object, error: CalmopsError) -> JSONResponse:
+        return JSONResponse({"error": {"message": str(error)}}, error.status)
+
+    async def ask() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
+            return await client.get("/console/state", headers={"authorization": f"Bearer {token}"} if token else {})
+
+    return asyncio.run(ask())
+
+
+def test_without_a_meter_it_says_so_and_shows_the_rest() -> None:
+    answer = asked(gateway(None), None)
+    told = answer.json()
+    assert (answer.status_code, told["alerts_unknown"], told["unmetered"]) == (200, "telemetry is off", "telemetry is off")
+    assert told["figures"] == told["alerts"] == told["requests"] == told["gangs"] == []
+
+
+def test_where_operators_have_a_token_it_is_theirs() -> None:
+    assert [asked(gateway(b"{}", "t"), token).status_code for token in (None, "wrong", "t")] == [401, 401, 200]

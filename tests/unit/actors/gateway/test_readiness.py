@@ -1,0 +1,30 @@
+"""The probe behind /readyz belongs to nobody who asks."""
+
+import asyncio
+import contextvars
+from types import SimpleNamespace
+from typing import Any
+
+from actors.gateway.readiness import Readiness
+
+ASKING = contextvars.ContextVar("ASKING", default="nobody")
+
+
+def test_a_probe_runs_outside_the_context_of_the_request_that_asked() -> None:
+    seen = []
+
+    async def accept(_intake: object) -> Any:
+        seen.append(ASKING.get())
+        return SimpleNamespace(done=True, error=None)
+
+    gateway: Any = SimpleNamespace(
+        served=("m",), roster=SimpleNamespace(disabled=()), switchboard=SimpleNamespace(last_token_ns={}), accept=accept,
+        close=lambda _live: None,
+    )  # fmt: skip
+
+    async def ask() -> dict[str, str]:
+        ASKING.set("a client that may leave")
+        return await Readiness(gateway).check()
+
+    assert asyncio.run(ask()) == {"m": "ready"}
+    assert seen == ["nobody"], "Serve would cancel the probe's calls with that client's request"

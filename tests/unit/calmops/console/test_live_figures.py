@@ -1,0 +1,43 @@
+"""The page's figures, between two readings."""
+
+import pytest
+
+from calmops.console.live_figures import NOTHING, Figures, ModelReading
+from calmops.foundation.quantiles import quantile
+
+EDGES = (0.1, 0.2, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("buckets", "share", "expected"),
+    [([0, 0, 0, 0], 0.5, None), ([10, 0, 0, 0], 0.5, 0.05), ([5, 0, 5, 0], 0.75, 0.3), ([5, 5, 0, 0], 0.5, 0.1), ([1, 0, 0, 9], 0.5, 0.4)],
+)
+def test_quantiles_are_straight_within_a_bucket(buckets: list[int], share: float, expected: float | None) -> None:
+    assert quantile(EDGES, buckets, share) == (None if expected is None else pytest.approx(expected))
+
+
+def reading(generated: int, failed: int, quick: int) -> ModelReading:
+    gaps, ttft = list(NOTHING.inter_token), list(NOTHING.ttft)
+    gaps[0] = quick
+    return ModelReading(gaps, ttft, generated, {"completed": 9 * failed, "failed": failed, "client_cancelled": 50 * failed}, 3, 1)
+
+
+def test_rates_and_shares_are_those_of_the_span_and_not_of_all_time() -> None:
+    figures = Figures(span_s=10)
+    for at_s, one in ((0.0, reading(100_000, 900, 5)), (5.0, reading(100_000, 900, 5)), (15.0, reading(101_000, 901, 25))):
+        figures.read(at_s, {"m": one})
+    (told,) = figures.shown()
+    assert told["tokens_per_s"] == 100
+    assert told["requests_per_s"] == 6
+    assert told["failed_share"] == pytest.approx(10), "those that a client cancelled don't count"
+    assert told["itl_p50_ms"] == 5
+    assert told["ttft_p99_ms"] is None
+    assert (told["running"], told["waiting"]) == (3, 1)
+
+
+def test_a_meter_that_counts_anew_gives_no_negative_rate() -> None:
+    figures = Figures()
+    figures.read(0.0, {"m": reading(5_000, 7, 70)})
+    assert figures.shown() == []
+    figures.read(1.0, {"m": reading(40, 1, 4)})
+    assert figures.shown()[0]["tokens_per_s"] == 40

@@ -1,0 +1,52 @@
+"""Why a sequence ends by its ids alone."""
+
+import pytest
+
+from calmops.decoding.sequence import Sequence
+from calmops.decoding.stopping import LOOP_CYCLES, LOOP_PERIOD_TOKENS, LOOP_TAIL_TOKENS, finish_reason, loops
+from tests.support.placements import sequences
+
+STOP_ID = 7
+
+
+def sequence(output: list[int], **params: object) -> Sequence:
+    """One that has said ``output`` after a prompt of 4."""
+    (one,) = sequences("r", 4, stop_ids=(STOP_ID,), **{"max_tokens": 1000, **params})
+    one.output_ids += output
+    return one
+
+
+def cycle(period: int, tokens: int) -> list[int]:
+    return [100 + index % period for index in range(tokens)]
+
+
+@pytest.mark.parametrize(
+    ("why", "output", "params", "max_model_len", "reason"),
+    [
+        ("nothing is over", [1, 2], {}, 100, None),
+        ("a stop id", [1, STOP_ID], {}, 100, "stop"),
+        ("a stop id that isn't the last says nothing", [STOP_ID, 1], {}, 100, None),
+        ("max_tokens", [1, 2], {"max_tokens": 2}, 100, "length"),
+        ("a full context", [1, 2], {}, 6, "length"),
+        ("a stop id goes before length", [1, STOP_ID], {"max_tokens": 2}, 100, "stop"),
+        ("a runaway", cycle(3, LOOP_TAIL_TOKENS), {}, 4000, "loop_guard"),
+        ("length goes before a runaway", cycle(3, LOOP_TAIL_TOKENS), {"max_tokens": LOOP_TAIL_TOKENS}, 4000, "length"),
+        ("a runaway with the guard off", cycle(3, LOOP_TAIL_TOKENS), {"loop_guard": False}, 4000, None),
+    ],
+)
+def test_a_sequence_ends(why: str, output: list[int], params: dict[str, object], max_model_len: int, reason: str | None) -> None:
+    assert finish_reason(sequence(output, **params), max_model_len) == reason, why
+
+
+@pytest.mark.parametrize("period", [1, 2, 3, 31, 32, 33, LOOP_PERIOD_TOKENS])
+def test_a_cycle_is_a_runaway_once_it_is_long_enough_and_not_before(period: int) -> None:
+    tail = max(LOOP_TAIL_TOKENS, LOOP_CYCLES * period)
+    assert loops([1, 2, 3, *cycle(period, tail)])
+    assert not loops([1, 2, 3, *cycle(period, tail - 1)])
+    broken = cycle(period, tail)
+    broken[len(broken) // 2] = 0
+    assert not loops(broken)
+
+
+def test_a_longer_period_than_the_bound_is_no_runaway() -> None:
+    assert not loops(cycle(LOOP_PERIOD_TOKENS + 1, 20 * LOOP_PERIOD_TOKENS))

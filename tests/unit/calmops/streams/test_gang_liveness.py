@@ -1,0 +1,100 @@
+"""Who is silent, whose frames have gaps."""
+
+from calmops.messages.frame import Frame, StepFacts
+from calmops.streams.gang_liveness import DEAD_FACTOR, Links
+
+STALL_NS = 500_000_000
+TICK_NS = 100_000_000
+
+
+def anyone(_replica_id: str) -> bool:
+    """Whoever it is, it takes placements."""
+    return True
+
+
+def frame(link_seq: int, *, gang: str = "g1", duration_ns: int | None = None, last: bool = False) -> Frame:
+    facts = None
+    if duration_ns is not None:
+        facts = StepFacts(
+            started_ns=0, duration_ns=duration_ns, rows=1, decode_rows=1, prefill_rows=0, running=1, waiting=0,
+            kv_blocks_used=1, kv_blocks_total=8, preempted=0,
+        )  # fmt: skip
+    return Frame(
+        replica_id=f"replica-{gang}", gang_id=gang, shard=0, model="m", fingerprint="f", step=link_seq, link_seq=link_seq,
+        engine_ns=0, facts=facts, last=last,
+    )  # fmt: skip
+
+
+def ticks(links: Links, start_ns: int, end_ns: int) -> tuple[str, ...]:
+    """Look every tick; the gangs that fell silent."""
+    silent: tuple[str, ...] = ()
+    for now_ns in range(start_ns, end_ns, TICK_NS):
+        silent += links.silent(now_ns)
+    return silent
+
+
+def test_a_gap_in_link_seq_is_told_and_a_heartbeat_counts_as_heard() -> None:
+    links = Links(STALL_NS, anyone)
+    assert not links.heard(frame(1), 0).gap
+    assert not links.heard(frame(2), 1).gap
+    assert links.heard(frame(4), 2).gap
+
+
+def test_a_gang_is_silent_after_the_stall_bound_and_not_before() -> None:
+    links = Links(STALL_NS, anyone)
+    links.heard(frame(1), 0)
+    assert ticks(links, 0, STALL_NS + 1) == ()
+    assert ticks(links, STALL_NS, STALL_NS + 2 * TICK_NS) == ("g1",)
+    assert links.lost_replicas() == (), "the only gang of its model is waited for"
+    links.heard(frame(1, gang="g2"), STALL_NS)
+    assert links.lost_replicas() == ("replica-g1",)
+
+
+def test_a_gang_that_takes_no_placements_is_no_reason_to_leave_a_silent_one() -> None:
+    taking = {"replica-g1"}
+    links = Links(STALL_NS, taking.__contains__)
+    links.heard(frame(1), 0)
+    ticks(links, 0, 2 * STALL_NS)
+    links.heard(frame(1, gang="g2"), 2 * STALL_NS)
+    assert links.forsaken() == ()
+    taking.add("replica-g2")
+    assert links.forsaken() == ("g1",)
+    links.lost("g2")
+    assert links.forsaken() == (), "a gang known to be dead is no reason either"
+
+
+def test_a_silent_gang_that_speaks_again_is_used_again_and_one_that_does_not_is_dead() -> None:
+    links = Links(STALL_NS, anyone)
+    links.heard(frame(1), 0)
+    links.heard(frame(1, gang="g2"), 0)
+    ticks(links, 0, 2 * STALL_NS)
+    links.heard(frame(2), 2 * STALL_NS)
+    assert links.lost_replicas() == ("replica-g2",)
+    assert links.dead(DEAD_FACTOR * STALL_NS) == ()
+    assert links.dead(DEAD_FACTOR * STALL_NS + 1) == ("g2",)
+
+
+def test_a_gang_of_long_steps_has_five_of_them() -> None:
+    links = Links(STALL_NS, anyone)
+    links.heard(frame(1, duration_ns=400_000_000), 0)
+    assert ticks(links, 0, 2_000_000_001) == ()
+    assert ticks(links, 2_000_000_000, 2_200_000_000) == ("g1",)
+
+
+def test_a_gateway_that_was_held_up_itself_blames_nobody() -> None:
+    links = Links(STALL_NS, anyone)
+    links.heard(frame(1), 0)
+    links.silent(TICK_NS)
+    assert links.silent(10 * STALL_NS) == ()
+
+
+def test_a_lost_gang_stays_fenced_and_its_replica_is_named() -> None:
+    links = Links(STALL_NS, anyone)
+    links.heard(frame(1), 0)
+    links.lost("g1")
+    assert links.heard(frame(2), 1).lost
+    assert links.lost_replicas() == ("replica-g1",)
+    assert links.gangs() == ()
+    assert links.gang_of("replica-g1") is None
+    assert links.heard(frame(1, gang="g2"), 2).new_gang
+    assert links.gang_of("replica-g2") == "g2"

@@ -1,0 +1,77 @@
+"""The same counts under vLLM's names."""
+
+import msgspec
+from prometheus_client.parser import text_string_to_metric_families
+
+from calmops.messages.record import Labels, Record
+from calmops.telemetry.exposition.prometheus import GAUGES_NS
+from calmops.telemetry.exposition.vllm import vllm_exposition
+from calmops.telemetry.exposition.vllm_names import METRICS
+from calmops.telemetry.metering.counts import Counts
+from calmops.telemetry.metering.fold import fold
+from calmops.telemetry.metering.retired_labels import retire
+from tests.support.telemetry_records import T0_NS, closed, envelopes, frame, opened
+
+# What the dashboard in vLLM's repository asks for (examples/online_serving/prometheus_grafana/grafana.json), each with model_name alone.
+ASKED = (
+    "e2e_request_latency_seconds", "prompt_tokens_total", "generation_tokens_total", "inter_token_latency_seconds", "num_requests_running",
+    "num_requests_waiting", "time_to_first_token_seconds", "kv_cache_usage_perc", "request_prompt_tokens", "request_generation_tokens",
+    "request_success_total", "request_queue_time_seconds", "request_prefill_time_seconds", "request_decode_time_seconds",
+    "request_max_num_generation_tokens",
+)  # fmt: skip
+
+
+def test_vllms_own_dashboard_finds_what_it_asks_for() -> None:
+    known = {one.name: one.labels for one in METRICS}
+    assert {name for name in ASKED if "model_name" not in known.get(f"vllm:{name}", ())} == set()
+
+
+def test_every_name_is_there_and_says_what_ours_say() -> None:
+    counts = Counts()
+    canary = Labels(variant="canary")
+    records: list[Record] = [
+        opened("a", prompt_tokens=7), msgspec.structs.replace(opened("b", prompt_tokens=2), labels=canary), frame(1, gap_ns=None), frame(2),
+        closed("a", queued_ns=2_000_000, longest=4), msgspec.structs.replace(closed("b", outcome="length"), labels=canary, shard=0), closed("c", outcome="failed"),
+    ]  # fmt: skip
+    for envelope in envelopes("gw", records):
+        fold(counts, envelope)
+    families = {one.name: one for one in text_string_to_metric_families(vllm_exposition(counts).decode())}
+    assert families.keys() == {one.name.removesuffix("_total") for one in METRICS}
+    values = {(s.name, *sorted(s.labels.items())): s.value for one in families.values() for s in one.samples}
+    model, engine = ("model_name", "m"), ("engine", "0")
+    assert values["vllm:prompt_tokens_total", model] == 9, "variants are added up"
+    assert values["vllm:generation_tokens_total", model] == 4
+    assert values["vllm:num_requests_running", engine, model] == 2
+    assert values["vllm:kv_cache_usage_perc", engine, model] == 4 / 64
+    assert values["vllm:inter_token_latency_seconds_count", engine, model] == 2
+    assert values["vllm:time_to_first_token_seconds_count", engine, model] == 1
+    assert values["vllm:request_success_total", ("finished_reason", "stop"), model] == 1
+    assert values["vllm:request_success_total", ("finished_reason", "length"), model] == 1
+    assert values["vllm:request_success_total", ("finished_reason", "abort"), model] == 0, "so that the first is seen as a rise"
+    assert ("vllm:request_success_total", ("finished_reason", "failed"), model) not in values
+    assert [values[f"vllm:request_{what}_tokens_sum", model] for what in ("prompt", "generation")] == [9, 9]
+    assert values["vllm:request_decode_time_seconds_count", model] == 3
+    assert values["vllm:request_queue_time_seconds_sum", model] == 0.002
+    assert values["vllm:request_prefill_time_seconds_count", model] == 1
+    assert values["vllm:request_max_num_generation_tokens_sum", model] == 4
+
+
+def test_a_shard_that_is_heard_of_no_more_has_no_gauge_and_keeps_its_counts() -> None:
+    counts = Counts()
+    for envelope in envelopes("gw", [frame(1), frame(2)]):
+        fold(counts, envelope, T0_NS)
+    assert b"vllm:num_requests_running{" in vllm_exposition(counts, now_ns=T0_NS)
+    gone = vllm_exposition(counts, now_ns=T0_NS + GAUGES_NS)
+    assert not [name for name in (b"vllm:num_requests_running{", b"vllm:kv_cache_usage_perc{") if name in gone]
+    assert b"vllm:inter_token_latency_seconds_count{" in gone
+
+
+def test_releases_that_made_room_are_still_within_their_models_sums() -> None:
+    counts = Counts()
+    old, new = (msgspec.structs.replace(closed("a", at_ns=T0_NS + at_ns), labels=Labels(version=str(at_ns)), shard=0) for at_ns in (0, 9))
+    for envelope in envelopes("gw", [old, new]):
+        fold(counts, envelope)
+    before = vllm_exposition(counts)
+    retire(counts, T0_NS + 5)
+    assert len(counts.models) == 1
+    assert vllm_exposition(counts) == before

@@ -1,0 +1,110 @@
+"""Which traces are kept."""
+
+import random
+from typing import Any
+
+import msgspec
+import pytest
+
+from calmops.tracing.context import TraceContext, baggage_header, begin, handed_on, parse, parse_baggage, traceparent
+from calmops.tracing.spans import Span
+from calmops.tracing.trace_selection import LEAST, TailSampler
+from calmops.tracing.tracer import Tracer, of_request
+from tests.support.trace_records import MS, closed, opened, step
+
+NEVER = TraceContext((1 << 128) - 1, 1, 0, sampled=False)  # no share keeps it
+
+
+@pytest.mark.parametrize(
+    ("ending", "why"),
+    [
+        ({"outcome": "failed"}, "error"), ({"outcome": "timeout"}, "error"), ({"outcome": "lost_gateway"}, "error"),
+        ({"attempts": 2}, "migrated"), ({"ledger": "unknown"}, "ledger"), ({"exact_lost": True}, "ledger"),
+        ({"outcome": "client_cancelled"}, None), ({}, None),
+    ],
+)  # fmt: skip
+def test_what_went_wrong_or_moved_is_always_kept(ending: dict[str, Any], why: str | None) -> None:
+    assert TailSampler(share=0.0).keep(closed(100, **ending), NEVER) == why
+
+
+def test_the_callers_wish_is_heard_and_a_share_of_the_rest_is_kept() -> None:
+    sampler = TailSampler(share=0.05)
+    assert sampler.keep(closed(100), NEVER._replace(sampled=True)) == "caller"
+    kept = [sampler.keep(closed(100), begin(f"r{number}", number)) for number in range(4000)]
+    assert set(kept) == {None, "share"}
+    assert 0.03 < kept.count("share") / len(kept) < 0.07
+
+
+def test_the_slowest_are_kept_whether_their_first_token_or_the_others_were_late() -> None:
+    sampler, drawn = TailSampler(share=0.0, slowest=0.01), random.Random(0)
+    usual = [sampler.keep(closed(100, ttft_ns=drawn.randrange(10 * MS, 20 * MS)), NEVER) for _ in range(3000)]
+    assert set(usual[:LEAST]) == {None}
+    assert 0.003 < usual[LEAST:].count("slow") / 2900 < 0.03
+    assert sampler.keep(closed(100, ttft_ns=30 * MS), NEVER) == "slow"
+    assert sampler.keep(closed(900), NEVER) == "slow"
+    assert sampler.keep(closed(900, delivered=500, ttft_ns=15 * MS), NEVER) is None, "long, but no token was late"
+
+
+def test_a_kept_trace_leaves_whole_once_and_says_why() -> None:
+    sent: list[list[Span]] = []
+    tracer = Tracer(TailSampler(share=0.0), sent.append)
+    for record in (opened(), step(10), step(20), closed(50, outcome="failed"), closed(50, outcome="failed"), step(60)):
+        tracer.see(record)
+    ((request, *beneath),) = sent
+    assert request.attributes["calmops.kept"] == "error"
+    assert [span.name for span in beneath] == ["queue", "prefill", "decode"]
+    assert tracer.kept == {"error": 1}
+
+
+def test_what_is_never_closed_makes_room_and_is_counted() -> None:
+    sent: list[list[Span]] = []
+    tracer = Tracer(TailSampler(share=1.0), sent.append, most_live=2)
+    for number in range(3):
+        tracer.see(opened(f"r{number}"))
+    for number in range(3):
+        tracer.see(closed(10, request_id=f"r{number}"))
+    assert [trace[0].attributes["calmops.request_id"] for trace in sent] == ["r1", "r2"]
+    assert tracer.lost == 1
+
+
+@pytest.mark.parametrize(
+    "header",
+    [None, "", "junk", f"ff-{'1' * 32}-{'1' * 16}-01", f"00-{'0' * 32}-{'1' * 16}-01", f"00-{'1' * 32}-{'0' * 16}-01", f"00-{'A' * 32}-{'1' * 16}-01"],
+)
+def test_a_header_that_the_standard_forbids_is_no_trace(header: str | None) -> None:
+    assert parse(header) is None
+
+
+def test_a_trace_is_handed_on_as_it_came() -> None:
+    header = f"00-{'ab' * 16}-{'cd' * 8}-01"
+    caller = parse(header)
+    assert caller is not None
+    assert traceparent(caller.trace_id, caller.span_id, sampled=caller.sampled) == header
+    assert parse(f"cc-{'ab' * 16}-{'cd' * 8}-01-what.the.future.brings") == caller
+
+
+def test_only_the_baggage_that_is_asked_for_is_kept() -> None:
+    header = "tenant=a%20b;secret=1, user = u1 ,junk,x=1"
+    kept = parse_baggage(header, ("tenant", "user"))
+    assert kept == {"tenant": "a b", "user": "u1"} == parse_baggage(baggage_header(kept), ("tenant", "user"))
+    assert baggage_header({"tenant": "a,b\r\nx: y"}) == "tenant=a%2Cb%0D%0Ax%3A%20y", "whatever it says, it stays within its header"
+    assert parse_baggage(header, ()) == parse_baggage(None, ("tenant",)) == parse_baggage("tenant=1," * 2000, ("tenant",)) == {}
+
+
+def test_what_is_handed_on_is_as_long_as_the_standard_says() -> None:
+    theirs, ours = f"cc-{'ab' * 16}-{'cd' * 8}-03-{'x' * 5000}", {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"}
+    assert handed_on({"traceparent": theirs}) == ours
+    assert handed_on({"traceparent": theirs, "tracestate": "a=1, t@b=2"}) == {**ours, "tracestate": "a=1, t@b=2"}
+    for state in ("", "a=" + "x" * 511, "a=\r\nx: y", "a=é", "a=1,a=2", "a=1,junk", ",".join(f"k{n}=1" for n in range(33))):
+        assert handed_on({"traceparent": theirs, "tracestate": state}) == ours
+    assert handed_on({"traceparent": "junk", "tracestate": "a=1"}) == handed_on({}) == {}
+
+
+def test_a_callers_trace_is_gone_on_with() -> None:
+    request = msgspec.structs.replace(opened(), traceparent=f"00-{'ab' * 16}-{'cd' * 8}-01")
+    context = of_request(request)
+    assert (context.trace_id, context.parent_id, context.sampled) == (int("ab" * 16, 16), int("cd" * 8, 16), True)
+    assert of_request(opened()).parent_id == 0
+    another = of_request(msgspec.structs.replace(request, request_id="another"))
+    assert another.trace_id == context.trace_id
+    assert len({context.span_id, another.span_id, context.beneath("decode/1"), another.beneath("decode/1")}) == 4
