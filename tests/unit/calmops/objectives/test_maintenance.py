@@ -6,6 +6,7 @@ import pytest
 
 from calmops.foundation.errors import ConfigError
 from calmops.objectives.promises.maintenance import maintained, read_maintenance
+from calmops.objectives.rules.maintenance_rules import maintenance_rules
 
 BEGINS_S = 1796162400  # 2026-12-01T22:00:00Z
 FILE = """maintenance:

@@ -14,7 +14,7 @@ def test_the_shipped_card_says_what_its_figures_say() -> None:
 
 
 def test_the_shipped_card_is_about_the_archived_corpus() -> None:
-    assert digest_matches(read_figures(RELEASE), read_corpus(ROOT / "tests" / "golden" / "corpus" / "stdlib.tar.xz"))
+    assert digest_matches(read_figures(RELEASE), read_corpus(ROOT / "tests" / "data" / "corpus" / "stdlib.tar.xz"))
 
 
 def test_the_shipped_model_beats_the_ngrams_and_is_small() -> None:

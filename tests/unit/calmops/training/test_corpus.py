@@ -9,7 +9,7 @@ from calmops.training.data import corpus
 from calmops.training.data.dataset import read_corpus
 
 ROOT = Path(__file__).resolve().parents[4]
-ARCHIVE = ROOT / "tests" / "golden" / "corpus" / "stdlib.tar.xz"
+ARCHIVE = ROOT / "tests" / "data" / "corpus" / "stdlib.tar.xz"
 
 
 def long_text(word: str, lines: int = 30) -> str:
