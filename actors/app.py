@@ -46,7 +46,9 @@ def telemetry(args: Mapping[str, Any]) -> serve.Application:
     config, _, variables = _arguments(args)
     settings = telemetry_settings(config)
     if settings is None:
-        raise ConfigError("telemetry: it is off, so there is no meter; set telemetry to true, or leave the application out")
+        raise ConfigError(
+            "telemetry: it is off, so there is no meter; set telemetry to true, or leave the application out"
+        )
     actor = _actor(variables) | {"resources": {"node:__internal_head__": 0.001}}
     deployment = serve.deployment(Meter).options(
         name="Meter", num_replicas=1, ray_actor_options=actor, max_ongoing_requests=100
@@ -98,9 +100,16 @@ def gateway(args: Mapping[str, Any]) -> serve.Application:
 
 def gateway_config(config: Config) -> dict[str, Any]:
     """What the gateway must be told: of models no more than their names and releases, since a rollout must not restart it."""
-    named = tuple(ModelConfig(name=one.name, path=one.path, tier=one.tier, variant=one.variant) for one in config.models)
+    named = tuple(
+        ModelConfig(name=one.name, path=one.path, tier=one.tier, variant=one.variant) for one in config.models
+    )
     told = msgspec.structs.replace(
-        config, models=named, objectives=ObjectivesConfig(), vllm_names=False, tracing=TracingConfig(baggage=config.tracing.baggage), grafana=None
+        config,
+        models=named,
+        objectives=ObjectivesConfig(),
+        vllm_names=False,
+        tracing=TracingConfig(baggage=config.tracing.baggage),
+        grafana=None,
     )  # what else of these there is, is the meter's and the command's
     return configuration.to_json(told)
 
@@ -146,7 +155,12 @@ def telemetry_settings(config: Config) -> TelemetrySettings | None:
 
 def meter_config(config: Config) -> dict[str, Any]:
     """What the meter must be told, and no more: what doesn't concern it must not restart it."""
-    its_own = Config(environment=config.environment, objectives=config.objectives, tracing=config.tracing, vllm_names=config.vllm_names)
+    its_own = Config(
+        environment=config.environment,
+        objectives=config.objectives,
+        tracing=config.tracing,
+        vllm_names=config.vllm_names,
+    )
     return configuration.to_json(its_own)
 
 

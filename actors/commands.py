@@ -34,7 +34,12 @@ def up(
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="calmops.yaml; defaults serve the shipped model")
     ] = None,
-    with_: Annotated[str, typer.Option("--with", help="services to start beside it, comma-separated: kafka, prometheus (with Alertmanager)")] = "",
+    with_: Annotated[
+        str,
+        typer.Option(
+            "--with", help="services to start beside it, comma-separated: kafka, prometheus (with Alertmanager)"
+        ),
+    ] = "",
     address: Annotated[str | None, typer.Option(help="join this Ray cluster instead of starting one")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
 ) -> None:
@@ -58,7 +63,9 @@ def up(
         settings = configuration.load(config)
         if address is None:
             local_ray.refuse_another_address(settings)
-        read_folder(Path(settings.objectives.path) if settings.objectives.path else None)  # what is wrong there is told at once
+        read_folder(
+            Path(settings.objectives.path) if settings.objectives.path else None
+        )  # what is wrong there is told at once
         if settings.objectives.prices_file:
             read_prices(Path(settings.objectives.prices_file))
         with services.started(settings, with_, say) as started:
@@ -70,7 +77,9 @@ def up(
     console.print(
         f"\n[bold green]calmops serves[/bold green] {', '.join(result['models'])} at [bold]{result['url']}/v1[/bold]"
     )
-    console.print(f"console  {result['url']}/console\nmetrics  {result['url']}/metrics\nstate    {result['home']}\nstop it  calmops down")
+    console.print(
+        f"console  {result['url']}/console\nmetrics  {result['url']}/metrics\nstate    {result['home']}\nstop it  calmops down"
+    )
     for name, where in result["services"].items():
         console.print(f"{name}  {where}")
 
@@ -119,9 +128,22 @@ def _up(config: Config, address: str | None, say: Say) -> dict[str, Any]:
 def _mark(grafana: GrafanaConfig, text: str, say: Say) -> None:
     """Mark the deploy, by the command for it; a Grafana that can't be reached is worth a warning, not a failed deploy."""
     file = [] if grafana.token_file is None else ["--token-file", grafana.token_file]
-    command = [sys.executable, "-m", "calmops.cli.main", "dashboards", "mark", "deploy", text, "--url", grafana.url, *file]
+    command = [
+        sys.executable,
+        "-m",
+        "calmops.cli.main",
+        "dashboards",
+        "mark",
+        "deploy",
+        text,
+        "--url",
+        grafana.url,
+        *file,
+    ]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=MARK_S, check=False, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=MARK_S, check=False, stdin=subprocess.DEVNULL
+        )
     except subprocess.TimeoutExpired:
         say(f"warning: {grafana.url} didn't take the mark of this deploy within {MARK_S:g} s")
         return

@@ -15,13 +15,20 @@ from calmops.objectives.promises_folder import read_folder
 SIGNS = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 COLUMNS = ("objective", "promise", "severity", "alert", "team", "windows", "left out")
 FOLDER = Annotated[
-    Path, typer.Option("--folder", "-f", help="holds objectives/, and its own windows.yaml, receivers.yaml, maintenance.yaml and links.yaml if any")
+    Path,
+    typer.Option(
+        "--folder",
+        "-f",
+        help="holds objectives/, and its own windows.yaml, receivers.yaml, maintenance.yaml and links.yaml if any",
+    ),
 ]
 
 
 def commands(app: typer.Typer) -> None:
     """Add this package's commands."""
-    group = typer.Typer(help="What is promised (OpenSLO), and the rules that alert when it isn't kept.", no_args_is_help=True)
+    group = typer.Typer(
+        help="What is promised (OpenSLO), and the rules that alert when it isn't kept.", no_args_is_help=True
+    )
     group.command("check")(check)
     group.command("generate")(generate)
     app.add_typer(group, name="slo")
@@ -39,7 +46,9 @@ def check(folder: FOLDER = SHIPPED, as_json: bool = AS_JSON) -> None:
 
 def generate(
     folder: FOLDER = SHIPPED,
-    only_check: Annotated[bool, typer.Option("--check", help="write nothing; exit 1 if a file isn't as it should be")] = False,
+    only_check: Annotated[
+        bool, typer.Option("--check", help="write nothing; exit 1 if a file isn't as it should be")
+    ] = False,
     as_json: bool = AS_JSON,
 ) -> None:
     """Write Prometheus rules, Alertmanager's configuration and promtool tests into the folder."""

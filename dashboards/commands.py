@@ -17,7 +17,9 @@ def commands(app: typer.Typer) -> None:
     push_commands.register_dashboards(group)
     register_mark(group)
     app.add_typer(group, name="dashboards")
-    alerts = typer.Typer(help="The alerts, evaluated and told by Grafana where no Alertmanager is.", no_args_is_help=True)
+    alerts = typer.Typer(
+        help="The alerts, evaluated and told by Grafana where no Alertmanager is.", no_args_is_help=True
+    )
     alerts.callback()(_group)
     push_commands.register_alerts(alerts)
     app.add_typer(alerts, name="alerts")
@@ -28,7 +30,9 @@ def _group() -> None:
 
 
 def generate(
-    only_check: Annotated[bool, typer.Option("--check", help="write nothing; exit 1 if a file isn't as it should be")] = False,
+    only_check: Annotated[
+        bool, typer.Option("--check", help="write nothing; exit 1 if a file isn't as it should be")
+    ] = False,
     as_json: bool = AS_JSON,
 ) -> None:
     """Write the dashboards' JSON, which Grafana imports as it is."""

@@ -19,7 +19,7 @@ REPORT_S = 0.5
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=1)
-class Health:
+class Registry:
     """Who is there, under leases."""
 
     def __init__(self) -> None:
@@ -110,10 +110,10 @@ class Health:
             del self._ended[next(iter(self._ended))]
 
 
-def health() -> "ray.actor.ActorHandle":
-    """The health actor, started on the head node if it isn't there."""
+def registry() -> "ray.actor.ActorHandle":
+    """the registry, started on the head node if it isn't there."""
     head = next((n for n in ray.nodes() if n["Alive"] and "node:__internal_head__" in n["Resources"]), None)
     pin = NodeAffinitySchedulingStrategy(head["NodeID"], soft=True) if head else "DEFAULT"
-    return Health.options(
+    return Registry.options(
         name="health", namespace=NAMESPACE, lifetime="detached", get_if_exists=True, scheduling_strategy=pin
     ).remote()

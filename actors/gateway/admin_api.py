@@ -9,7 +9,7 @@ import msgspec
 import ray
 from fastapi import APIRouter, Depends, Request
 
-from actors.cluster.registry import health
+from actors.cluster.registry import registry
 from actors.gateway.gateway import Gateway
 from actors.gateway.peers import Peers, merged
 from actors.gateway.request_body import read_bounded
@@ -62,7 +62,9 @@ def operators_only(gateway: Gateway) -> Callable[[Request], None]:
         token = gateway.admin_token
         given = request.headers.get("authorization", "").encode()
         if token is not None and not hmac.compare_digest(given, f"Bearer {token}".encode()):
-            raise Forbidden(f"{request.url.path} needs `Authorization: Bearer TOKEN`, the token being in http.admin_token_file")
+            raise Forbidden(
+                f"{request.url.path} needs `Authorization: Bearer TOKEN`, the token being in http.admin_token_file"
+            )
 
     return allowed
 
@@ -102,7 +104,7 @@ def build_admin(gateway: Gateway) -> APIRouter:
         known = [gang.replica_id for gang in gateway.roster.gangs]
         if replica_id not in known:
             raise InputError(f"no replica {replica_id!r}; there are: {', '.join(known) or 'none'}", param="replica_id")
-        await health().set_draining.remote(replica_id, not undo)
+        await registry().set_draining.remote(replica_id, not undo)
         return {"replica_id": replica_id, "draining": not undo}
 
     @router.post("/models/{name}/disable", responses={404: {"description": "No such model."}})
@@ -126,7 +128,11 @@ def build_admin(gateway: Gateway) -> APIRouter:
             value=body.value, labels=gateway.publisher.labels[body.model],
         )  # fmt: skip
         if not gateway.publisher.publish(reported):
-            why = "telemetry is behind; try again in a second" if gateway.config.telemetry else "telemetry is off, so nothing can be counted"
+            why = (
+                "telemetry is behind; try again in a second"
+                if gateway.config.telemetry
+                else "telemetry is off, so nothing can be counted"
+            )
             raise UnavailableError(f"the report wasn't taken: {why}")
         return {"counted": body.good + body.bad}
 
@@ -137,14 +143,16 @@ def _report(raw: bytes) -> ReportBody:
     try:
         return msgspec.json.decode(raw, type=ReportBody)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InputError(f'not a report: {error}; as in {{"name": "pii_scans", "model": "M", "good": 9, "bad": 1}}') from error
+        raise InputError(
+            f'not a report: {error}; as in {{"name": "pii_scans", "model": "M", "good": 9, "bad": 1}}'
+        ) from error
 
 
 async def _set_disabled(gateway: Gateway, name: str, disabled: bool) -> dict[str, Any]:
     if name not in gateway.served:
         raise UnknownModel(f"no model {name!r}; there are: {', '.join(gateway.served)}", param="name")
-    await health().set_disabled.remote(name, disabled)
-    gateway.roster = await health().roster.remote()
+    await registry().set_disabled.remote(name, disabled)
+    gateway.roster = await registry().roster.remote()
     return {"model": name, "disabled": disabled}
 
 

@@ -97,7 +97,7 @@ def _add_models(api: FastAPI, gateway: Gateway) -> None:
 
 async def _generate(gateway: Gateway, request: Request, parse: Any) -> Response:
     request_id = _request_id(request)
-    if gateway.switchboard.find(request_id) is not None:
+    if gateway.exchange.find(request_id) is not None:
         raise InputError(f"x-request-id {request_id!r} is that of a live request; send another", param="x-request-id")
     raw = await read_bounded(request, gateway.config.limits.max_body_bytes)
     headers = request.headers

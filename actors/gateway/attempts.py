@@ -11,12 +11,12 @@ import ray
 from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from actors.gateway.frame_exchange import Switchboard
+from actors.gateway.frame_exchange import FrameExchange
 from actors.gateway.live_request import LiveRequest
 from actors.gateway.routing_book import BOOK
 from calmops.foundation.errors import CalmopsError, DeadlineError, InputError, LoadError, UnavailableError
 from calmops.messages.placement import Placement, Summary
-from calmops.streams.attempt_budget import Migration, Verdict
+from calmops.streams.attempt_budget import AttemptBudget, Verdict
 
 FRAMES_LAG_S = 1.0  # how long a finished call's last frames may take
 ROUTE_LIMIT_S = 30.0  # the longest that Serve may take to route to a replica that is heard
@@ -31,14 +31,14 @@ class Failed(NamedTuple):
     died: bool = False  # its process is gone
 
 
-class Driver:
+class AttemptDriver:
     """Drives the live requests of one gateway."""
 
     def __init__(
-        self, switchboard: Switchboard, avoid: Callable[[], tuple[str, ...]], *, max_attempts: int, no_replica_s: float
+        self, exchange: FrameExchange, avoid: Callable[[], tuple[str, ...]], *, max_attempts: int, no_replica_s: float
     ) -> None:
         """``avoid``: replicas that take nothing new, lost ones aside."""
-        self._switchboard = switchboard
+        self._exchange = exchange
         self._avoid = avoid
         self._max_attempts = max_attempts
         self._no_replica_s = no_replica_s
@@ -47,10 +47,10 @@ class Driver:
     async def drive(self, live: LiveRequest, handle: DeploymentHandle) -> None:
         """Until the request has ended, whatever happens; never raises but for cancellation."""
         deadline_ns = live.journal.accepted_ns + int(live.intake.request.timeout_s * 1e9)
-        migration = Migration(max_attempts=self._max_attempts)
+        budget = AttemptBudget(max_attempts=self._max_attempts)
         try:
             async with asyncio.timeout_at(asyncio.get_running_loop().time() + _left_s(deadline_ns)):
-                await self._attempts(live, handle, migration, deadline_ns)
+                await self._attempts(live, handle, budget, deadline_ns)
         except TimeoutError:
             live.end(
                 DeadlineError(
@@ -62,25 +62,25 @@ class Driver:
             live.end(error)
         finally:
             if not live.journal.finished:
-                self._switchboard.cancel(live, "cancelled")
+                self._exchange.cancel(live, "cancelled")
             BOOK.ended(live.journal.stream_token)
 
     async def _attempts(
-        self, live: LiveRequest, handle: DeploymentHandle, migration: Migration, deadline_ns: int
+        self, live: LiveRequest, handle: DeploymentHandle, budget: AttemptBudget, deadline_ns: int
     ) -> None:
         while not live.journal.finished:
             live.lost.clear()
-            lost = tuple(sorted({*migration.lost, *self._switchboard.links.lost_replicas(), *self._avoid()}))
+            lost = tuple(sorted({*budget.lost, *self._exchange.liveness.lost_replicas(), *self._avoid()}))
             placement = live.journal.place(secrets.randbits(63), _wall(deadline_ns), lost)
             failed = await self._attempt(live, handle, placement)
             if failed is None:
                 break
             replica_id = BOOK.replica_of(placement.stream_token)
-            self._switchboard.cancel(live, "fenced")
+            self._exchange.cancel(live, "fenced")
             BOOK.ended(placement.stream_token)
             if failed.died and replica_id is not None:
-                self._switchboard.died(replica_id, failed.why)
-            verdict = migration.failed(replica_id if failed.shunned else None, failed.why)
+                self._exchange.died(replica_id, failed.why)
+            verdict = budget.failed(replica_id if failed.shunned else None, failed.why)
             if verdict is Verdict.GIVE_UP:
                 raise UnavailableError(
                     f"gave the request up after {placement.attempt} attempts (limit {self._max_attempts}); last: {failed.why}"
@@ -132,7 +132,9 @@ class Driver:
         waited_s = 0.0
         while not live.journal.finished:
             if live.lost.is_set() or waited_s > FRAMES_LAG_S:
-                return Failed(result.error or live.why_lost or f"frames are missing {waited_s:g} s after the call's end")
+                return Failed(
+                    result.error or live.why_lost or f"frames are missing {waited_s:g} s after the call's end"
+                )
             if result.error is not None:
                 return Failed(result.error)
             await asyncio.sleep(0.01)
@@ -151,7 +153,7 @@ class Driver:
             if done:
                 return True
             now_s = time.monotonic()
-            if now_s < last_s and self._switchboard.links.serves(placement.model, placement.lost):
+            if now_s < last_s and self._exchange.liveness.serves(placement.model, placement.lost):
                 until_s = now_s + self._no_replica_s
         return False
 

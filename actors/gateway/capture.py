@@ -46,7 +46,9 @@ class Capture:
                     file.truncate(size)
         if written != len(line):
             raise OSError(f"{written} of {len(line)} bytes were taken")
-        self._audit.info("content captured", extra={"request_id": captured.request_id, "model": captured.model, "bytes": len(line)})
+        self._audit.info(
+            "content captured", extra={"request_id": captured.request_id, "model": captured.model, "bytes": len(line)}
+        )
 
     def _let_go(self) -> None:
         """Once an hour: what is too old. A file goes whole, so this gateway's own is turned over at half that age."""

@@ -57,7 +57,9 @@ def build_console(gateway: Gateway) -> APIRouter:
         """A style sheet or a script of the page."""
         kind = KINDS.get(Path(name).suffix)
         if kind is None or name not in _files():
-            raise InputError(f"GET /console/{name[:64]}: there is no such file; GET /console is the page", code="unknown_url")
+            raise InputError(
+                f"GET /console/{name[:64]}: there is no such file; GET /console is the page", code="unknown_url"
+            )
         return Response(_file(name), media_type=kind)
 
     return router
@@ -93,7 +95,9 @@ class ConsoleState:
         try:
             return await self._gateway.meter.state()
         except UnavailableError as error:
-            return msgspec.json.encode(NOTHING | {"at_s": time.time(), "alerts_unknown": str(error), "unmetered": str(error)})
+            return msgspec.json.encode(
+                NOTHING | {"at_s": time.time(), "alerts_unknown": str(error), "unmetered": str(error)}
+            )
 
 
 async def _gangs(gateway: Gateway, peers: Peers) -> list[dict[str, Any]]:
@@ -124,7 +128,9 @@ def _runbook(name: str) -> str:
     known = {path.stem: path for path in (*folder.glob("*.md"), *folder.glob("playbooks/*.md"))}
     if name not in known:
         raise InputError(f"no runbook {name[:64]!r}; there are: {', '.join(sorted(known))}", code="unknown_url")
-    rendered: str = MarkdownIt("commonmark", {"html": False}).enable("table").render(known[name].read_text(encoding="utf-8"))
+    rendered: str = (
+        MarkdownIt("commonmark", {"html": False}).enable("table").render(known[name].read_text(encoding="utf-8"))
+    )
     return rendered
 
 

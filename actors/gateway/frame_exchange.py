@@ -10,32 +10,34 @@ from actors.gateway.live_request import LiveRequest
 from actors.gateway.routing_book import BOOK
 from calmops.foundation.sockets import FrameServer
 from calmops.messages.frame import Cancel, Frame, FromReplica, GatewayAlive
-from calmops.messages.peer_question import Ask
-from calmops.streams.gang_liveness import Links
+from calmops.messages.peer_question import PeerQuestion
+from calmops.streams.gang_liveness import GangLiveness
 from calmops.streams.journal import OutOfStep, Taken
 from calmops.streams.projection import Projection
 from calmops.telemetry.log.publisher import Publisher
 
 ALIVE_NS = 500_000_000
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(FromReplica | Ask).decode
+_decode = msgspec.msgpack.Decoder(FromReplica | PeerQuestion).decode
 
 
 class Reports(Protocol):
-    """Whom the switchboard tells of gangs, without waiting."""
+    """Whom the exchange tells of gangs, without waiting."""
 
     def lost(self, gang_id: str, why: str) -> None:
         """It is lost: end it."""
         ...
 
 
-class Switchboard:
+class FrameExchange:
     """Sorts frames to their live requests, journals, projects them to the log, and watches for silence."""
 
-    def __init__(self, gateway_id: str, publisher: Publisher, links: Links, reports: Reports, host: str | None) -> None:
+    def __init__(
+        self, gateway_id: str, publisher: Publisher, liveness: GangLiveness, reports: Reports, host: str | None
+    ) -> None:
         self._gateway_id = gateway_id
         self._publisher = publisher
-        self.links = links
+        self.liveness = liveness
         self._reports = reports
         self._server = FrameServer(self._on_message, host=host)
         self.channel = self._server.channel
@@ -43,7 +45,7 @@ class Switchboard:
         self._live: dict[str, LiveRequest] = {}
         self._addresses: dict[str, bytes] = {}  # gang id -> link
         self._alive_ns = 0
-        self.asked: Callable[[Ask], Any] = lambda _: None  # what other gateways' questions are answered with
+        self.asked: Callable[[PeerQuestion], Any] = lambda _: None  # what other gateways' questions are answered with
         self.fenced = 0
         self.last_token_ns: dict[str, int] = {}  # model -> monotonic
 
@@ -76,7 +78,7 @@ class Switchboard:
         journal = live.journal
         replica_id = BOOK.replica_of(journal.stream_token)
         message = _encode(Cancel(stream_token=journal.stream_token, reason=reason))
-        for gang in self.links.gangs():
+        for gang in self.liveness.gangs():
             if gang.replica_id == replica_id and gang.gang_id in self._addresses:
                 self._server.send(self._addresses[gang.gang_id], message)
 
@@ -88,43 +90,43 @@ class Switchboard:
             message = _encode(GatewayAlive(gateway_id=self._gateway_id))
             for link in list(self._addresses.values()):
                 self._server.send(link, message)
-        for gang_id in self.links.silent(now_ns):
-            self._publisher.count(self.links.model_of(gang_id), "stalled_gangs", "silent")
-        for gang_id in self.links.forsaken():
+        for gang_id in self.liveness.silent(now_ns):
+            self._publisher.count(self.liveness.model_of(gang_id), "stalled_gangs", "silent")
+        for gang_id in self.liveness.forsaken():
             self._migrate(gang_id, "it fell silent", perhaps=True)
-        for gang_id in self.links.dead(now_ns):
+        for gang_id in self.liveness.dead(now_ns):
             self.lose(gang_id, "it stayed silent")
 
     def lose(self, gang_id: str, why: str) -> None:
         """This gang is lost: its live requests migrate, and it is ended."""
         self._migrate(gang_id, why)
-        BOOK.forget(self.links.replica_of(gang_id) or "")
-        self.links.lost(gang_id)
+        BOOK.forget(self.liveness.replica_of(gang_id) or "")
+        self.liveness.lost(gang_id)
         self._addresses.pop(gang_id, None)
         self._reports.lost(gang_id, why)
 
     def died(self, replica_id: str, why: str) -> None:
         """This replica's process is gone, as a call to it tells before its silence does."""
-        gang_id = self.links.gang_of(replica_id)
+        gang_id = self.liveness.gang_of(replica_id)
         if gang_id is not None:
             self.lose(gang_id, why)
 
     def _migrate(self, gang_id: str, why: str, *, perhaps: bool = False) -> None:
-        replica_id = self.links.replica_of(gang_id)
+        replica_id = self.liveness.replica_of(gang_id)
         for live in self._live.values():
             if replica_id is not None and BOOK.replica_of(live.journal.stream_token) == replica_id:
                 live.lose(f"replica {replica_id} was lost: {why}", perhaps=perhaps)
 
     def _on_message(self, link: bytes, body: bytes) -> None:
         message = _decode(body)
-        if isinstance(message, Ask):
+        if isinstance(message, PeerQuestion):
             self._server.send(link, msgspec.json.encode(self.asked(message)))
             return
         if not isinstance(message, Frame):
             self._addresses[message.gang_id] = link
             return
         now_ns = time.monotonic_ns()
-        heard = self.links.heard(message, now_ns)
+        heard = self.liveness.heard(message, now_ns)
         if heard.lost:
             self._fence(message.model, len(message.deltas), "lost_gang")
             return

@@ -21,12 +21,12 @@ from ray.serve.handle import DeploymentHandle
 
 from actors.cluster.app_names import REPLICA, model_app
 from actors.cluster.haproxy import refuse_open_ingress
-from actors.cluster.registry import REPORT_S, health
-from actors.gateway.attempts import Driver
-from actors.gateway.frame_exchange import Switchboard
+from actors.cluster.registry import REPORT_S, registry
+from actors.gateway.attempts import AttemptDriver
+from actors.gateway.frame_exchange import FrameExchange
 from actors.gateway.live_request import LiveRequest
-from actors.gateway.meter_client import MeterLink
-from actors.gateway.request_log import Notes
+from actors.gateway.meter_client import MeterClient
+from actors.gateway.request_log import RequestLog
 from actors.gateway.routing_book import BOOK
 from calmops.foundation import config as configuration
 from calmops.foundation.config_sections import ModelConfig
@@ -37,7 +37,7 @@ from calmops.intake.served_model import ServedModel, load_served
 from calmops.intake.validate import Intake
 from calmops.messages.record import Closed, Labels, Opened
 from calmops.messages.roster import GatewayEntry, Roster
-from calmops.streams.gang_liveness import Links
+from calmops.streams.gang_liveness import GangLiveness
 from calmops.streams.journal import Journal
 from calmops.telemetry.log.publisher import Publisher, Unpublished
 from calmops.telemetry.settings import TelemetrySettings
@@ -55,16 +55,22 @@ class Gateway:
         refuse_open_ingress(self.config)
         self.gateway_id = f"gw-{os.urandom(4).hex()}"
         labels: dict[str, Labels] = {}
-        self.publisher = Unpublished(labels) if telemetry is None else Publisher(self.gateway_id, telemetry, labels=labels)
+        self.publisher = (
+            Unpublished(labels) if telemetry is None else Publisher(self.gateway_id, telemetry, labels=labels)
+        )
         self.publisher.start()
         labels |= {model.name: self._labels(model, "") for model in self.config.models}
         self.served = self._load(folders)
-        labels |= {model.name: self._labels(model, self.served[model.name].release_digest) for model in self.config.models}
+        labels |= {
+            model.name: self._labels(model, self.served[model.name].release_digest) for model in self.config.models
+        }
         for name in labels:  # so that each model's series begin at 0, and the first event is seen as a rise
             for reason in ("release_mismatch", "encode", "decode"):
                 self.publisher.count(name, "tokenization_errors", reason, 0)
-        self._notes = Notes(self.gateway_id, self.config.capture, {name: model.end_ids for name, model in self.served.items()})
-        self.meter = MeterLink(self.meter_url)
+        self._request_log = RequestLog(
+            self.gateway_id, self.config.capture, {name: model.end_ids for name, model in self.served.items()}
+        )
+        self.meter = MeterClient(self.meter_url)
         self.admission = Admission(self.config.limits.max_waiting)
         self.intake_limits = IntakeLimits(
             body_bytes=self.config.limits.max_body_bytes,
@@ -73,11 +79,13 @@ class Gateway:
         )
         self.admin_token = configuration.admin_token(self.config)
         failover = self.config.failover
-        self._health = health()
-        links = Links(int(failover.stall_s * 1e9), self._takes)
-        self.switchboard = Switchboard(self.gateway_id, self.publisher, links, GangReports(self._health), _frame_host())
-        self.driver = Driver(
-            self.switchboard,
+        self._registry = registry()
+        liveness = GangLiveness(int(failover.stall_s * 1e9), self._takes)
+        self.exchange = FrameExchange(
+            self.gateway_id, self.publisher, liveness, GangReports(self._registry), _frame_host()
+        )
+        self.attempts = AttemptDriver(
+            self.exchange,
             lambda: self.roster.draining,
             max_attempts=failover.max_attempts,
             no_replica_s=failover.no_replica_s,
@@ -95,14 +103,14 @@ class Gateway:
     @contextlib.asynccontextmanager
     async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
         """Start receiving frames and reporting; stop both at the end."""
-        self.switchboard.start()
+        self.exchange.start()
         self._background = {asyncio.create_task(self._tick_often()), asyncio.create_task(self._report_often())}
         yield
         for task in self._background:
             task.cancel()
-        self.switchboard.close()
+        self.exchange.close()
         await self.meter.close()
-        await asyncio.to_thread(self._notes.close)
+        await asyncio.to_thread(self._request_log.close)
         await asyncio.to_thread(self.publisher.close)
 
     async def accept(self, intake: Intake) -> LiveRequest:
@@ -116,8 +124,8 @@ class Gateway:
         if not request.probe:
             journal.ledger_held = await self.publisher.open(opened)
         live = LiveRequest(intake, journal, of_request(opened))
-        self.switchboard.add(live)
-        live.driver = asyncio.create_task(self.driver.drive(live, self._handle(request.model)))
+        self.exchange.add(live)
+        live.driving = asyncio.create_task(self.attempts.drive(live, self._handle(request.model)))
         return live
 
     def meter_url(self) -> str:
@@ -130,10 +138,10 @@ class Gateway:
 
     def close(self, live: LiveRequest, *, unsent: int = 0, detail: str | None = None) -> None:
         """Close the request's books, once. ``unsent``: released tokens that were never handed to the HTTP server."""
-        self.switchboard.remove(live)
+        self.exchange.remove(live)
         self.admission.leave(live.intake.request)
-        if live.driver is not None and not live.driver.done():
-            live.driver.cancel()
+        if live.driving is not None and not live.driving.done():
+            live.driving.cancel()
         if live.intake.request.probe:
             return
         closed = live.journal.close(
@@ -144,7 +152,7 @@ class Gateway:
             self.publisher.count(closed.model, "migrations", "replica_lost")
         if closed.exact_lost:
             self.publisher.count(closed.model, "exact_lost", "other_fingerprint")
-        self._notes.ended(live, closed)
+        self._request_log.ended(live, closed)
 
     def refused(self, outcome: str, request_id: str, model: str = "unknown") -> None:
         """Count a request that was never accepted: "refused_input", "refused_load", or "failed" where its text broke the tokenizer."""
@@ -165,7 +173,7 @@ class Gateway:
                 labels=self.publisher.labels.get(model, Labels(environment=self.config.environment)),
             )
         )
-        self._notes.refused(request_id, model, outcome)
+        self._request_log.refused(request_id, model, outcome)
 
     def draw_seed(self) -> int:
         """A seed for a request that brought none; it is returned, so the answer can be had again."""
@@ -192,7 +200,9 @@ class Gateway:
 
     def _labels(self, model: ModelConfig, digest: str) -> Labels:
         """Under what this model's numbers are kept apart; the version is its release, "" until that is read."""
-        return Labels(version=digest[:VERSION_CHARS], variant=model.variant, tier=model.tier, environment=self.config.environment)
+        return Labels(
+            version=digest[:VERSION_CHARS], variant=model.variant, tier=model.tier, environment=self.config.environment
+        )
 
     def _takes(self, replica_id: str) -> bool:
         return BOOK.is_routable(replica_id) and replica_id not in self.roster.draining
@@ -205,38 +215,38 @@ class Gateway:
     async def _tick_often(self) -> None:
         interval_s = self.config.failover.stall_s / 5
         while True:
-            self.switchboard.tick()
+            self.exchange.tick()
             self._cut_slow_clients()
-            for (model, name, reason), count in self._notes.failures().items():
+            for (model, name, reason), count in self._request_log.failures().items():
                 self.publisher.count(model, name, reason, count)
             await asyncio.sleep(interval_s)
 
     def _cut_slow_clients(self) -> None:
         oldest_ns = time.monotonic_ns() - int(self.config.limits.slow_client_s * 1e9)
-        for live in self.switchboard.live():
+        for live in self.exchange.live():
             if live.sending_since_ns is not None and live.sending_since_ns < oldest_ns and live.response is not None:
                 self.publisher.count(live.intake.request.model, "slow_clients_cut", "write_blocked")
                 live.end(outcome="client_cancelled")
                 live.response.cancel()
 
     async def _report_often(self) -> None:
-        entry = GatewayEntry(gateway_id=self.gateway_id, channel=self.switchboard.channel, node_id=self.node_id)
+        entry = GatewayEntry(gateway_id=self.gateway_id, channel=self.exchange.channel, node_id=self.node_id)
         while True:
             try:
-                self.roster = await asyncio.wait_for(self._health.gateway_here.remote(entry), REPORT_S * 20)
+                self.roster = await asyncio.wait_for(self._registry.gateway_here.remote(entry), REPORT_S * 20)
             except (ray.exceptions.RayActorError, TimeoutError):
-                self._health = health()
+                self._registry = registry()
             await asyncio.sleep(REPORT_S)
 
 
 class GangReports:
-    """Tells the health actor; its handle outlives its restarts."""
+    """Tells the registry; its handle outlives its restarts."""
 
     def __init__(self, actor: ActorHandle) -> None:
-        self._health = actor
+        self._registry = actor
 
     def lost(self, gang_id: str, why: str) -> None:
-        self._health.gang_lost.remote(gang_id, why)
+        self._registry.gang_lost.remote(gang_id, why)
 
 
 def _frame_host() -> str | None:

@@ -11,7 +11,7 @@ from calmops.tracing.context import TraceContext
 
 
 class LiveRequest:
-    """One accepted call. The switchboard fills ``outbox``, the response empties it, the driver ends it."""
+    """One accepted call. The exchange fills ``outbox``, the response empties it, the driver ends it."""
 
     def __init__(self, intake: Intake, journal: Journal, trace: TraceContext) -> None:
         self.intake = intake
@@ -26,7 +26,7 @@ class LiveRequest:
         self.error: CalmopsError | None = None
         self.cancelled_as: str | None = None  # outcome of a request that was ended from outside
         self.sending_since_ns: int | None = None  # a write that the client hasn't taken yet
-        self.driver: asyncio.Task[None] | None = None
+        self.driving: asyncio.Task[None] | None = None
         self.response: asyncio.Task[object] | None = None
 
     @property

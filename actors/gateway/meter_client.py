@@ -10,7 +10,7 @@ from calmops.foundation.errors import UnavailableError
 METRICS_S, STATE_S = 5.0, 2.0
 
 
-class MeterLink:
+class MeterClient:
     """Used on one event loop. UnavailableError where there is no meter, or none that answers."""
 
     def __init__(self, url: Callable[[], str]) -> None:
@@ -32,7 +32,9 @@ class MeterLink:
             await self._client.aclose()
 
     async def _get(self, url: str, headers: dict[str, str], timeout_s: float) -> httpx.Response:
-        if self._client is None:  # plain HTTP to a process of ours: no authorities to load, and no proxy of the environment's
+        if (
+            self._client is None
+        ):  # plain HTTP to a process of ours: no authorities to load, and no proxy of the environment's
             self._client = httpx.AsyncClient(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), trust_env=False)
         try:
             return await self._client.get(url, headers=headers, timeout=timeout_s)

@@ -12,7 +12,7 @@ from actors.gateway.gateway import Gateway
 from actors.gateway.routing_book import BOOK
 from calmops.foundation.errors import CalmopsError
 from calmops.foundation.sockets import ask
-from calmops.messages.peer_question import Ask, Question
+from calmops.messages.peer_question import PeerQuestion, Question
 from calmops.messages.roster import GatewayEntry
 
 ANSWER_MS = 1000
@@ -32,9 +32,9 @@ class Peers:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        gateway.switchboard.asked = self.answer
+        gateway.exchange.asked = self.answer
 
-    def answer(self, asked: Ask) -> Any:
+    def answer(self, asked: PeerQuestion) -> Any:
         """This gateway's own answer, as plain values."""
         if asked.question == "view":
             return self._view()
@@ -44,7 +44,7 @@ class Peers:
 
     async def everywhere(self, question: Question, argument: str = "") -> Answers:
         """All gateways' answers, those of the others over their frame channels."""
-        asked = Ask(question=question, argument=argument)
+        asked = PeerQuestion(question=question, argument=argument)
         own = self._gateway.gateway_id
         others = [entry for entry in self._gateway.roster.gateways if entry.gateway_id != own]
         bodies = await asyncio.gather(*(asyncio.to_thread(_ask, entry, asked) for entry in others))
@@ -54,12 +54,12 @@ class Peers:
 
     def _cancel(self, request_id: str) -> bool:
         """End one live request on an operator's word; False if there is none of that id here."""
-        live = self._gateway.switchboard.find(request_id)
+        live = self._gateway.exchange.find(request_id)
         if live is None:
             return False
         live.end(CalmopsError("an operator cancelled this request"))
-        if live.driver is not None:
-            live.driver.cancel()
+        if live.driving is not None:
+            live.driving.cancel()
         return True
 
     def _requests(self) -> list[dict[str, Any]]:
@@ -72,13 +72,13 @@ class Peers:
                 "age_s": round((now_ns - live.journal.accepted_ns) / 1e9, 3),
                 "replica_id": BOOK.replica_of(live.journal.stream_token),
             }
-            for live in self._gateway.switchboard.live() if not live.intake.request.probe
+            for live in self._gateway.exchange.live() if not live.intake.request.probe
         ]  # fmt: skip
 
     def _view(self) -> dict[str, Any]:
         """The gateway, and each gang of the roster as this gateway sees it."""
         gateway = self._gateway
-        views = {gang.gang_id: gang for gang in gateway.switchboard.links.gangs()}
+        views = {gang.gang_id: gang for gang in gateway.exchange.liveness.gangs()}
         now_ns = time.monotonic_ns()
         gangs = {}
         for entry in gateway.roster.gangs:
@@ -95,7 +95,7 @@ class Peers:
             }  # fmt: skip
         return {
             "gateway_id": gateway.gateway_id, "pid": os.getpid(), "node_id": gateway.node_id,
-            "fenced_frames": gateway.switchboard.fenced, "migrations": gateway.driver.migrations,
+            "fenced_frames": gateway.exchange.fenced, "migrations": gateway.attempts.migrations,
             "telemetry": gateway.publisher.stats(), "gangs": gangs,
         }  # fmt: skip
 
@@ -118,5 +118,5 @@ def merged(views: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _ask(entry: GatewayEntry, asked: Ask) -> bytes | None:
+def _ask(entry: GatewayEntry, asked: PeerQuestion) -> bytes | None:
     return ask(entry.channel, _encode(asked), ANSWER_MS)

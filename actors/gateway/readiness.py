@@ -27,7 +27,7 @@ class Readiness:
         return dict(zip(names, await asyncio.gather(*(self._state(name) for name in names)), strict=True))
 
     async def _state(self, model: str) -> str:
-        last_ns = self._gateway.switchboard.last_token_ns.get(model)
+        last_ns = self._gateway.exchange.last_token_ns.get(model)
         if last_ns is not None and time.monotonic_ns() - last_ns < FRESH_S * 1e9:
             return "ready"
         if model not in self._probes:

@@ -23,10 +23,22 @@ from calmops.messages.request import SamplingParams
 
 MOST_WAITING = 4096
 CLOSE_S = 5.0  # for what still waits at the end
-_LOGGED = ("model", "gateway_id", "outcome", "attempts", "shard", "prompt_tokens", "delivered", "discarded", "ledger", "exact_lost", "detail")
+_LOGGED = (
+    "model",
+    "gateway_id",
+    "outcome",
+    "attempts",
+    "shard",
+    "prompt_tokens",
+    "delivered",
+    "discarded",
+    "ledger",
+    "exact_lost",
+    "detail",
+)
 
 
-class Notes:
+class RequestLog:
     """Called from the event loop; everything it is handed must be at rest."""
 
     def __init__(self, gateway_id: str, capture: CaptureConfig, end_ids: Mapping[str, Sequence[int]]) -> None:
@@ -90,7 +102,9 @@ class Notes:
     def _line(self, live: LiveRequest, closed: Closed) -> None:
         request, trace = live.intake.request, live.trace
         facts = {name: getattr(closed, name) for name in _LOGGED}
-        queued_ms, ttft_ms = (None if span_ns is None else round(span_ns / 1e6, 3) for span_ns in (closed.queued_ns, closed.ttft_ns))
+        queued_ms, ttft_ms = (
+            None if span_ns is None else round(span_ns / 1e6, 3) for span_ns in (closed.queued_ns, closed.ttft_ns)
+        )
         self._log.log(
             logging.INFO if closed.outcome in (*SUCCESSES, *NOT_COUNTED) else logging.WARNING, "request ended",
             extra={

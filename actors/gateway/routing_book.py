@@ -18,7 +18,9 @@ class RoutingBook:
     """Where each attempt went, and the tokens that each replica was given, by this gateway and others, and has not ended."""
 
     def __init__(self) -> None:
-        self._routable: dict[str, frozenset[str]] = {}  # model's application -> replicas that its router may choose from
+        self._routable: dict[
+            str, frozenset[str]
+        ] = {}  # model's application -> replicas that its router may choose from
         self._lock = Lock()
         self._routes: _Entries = {}
         self._leaning: _Entries = {}  # chosen for, not yet routed

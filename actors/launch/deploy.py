@@ -11,8 +11,8 @@ from ray.serve.schema import ApplicationStatus
 from actors import app
 from actors.cluster.app_names import GATEWAY_APP, TELEMETRY_APP, model_app
 from actors.cluster.haproxy import haproxy_environment, serve_environment
-from actors.cluster.registry import health
-from actors.launch.deploy_digest import identities
+from actors.cluster.registry import registry
+from actors.launch.deploy_digest import deploy_digests
 from calmops.foundation import config as configuration
 from calmops.foundation.config import Config
 from calmops.foundation.errors import SetupError, UnavailableError
@@ -36,7 +36,7 @@ def start_serve(config: Config, say: Say) -> None:
 def deploy(config: Config, say: Say) -> list[str]:
     """Run every application that the configuration names, the meter first and the gateway last; the names of those deployed.
 
-    One that runs as it should is left alone. The health actor remembers how each was deployed; were it restarted, all are anew.
+    One that runs as it should is left alone. the registry remembers how each was deployed; were it restarted, all are anew.
     """
     variables = haproxy_environment(config) or {}
     tree = {**configuration.to_json(config), "variables": variables}
@@ -50,23 +50,23 @@ def deploy(config: Config, say: Say) -> list[str]:
         args = {**tree, "model": model.name}
         targets.append(serve.RunTarget(app.model(args), name=model_app(model.name), route_prefix=None))
     targets.append(serve.RunTarget(app.gateway(tree), name=GATEWAY_APP, route_prefix="/"))
-    wanted = identities(config, variables)
+    wanted = deploy_digests(config, variables)
     unchanged = _as_wanted(wanted)
     changed = [target for target in targets if target.name not in unchanged]
     for name in sorted(unchanged):
         say(f"{name}: unchanged, left running")
     if changed:
         # Until they run again nobody knows what they are: a deployment that breaks off must not pass for the one before it.
-        ray.get(health().note_deployed.remote({target.name: "" for target in changed}))
+        ray.get(registry().note_deployed.remote({target.name: "" for target in changed}))
         serve.run_many(changed, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
     _await_running([target.name for target in targets], config.failover.load_s, say)
-    ray.get(health().note_deployed.remote(wanted))
+    ray.get(registry().note_deployed.remote(wanted))
     return [target.name for target in changed]
 
 
 def _as_wanted(wanted: dict[str, str]) -> set[str]:
     """The applications that run, deployed as they should be."""
-    noted = ray.get(health().deployed.remote())
+    noted = ray.get(registry().deployed.remote())
     running = {name for name, one in serve.status().applications.items() if one.status == ApplicationStatus.RUNNING}
     return {name for name, digest in wanted.items() if name in running and noted.get(name) == digest}
 

@@ -19,19 +19,28 @@ from calmops.objectives.promises_folder import shipped
 CODE = (".py", ".cpp", ".h", ".json", ".jinja", ".html", ".css", ".js")
 
 
-def identities(config: Config, variables: Mapping[str, str]) -> dict[str, str]:
+def deploy_digests(config: Config, variables: Mapping[str, str]) -> dict[str, str]:
     """The digest of every application that the configuration names: settings, secrets, releases and code."""
     common = (calmops.__version__, sorted(variables.items()), _files(_packages()))
     releases = {one.name: _files([app.release_folder(one)]) for one in config.models}
     found = {
         GATEWAY_APP: _digest(
-            common, app.gateway_config(config), admin_token(config), app.telemetry_settings(config), config.http.gateways, releases
+            common,
+            app.gateway_config(config),
+            admin_token(config),
+            app.telemetry_settings(config),
+            config.http.gateways,
+            releases,
         ),
     }
     if config.telemetry:
-        found[TELEMETRY_APP] = _digest(common, app.telemetry_settings(config), app.meter_config(config), _promises(config))
+        found[TELEMETRY_APP] = _digest(
+            common, app.telemetry_settings(config), app.meter_config(config), _promises(config)
+        )
     for one in config.models:
-        found[model_app(one.name)] = _digest(common, one, app.engine_settings(one), releases[one.name], config.failover, config.limits)
+        found[model_app(one.name)] = _digest(
+            common, one, app.engine_settings(one), releases[one.name], config.failover, config.limits
+        )
     return found
 
 

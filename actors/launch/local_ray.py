@@ -46,7 +46,9 @@ def refuse_another_address(config: Config) -> None:
     """ConfigError if what runs already answers elsewhere than the configuration says."""
     record = running()
     if record is not None and record["url"] != api_url(config):
-        raise ConfigError(f"calmops already runs at {record['url']}; `calmops down` ends it, then `up` can serve at {api_url(config)}")
+        raise ConfigError(
+            f"calmops already runs at {record['url']}; `calmops down` ends it, then `up` can serve at {api_url(config)}"
+        )
 
 
 def start(config: Config) -> dict[str, Any]:

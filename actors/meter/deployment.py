@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import ray
 
-from actors.cluster.registry import REPORT_S, health
+from actors.cluster.registry import REPORT_S, registry
 from calmops.foundation import config as configuration
 from calmops.foundation import paths
 from calmops.foundation.config import Config
@@ -33,7 +33,7 @@ from calmops.telemetry.settings import TelemetrySettings
 from calmops.tracing.otlp import OtlpTraces
 from calmops.tracing.trace_selection import TailSampler
 from calmops.tracing.tracer import Tracer
-from calmops.watching.judgement import Watch
+from calmops.watching.judgement import Judgement
 
 OPENMETRICS, TEXT = "application/openmetrics-text", "text/plain; version=0.0.4; charset=utf-8"
 AGAIN_S = 30.0  # after which a file that couldn't be read is tried again
@@ -88,9 +88,9 @@ class Meter:
     def _report_often(self) -> None:
         while not self._leaving.is_set():
             try:
-                self._watch.roster = ray.get(health().meter_here.remote(self._url), timeout=REPORT_S * 20)
+                self._watch.roster = ray.get(registry().meter_here.remote(self._url), timeout=REPORT_S * 20)
                 self._watch.nodes = {str(node["NodeID"]): bool(node["Alive"]) for node in ray.nodes()}
-            except Exception:  # the health actor is starting anew, or the cluster's head is away
+            except Exception:  # the registry is starting anew, or the cluster's head is away
                 self._watch.failed("roster")
                 self._leaving.wait(REPORT_S)
             self._files.read_again(self._watch)
@@ -110,7 +110,9 @@ class _Files:
     """What is promised and what it costs. A file that somebody is just editing costs what it says, not the metering."""
 
     def __init__(self, config: ObjectivesConfig) -> None:
-        self._readers: dict[str, Callable[[], Any]] = {"objectives": lambda: read_folder(Path(config.path) if config.path else None).promises}
+        self._readers: dict[str, Callable[[], Any]] = {
+            "objectives": lambda: read_folder(Path(config.path) if config.path else None).promises
+        }
         if config.prices_file:
             self._readers["prices"] = partial(read_prices, Path(config.prices_file))
         self._next_s = 0.0
@@ -128,24 +130,24 @@ class _Files:
         self._next_s = time.monotonic() + AGAIN_S
         return found.get("objectives"), found.get("prices")
 
-    def read_again(self, watch: Watch) -> None:
+    def read_again(self, watch: Judgement) -> None:
         """What is still wanting, every AGAIN_S."""
         if self._readers and time.monotonic() >= self._next_s:
             watch.use(*self.read(watch.failed))
 
 
-def _watch(config: Config) -> tuple[Watch, OtlpTraces | None, _Files]:
+def _watch(config: Config) -> tuple[Judgement, OtlpTraces | None, _Files]:
     """What is promised, what it costs, and where traces go."""
     traces, tracer = None, None
     if config.tracing.endpoint is not None:
         traces = OtlpTraces(config.tracing.endpoint, {"deployment.environment.name": config.environment})
         tracer = Tracer(TailSampler(config.tracing.share, config.tracing.slowest), traces.send)
-    watch, files = Watch(None, None, tracer, traces), _Files(config.objectives)
+    watch, files = Judgement(None, None, tracer, traces), _Files(config.objectives)
     watch.use(*files.read(watch.failed))
     return watch, traces, files
 
 
-def _take_lease(settings: TelemetrySettings, watch: Watch) -> telemetry.Meter:
+def _take_lease(settings: TelemetrySettings, watch: Judgement) -> telemetry.Meter:
     deadline_s = time.monotonic() + LEASE_WAIT_S
     while True:
         try:
@@ -168,7 +170,7 @@ def _host(settings: TelemetrySettings) -> str:
     return str(ray.util.get_node_ip_address())
 
 
-def _handler(secret: str, shown: Callable[[bool], bytes], watch: Watch) -> type[BaseHTTPRequestHandler]:
+def _handler(secret: str, shown: Callable[[bool], bytes], watch: Judgement) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path == f"/{secret}/metrics":

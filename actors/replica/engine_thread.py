@@ -34,7 +34,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(FromGateway).decode
 
 
-class Identity(Struct, frozen=True, kw_only=True):
+class FrameHeader(Struct, frozen=True, kw_only=True):
     """What every frame of this gang says of itself."""
 
     replica_id: str
@@ -61,7 +61,9 @@ class _Link:
 class EngineThread(threading.Thread):
     """Steps while there is work, sleeps in the kernel while there is none."""
 
-    def __init__(self, engine: "Engine", identity: Identity, stall_s: float, on_fatal: Callable[[str], None]) -> None:
+    def __init__(
+        self, engine: "Engine", identity: FrameHeader, stall_s: float, on_fatal: Callable[[str], None]
+    ) -> None:
         super().__init__(name="engine", daemon=True)
         self._engine = engine
         self._identity = identity

@@ -10,7 +10,7 @@ from calmops.foundation.sockets import PlanReceiver, rank_address
 from calmops.messages.roster import Member
 
 
-class Following:
+class RankProcess:
     """One process of the tensor-parallel group. Decides nothing."""
 
     def __init__(self, rank: int, gang_id: str) -> None:

@@ -11,12 +11,12 @@ import ray
 
 @ray.remote(num_cpus=1, max_restarts=0)
 class Rank:
-    """The process around a ``Following``."""
+    """The process around a ``RankProcess``."""
 
     def __init__(self, rank: int, gang_id: str) -> None:
-        from actors.replica.follower import Following
+        from actors.replica.follower import RankProcess
 
-        self._following = Following(rank, gang_id)
+        self._following = RankProcess(rank, gang_id)
 
     def member(self) -> Any:
         """This process, for the reaper: a roster.Member."""

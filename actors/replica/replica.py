@@ -13,8 +13,8 @@ import ray
 from ray import serve
 
 from actors.cluster.node_facts import NodeReader
-from actors.cluster.registry import REPORT_S, health
-from actors.replica.engine_thread import EngineThread, Identity
+from actors.cluster.registry import REPORT_S, registry
+from actors.replica.engine_thread import EngineThread, FrameHeader
 from actors.replica.gang import start_gang
 from calmops.engine.settings import EngineSettings
 from calmops.foundation.errors import GangError
@@ -35,7 +35,7 @@ class Replica:
             node_id=ray.get_runtime_context().get_node_id(), members=self._gang.members,
             fingerprint=self._gang.engine.fingerprint, tp=settings.tp,
         )  # fmt: skip
-        identity = Identity(
+        identity = FrameHeader(
             replica_id=self._entry.replica_id,
             gang_id=self._entry.gang_id,
             model=model,
@@ -44,7 +44,7 @@ class Replica:
         self._node = NodeReader()
         self._fatal: str | None = None
         self._engine = EngineThread(self._gang.engine, identity, options["stall_s"], self._on_fatal)
-        self._health = health()
+        self._registry = registry()
         self._leaving = threading.Event()
         self._report()
         self._engine.start()
@@ -68,7 +68,7 @@ class Replica:
 
     def _report(self) -> None:
         entry = msgspec.structs.replace(self._entry, node=self._node.facts)
-        self._engine.shard, roster = ray.get(self._health.gang_here.remote(entry), timeout=REPORT_S * 20)
+        self._engine.shard, roster = ray.get(self._registry.gang_here.remote(entry), timeout=REPORT_S * 20)
         self._engine.connect(roster.gateways)
 
     def _report_often(self) -> None:
@@ -77,18 +77,18 @@ class Replica:
                 self._report()
             except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
                 time.sleep(REPORT_S)
-                self._health = health()
+                self._registry = registry()
 
     def _on_fatal(self, why: str) -> None:
         self._fatal = why
-        self._health.gang_lost.remote(self._entry.gang_id, why)
+        self._registry.gang_lost.remote(self._entry.gang_id, why)
         threading.Timer(1.0, os._exit, (1,)).start()  # the reaper comes first; if it can't, this does
 
     def __del__(self) -> None:
         if not hasattr(self, "_engine"):
             return
         self._leaving.set()
-        ray.get(self._health.gang_leaves.remote(self._entry.gang_id), timeout=5)
+        ray.get(self._registry.gang_leaves.remote(self._entry.gang_id), timeout=5)
         self._engine.stop()
         self._engine.join(timeout=5)
         self._gang.stop()

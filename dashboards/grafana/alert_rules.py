@@ -45,7 +45,9 @@ def grafana_groups(alerts: AlertsFolder, source: str, mutes: Sequence[str]) -> l
     titles = [rule["title"] for group in groups for rule in group.rules]
     twice = sorted({title for title in titles if titles.count(title) > 1})
     if twice:
-        raise ConfigError(f"{RULES}: has two rules {', '.join(twice)}; give one of their objectives another alert's name")
+        raise ConfigError(
+            f"{RULES}: has two rules {', '.join(twice)}; give one of their objectives another alert's name"
+        )
     return groups
 
 
@@ -53,7 +55,9 @@ def _rules(group: RuleGroup, route: Route, source: str, mutes: Sequence[str]) ->
     for rule in group.rules:
         if rule.alert is None:
             continue
-        muted = mutes if MAINTENANCE in rule.expr else ()  # what maintenance doesn't silence in Prometheus it doesn't here
+        muted = (
+            mutes if MAINTENANCE in rule.expr else ()
+        )  # what maintenance doesn't silence in Prometheus it doesn't here
         for number, taken in enumerate(route.of(rule.labels)):
             yield {
                 **_named(rule, number),

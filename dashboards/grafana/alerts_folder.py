@@ -94,7 +94,9 @@ def read_alerts(folder: Path = SHIPPED) -> AlertsFolder:
     known = {one.name for one in receivers.receivers}
     strangers = sorted({one.receiver for one in (route, *route.routes)} - known)
     if strangers:
-        raise ConfigError(f"{folder / ROUTES}: tells {', '.join(strangers)}, whom receivers.yaml doesn't name; {_anew(folder)}")
+        raise ConfigError(
+            f"{folder / ROUTES}: tells {', '.join(strangers)}, whom receivers.yaml doesn't name; {_anew(folder)}"
+        )
     return AlertsFolder(groups, route, receivers, read_maintenance(_beside(folder, "maintenance.yaml")))
 
 
@@ -103,9 +105,13 @@ def _generated(folder: Path, name: str, record: type[File]) -> File:
     try:
         return msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), record)
     except OSError as error:
-        raise ConfigError(f"{path}: can't be read: {error.strerror}; name the folder that holds it by --alerts, or {_anew(folder)}") from error
+        raise ConfigError(
+            f"{path}: can't be read: {error.strerror}; name the folder that holds it by --alerts, or {_anew(folder)}"
+        ) from error
     except (UnicodeDecodeError, yaml.YAMLError, msgspec.ValidationError) as error:
-        raise ConfigError(f"{path}: isn't as it was generated ({' '.join(str(error).split())}); {_anew(folder)}") from error
+        raise ConfigError(
+            f"{path}: isn't as it was generated ({' '.join(str(error).split())}); {_anew(folder)}"
+        ) from error
 
 
 def _anew(folder: Path) -> str:

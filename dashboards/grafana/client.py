@@ -47,7 +47,9 @@ class Grafana:
 
     def kept_dashboards(self, uids: Iterable[str]) -> Kept:
         """What a push of dashboards concerns."""
-        boards = {uid: self._found(f"read dashboard {uid}", partial(self._api.dashboard.get_dashboard, uid)) for uid in uids}
+        boards = {
+            uid: self._found(f"read dashboard {uid}", partial(self._api.dashboard.get_dashboard, uid)) for uid in uids
+        }
         return Kept(self._folder(), self._sources(), {uid: board for uid, board in boards.items() if board is not None})
 
     def kept_alerts(self, groups: Iterable[str]) -> Kept:
@@ -104,7 +106,9 @@ class Grafana:
         if change.found is None:
             return lambda: sources.create_datasource(wanted)
         # The list leaves fields out that would be lost if what it says were sent.
-        return lambda: sources.update_datasource_by_uid(wanted["uid"], sources.get_datasource_by_uid(wanted["uid"]) | wanted)
+        return lambda: sources.update_datasource_by_uid(
+            wanted["uid"], sources.get_datasource_by_uid(wanted["uid"]) | wanted
+        )
 
     def _send_dashboard(self, change: Change) -> Callable[[], Any]:
         """Overwrites what bears our uid, and nothing that came between the reading and this."""
@@ -149,7 +153,9 @@ class Grafana:
             raise self._no_grafana("the answer isn't Grafana's")
         major = str(answer.get("version") or OLDEST).split(".", maxsplit=1)[0]
         if major.isdigit() and int(major) < OLDEST:
-            raise ConfigError(f"Grafana at {self.url} is version {answer['version']}; calmops pushes to {OLDEST} or newer: update it")
+            raise ConfigError(
+                f"Grafana at {self.url} is version {answer['version']}; calmops pushes to {OLDEST} or newer: update it"
+            )
 
     def _found(self, what: str, call: Callable[[], Any]) -> Json | None:
         """The answer; None where there is no such thing."""
@@ -174,9 +180,13 @@ class Grafana:
             remedy = "check http or https, and name your own authority's certificates by REQUESTS_CA_BUNDLE"
             raise ConfigError(f"Grafana at {self.url} can't be trusted ({_short(error)}); {remedy}") from error
         except exceptions.Timeout as error:
-            raise UnavailableError(f"Grafana at {self.url} didn't answer within {TIMEOUT_S:g} s, asked to {what}; is it overloaded?") from error
+            raise UnavailableError(
+                f"Grafana at {self.url} didn't answer within {TIMEOUT_S:g} s, asked to {what}; is it overloaded?"
+            ) from error
         except exceptions.ConnectionError as error:
-            raise UnavailableError(f"Grafana at {self.url} can't be reached ({_short(error)}); check --url, and that it runs") from error
+            raise UnavailableError(
+                f"Grafana at {self.url} can't be reached ({_short(error)}); check --url, and that it runs"
+            ) from error
         except (exceptions.RequestException, ValueError) as error:
             raise self._no_grafana(_short(error)) from error
         if answer is not None and not isinstance(answer, dict | list):
@@ -187,10 +197,14 @@ class Grafana:
         said = f"Grafana at {self.url}, asked to {what}, says: {_said(error.response)}"
         status = error.status_code
         if status == 401:
-            remedy = "give a service account's token (Administration, Users and access) by GRAFANA_TOKEN or --token-file"
+            remedy = (
+                "give a service account's token (Administration, Users and access) by GRAFANA_TOKEN or --token-file"
+            )
             return ConfigError(f"{said} ({status}); {remedy}")
         if status == 403:
-            return ConfigError(f"{said} ({status}); give the token's service account that permission, or a role ({ROLES})")
+            return ConfigError(
+                f"{said} ({status}); give the token's service account that permission, or a role ({ROLES})"
+            )
         if status == 404:
             return _NotFound(f"{said} ({status}); is it an older Grafana, or was it removed meanwhile? Push again")
         if status in {409, 412}:
@@ -201,7 +215,9 @@ class Grafana:
         return CalmopsError(f"{said} ({status}); what is there already stays, and a push can be repeated")
 
     def _no_grafana(self, how: str) -> ConfigError:
-        return ConfigError(f"{self.url} doesn't answer as Grafana does ({how}); give Grafana's own address, with the path that it is served under")
+        return ConfigError(
+            f"{self.url} doesn't answer as Grafana does ({how}); give Grafana's own address, with the path that it is served under"
+        )
 
 
 class _NotFound(ConfigError):

@@ -46,7 +46,9 @@ class Change:
     def diff(self) -> str:
         """From how it is to how it should be; empty if nothing differs."""
         title = f"{self.kind} {self.name}"
-        lines = difflib.unified_diff(_lines(self.before), _lines(self.after), f"grafana: {title}", f"calmops: {title}", lineterm="")
+        lines = difflib.unified_diff(
+            _lines(self.before), _lines(self.after), f"grafana: {title}", f"calmops: {title}", lineterm=""
+        )
         return "\n".join(lines)
 
 
@@ -64,7 +66,11 @@ def comparable(found: Any, wanted: Any, *, top: bool = True) -> Any:
             for key, value in found.items()
             if key in wanted
         }
-        more = {key: value for key, value in found.items() if key not in wanted and key not in counted and not _among(value, DEFAULTS)}
+        more = {
+            key: value
+            for key, value in found.items()
+            if key not in wanted and key not in counted and not _among(value, DEFAULTS)
+        }
         left_out = {key: value for key, value in wanted.items() if key not in found and _among(value, NOTHING)}
         return kept | more | left_out
     if isinstance(found, list) and isinstance(wanted, list):

@@ -10,8 +10,13 @@ from calmops.foundation.errors import ConfigError
 from dashboards.grafana.ownership import MARKS
 from dashboards.grafana.target import TOKEN, TOKEN_FILE, URL, grafana_at
 
-SINCE = Annotated[str | None, typer.Option("--from", help="when it began, RFC 3339 with a time zone: 2026-11-26T14:00:00Z; default: now")]
-UNTIL = Annotated[str | None, typer.Option("--to", help="when it ended, likewise; default: a moment, not a stretch of time")]
+SINCE = Annotated[
+    str | None,
+    typer.Option("--from", help="when it began, RFC 3339 with a time zone: 2026-11-26T14:00:00Z; default: now"),
+]
+UNTIL = Annotated[
+    str | None, typer.Option("--to", help="when it ended, likewise; default: a moment, not a stretch of time")
+]
 
 
 def register_mark(group: typer.Typer) -> None:
@@ -34,7 +39,15 @@ def register_mark(group: typer.Typer) -> None:
         grafana = grafana_at(url, token, token_file)
         grafana.mark(kind, text, _ms(begins), None if ends is None else _ms(ends))
         if as_json:
-            print_json({"url": grafana.url, "kind": kind, "text": text, "from": begins.isoformat(), "to": ends and ends.isoformat()})
+            print_json(
+                {
+                    "url": grafana.url,
+                    "kind": kind,
+                    "text": text,
+                    "from": begins.isoformat(),
+                    "to": ends and ends.isoformat(),
+                }
+            )
         else:
             typer.echo(f"marked in {grafana.url}: {kind}: {text}")
 

@@ -9,7 +9,10 @@ Json = dict[str, Any]
 FOLDER = {"uid": "calmops", "title": "calmops"}
 PREFIX = "calmops-"
 TAG = "calmops"  # of our dashboards and marks
-MARKS = {"deploy": "blue", "game-day": "orange"}  # what our dashboards show of annotations: their second tag, and its colour
+MARKS = {
+    "deploy": "blue",
+    "game-day": "orange",
+}  # what our dashboards show of annotations: their second tag, and its colour
 SOURCE_UID = "calmops-prometheus"
 MUTE_PREFIX = "calmops-maintenance-"
 MAX_UID = 40  # characters, Grafana's own limit

@@ -38,7 +38,9 @@ class Wanted(NamedTuple):
 def dashboard_changes(kept: Kept, boards: Sequence[Json], prometheus: str | None) -> list[Change]:
     """Folder, data source where its address is given, dashboards."""
     if prometheus is None and not any(one.get("type") == PROMETHEUS for one in kept.sources):
-        raise ConfigError("Grafana has no data source of type prometheus, which the dashboards ask; give --prometheus http://host:9090")
+        raise ConfigError(
+            "Grafana has no data source of type prometheus, which the dashboards ask; give --prometheus http://host:9090"
+        )
     return [_folder(kept), *_source(kept, prometheus), *(_dashboard(kept, board) for board in boards)]
 
 
@@ -96,10 +98,14 @@ def _dashboard(kept: Kept, board: Json) -> Change:
 def _contact_point(kept: Kept, point: Json) -> Change:
     same_name = [one for one in kept.contact_points if one["name"] == point["name"] and one["uid"] != point["uid"]]
     if same_name:
-        raise ConfigError(f"contact point {point['name']} in Grafana holds an integration that isn't ours ({same_name[0]['uid']}); rename it there")
+        raise ConfigError(
+            f"contact point {point['name']} in Grafana holds an integration that isn't ours ({same_name[0]['uid']}); rename it there"
+        )
     found = next((one for one in kept.contact_points if one["uid"] == point["uid"]), None)
     before = _masked(comparable(only(found, point), point)) if found else None
-    return Change(kind="contact point", name=point["name"], before=before, after=_masked(point), body=point, found=found)
+    return Change(
+        kind="contact point", name=point["name"], before=before, after=_masked(point), body=point, found=found
+    )
 
 
 def _mute_timing(kept: Kept, timing: Json) -> Change:
@@ -114,7 +120,9 @@ def _group(kept: Kept, group: GrafanaGroup, ours: Sequence[Json]) -> Iterator[Ch
     strangers = [one["title"] for one in inside if not is_ours(one["uid"])]
     if strangers:
         where = f"rule group {group.name} in folder {FOLDER['title']}"
-        raise ConfigError(f"{where} holds {', '.join(strangers)}, which isn't ours and would be lost; move it to another group in Grafana")
+        raise ConfigError(
+            f"{where} holds {', '.join(strangers)}, which isn't ours and would be lost; move it to another group in Grafana"
+        )
     found = {one["uid"]: one for one in ours}
     rules = [
         Change(
@@ -141,7 +149,9 @@ def _gone_rules(groups: Sequence[GrafanaGroup], ours: Sequence[Json]) -> Iterato
     for one in ours:
         if one["uid"] not in wanted:
             body = None if one["ruleGroup"] in sent else {"uid": one["uid"]}
-            yield Change(kind="alert rule", name=one["title"], before=comparable(one, {}), after=None, body=body, found=one)
+            yield Change(
+                kind="alert rule", name=one["title"], before=comparable(one, {}), after=None, body=body, found=one
+            )
 
 
 def _gone(kind: str, key: str, kept: Sequence[Json], wanted: Sequence[Json]) -> Iterator[Change]:
@@ -149,7 +159,12 @@ def _gone(kind: str, key: str, kept: Sequence[Json], wanted: Sequence[Json]) -> 
     prefix = MUTE_PREFIX if key == "name" else ""
     names = {one[key] for one in wanted}
     for one in kept:
-        if is_ours(one[key]) and one[key].startswith(prefix) and one.get("provenance") == "api" and one[key] not in names:
+        if (
+            is_ours(one[key])
+            and one[key].startswith(prefix)
+            and one.get("provenance") == "api"
+            and one[key] not in names
+        ):
             before = _masked(comparable(one, {})) if kind == "contact point" else comparable(one, {})
             yield Change(kind=kind, name=one["name"], before=before, after=None, body={key: one[key]}, found=one)
 

@@ -25,7 +25,10 @@ DONE = {"create": "created", "update": "updated", "remove": "removed"}
 
 PROMETHEUS = Annotated[
     str | None,
-    typer.Option("--prometheus", help=f"address at which Grafana reaches Prometheus; makes or mends the data source {SOURCE_UID}; default: none is touched"),
+    typer.Option(
+        "--prometheus",
+        help=f"address at which Grafana reaches Prometheus; makes or mends the data source {SOURCE_UID}; default: none is touched",
+    ),
 ]
 DRY_RUN = Annotated[bool, typer.Option("--dry-run", help="show what differs, change nothing, exit 0")]
 
@@ -73,7 +76,9 @@ def register_alerts(group: typer.Typer) -> None:
 
         refuse_wrong("--prometheus", prometheus)
         if prometheus is not None and source is not None:
-            raise ConfigError(f"--prometheus makes the data source {SOURCE_UID} and --source names another; give one of them")
+            raise ConfigError(
+                f"--prometheus makes the data source {SOURCE_UID} and --source names another; give one of them"
+            )
         asked = source or SOURCE_UID
         alerts, now = read_alerts(folder), datetime.now(UTC)
         mutes = mute_timings(alerts.announced, now)
@@ -84,7 +89,9 @@ def register_alerts(group: typer.Typer) -> None:
         _carry_out(grafana, changes, left_to_rules(alerts.announced, now), dry_run=dry_run, as_json=as_json)
 
 
-def _carry_out(grafana: "Grafana", changes: Sequence["Change"], notes: Sequence[str], *, dry_run: bool, as_json: bool) -> None:
+def _carry_out(
+    grafana: "Grafana", changes: Sequence["Change"], notes: Sequence[str], *, dry_run: bool, as_json: bool
+) -> None:
     """Make what differs, each said once it is made; a dry run says what would be."""
     due = [change for change in changes if change.action != "same"]
     for change in due:

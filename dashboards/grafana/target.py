@@ -27,11 +27,18 @@ def _never_typed(context: typer.Context, token: str | None) -> str | None:
 
 
 URL = Annotated[
-    str | None, typer.Option("--url", envvar="GRAFANA_URL", help="Grafana's address, with the path that it is served under: http://host:3000")
+    str | None,
+    typer.Option(
+        "--url", envvar="GRAFANA_URL", help="Grafana's address, with the path that it is served under: http://host:3000"
+    ),
 ]
 TOKEN = Annotated[str | None, typer.Option("--token", envvar="GRAFANA_TOKEN", hidden=True, callback=_never_typed)]
 TOKEN_FILE = Annotated[
-    Path | None, typer.Option("--token-file", help="file with a service account's token on its first line; default: the variable GRAFANA_TOKEN")
+    Path | None,
+    typer.Option(
+        "--token-file",
+        help="file with a service account's token on its first line; default: the variable GRAFANA_TOKEN",
+    ),
 ]
 
 
@@ -42,7 +49,9 @@ def grafana_at(url: str | None, token: str | None, token_file: Path | None) -> "
     refuse_wrong("--url", url)
     read = first_line(token_file, "--token-file") if token_file is not None else (token or "").strip()
     if not read:
-        raise ConfigError("no token is given; set GRAFANA_TOKEN to a Grafana service account's token, or name its file by --token-file")
+        raise ConfigError(
+            "no token is given; set GRAFANA_TOKEN to a Grafana service account's token, or name its file by --token-file"
+        )
     if not (read.isascii() and read.isprintable() and " " not in read):
         raise ConfigError("the token holds blanks or characters that no token has; copy it from Grafana again")
     from dashboards.grafana.client import Grafana

@@ -14,7 +14,9 @@ VERSION = chosen("model", "version", "variant")
 LEFT = f"{left_series(seconds('30d'))}{{{VERSION}}}"
 GOOD, EVERY = (f'{EVENTS_SERIES}{{{VERSION}, result="good"}}', f"{EVENTS_SERIES}{{{VERSION}}}")
 KEPT = f"sum by (objective) (increase({GOOD}[$__range])) / sum by (objective) (increase({EVERY}[$__range]) > 0)"
-WELL, COUNTED = (f"{names.REQUESTS.name}{{{VERSION}, {outcome}}}" for outcome in (outcome_matchers.WELL, outcome_matchers.COUNTED))
+WELL, COUNTED = (
+    f"{names.REQUESTS.name}{{{VERSION}, {outcome}}}" for outcome in (outcome_matchers.WELL, outcome_matchers.COUNTED)
+)
 
 
 def build() -> Dashboard:

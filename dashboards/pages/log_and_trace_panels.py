@@ -11,7 +11,9 @@ from grafana_foundation_sdk.builders import logs, loki, table, tempo
 from grafana_foundation_sdk.models import common
 from grafana_foundation_sdk.models.tempo import SearchTableType, TempoQueryType
 
-LOKI, TEMPO = (common.DataSourceRef(type_val=kind, uid=f"${{{name}}}") for kind, name in (("loki", "logs"), ("tempo", "traces")))
+LOKI, TEMPO = (
+    common.DataSourceRef(type_val=kind, uid=f"${{{name}}}") for kind, name in (("loki", "logs"), ("tempo", "traces"))
+)
 NEEDS_LOKI = "Needs a Loki with calmops' request log (platform/deploy/logs) under the label job=calmops."
 NEEDS_TEMPO = "Needs a Tempo that tracing.endpoint leads to. A click on a trace opens its waterfall."
 MOST_LINES, MOST_TRACES = 200, 20
@@ -45,8 +47,21 @@ def sources() -> list[build.DatasourceVariable]:
 def lines_panel(panel: LogLines) -> logs.Panel:
     """Newest first, each with its fields behind a click."""
     query = loki.Dataquery().expr(panel.query).max_lines(MOST_LINES).datasource(LOKI).ref_id("A")
-    made = logs.Panel().title(panel.title).description(f"{panel.says} {NEEDS_LOKI}".strip()).datasource(LOKI).span(panel.width).height(8)
-    return made.show_time(True).enable_log_details(True).wrap_log_message(True).sort_order(common.LogsSortOrder.DESCENDING).with_target(query)
+    made = (
+        logs.Panel()
+        .title(panel.title)
+        .description(f"{panel.says} {NEEDS_LOKI}".strip())
+        .datasource(LOKI)
+        .span(panel.width)
+        .height(8)
+    )
+    return (
+        made.show_time(True)
+        .enable_log_details(True)
+        .wrap_log_message(True)
+        .sort_order(common.LogsSortOrder.DESCENDING)
+        .with_target(query)
+    )
 
 
 def traces_panel(panel: KeptTraces) -> table.Panel:

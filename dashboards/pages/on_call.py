@@ -34,7 +34,10 @@ def percentile(share: float, buckets: str, by: str = "model") -> str:
 def build() -> Dashboard:
     """`calmops-on-call`."""
     ends = f"sum by (outcome) (rate({names.REQUESTS.name}{{{VERSION}}}[{RATE}]))"
-    badly, counted = (f"sum(rate({names.REQUESTS.name}{{{VERSION}, {outcome}}}[{RATE}]))" for outcome in (outcome_matchers.BADLY, outcome_matchers.COUNTED))
+    badly, counted = (
+        f"sum(rate({names.REQUESTS.name}{{{VERSION}, {outcome}}}[{RATE}]))"
+        for outcome in (outcome_matchers.BADLY, outcome_matchers.COUNTED)
+    )
     return dashboard("calmops-on-call", "calmops: on call", "What burns, how slow, how full, and which replica.", (
         Section("Now", (
             Figure("Token latency p99", "s", Query(f"max({percentile(0.99, GAP)})"), 0.3),

@@ -108,7 +108,13 @@ def dashboard(uid: str, title: str, says: str, sections: Iterable[Section]) -> b
         .refresh("30s")
         .tooltip(models.DashboardCursorSync.CROSSHAIR)
         .with_variable(build.DatasourceVariable("source").label("Prometheus").type("prometheus"))
-        .link(build.DashboardLink("calmops").type(models.DashboardLinkType.DASHBOARDS).tags([TAG]).include_vars(True).keep_time(True))
+        .link(
+            build.DashboardLink("calmops")
+            .type(models.DashboardLinkType.DASHBOARDS)
+            .tags([TAG])
+            .include_vars(True)
+            .keep_time(True)
+        )
     )
     for name in VARIABLES:
         made.with_variable(_variable(name))
@@ -167,7 +173,12 @@ def _panel(panel: Panel) -> "timeseries.Panel | stat.Panel | table.Panel | heatm
 
 
 def _query(query: Query, number: int, *, instant: bool = False) -> prometheus.Dataquery:
-    made = prometheus.Dataquery().expr(query.expression).legend_format(query.legend or "__auto").ref_id(chr(ord("A") + number))
+    made = (
+        prometheus.Dataquery()
+        .expr(query.expression)
+        .legend_format(query.legend or "__auto")
+        .ref_id(chr(ord("A") + number))
+    )
     if "_bucket{" in query.expression:  # a point then leads to a trace
         made.exemplar(True)
     return made.instant() if instant else made.range()
@@ -217,7 +228,10 @@ def _debug_url(panel: Lines) -> str:
     own = [name for name in VARIABLES if all(f"{{{{{name}}}}}" in query.legend for query in panel.queries)]
     if not own:
         return f"{DEBUG_URL}&${{__all_variables}}"
-    told = [f"var-{name}=${{__field.labels.{name}}}" if name in own else f"${{{name}:queryparam}}" for name in ("source", *VARIABLES)]
+    told = [
+        f"var-{name}=${{__field.labels.{name}}}" if name in own else f"${{{name}:queryparam}}"
+        for name in ("source", *VARIABLES)
+    ]
     return "&".join((DEBUG_URL, *told))
 
 
@@ -244,7 +258,15 @@ def _rows(panel: Rows) -> table.Panel:
     arranged = models.DataTransformerConfig(
         id_val="organize", options={"excludeByName": hidden, "indexByName": order, "renameByName": dict(panel.columns)}
     )
-    made = table.Panel().title(panel.title).description(panel.says).datasource(SOURCE).unit(panel.unit).span(panel.width).height(8)
+    made = (
+        table.Panel()
+        .title(panel.title)
+        .description(panel.says)
+        .datasource(SOURCE)
+        .unit(panel.unit)
+        .span(panel.width)
+        .height(8)
+    )
     query = _query(panel.query, 0, instant=True).format(PromQueryFormat.TABLE)
     return made.with_target(query).with_transformation(arranged)
 

@@ -31,7 +31,9 @@ class Wave:
     first_s: float  # every sequence had its first token
     end_s: float
     ttft_s: tuple[float, ...] = ()  # of each sequence, where the engine tells
-    itl_s: tuple[float, ...] = ()  # between one token and the next of a sequence from first_s on, where the engine tells
+    itl_s: tuple[
+        float, ...
+    ] = ()  # between one token and the next of a sequence from first_s on, where the engine tells
     late: int = 0  # tokens emitted after first_s; 0 means sequences * (tokens - 1)
 
     @property
@@ -126,7 +128,9 @@ class Transformers:
 class LlamaCpp:
     """llama.cpp through llama-cpp-python's own binding of its C API: one batch a step, argmax in numpy."""
 
-    def __init__(self, model: Path, threads: int = 1, *, flash: bool | None = None, unified: bool | None = None) -> None:
+    def __init__(
+        self, model: Path, threads: int = 1, *, flash: bool | None = None, unified: bool | None = None
+    ) -> None:
         """``flash``: its flash attention; ``unified``: one KV buffer for all sequences; None: as it chooses itself."""
         import llama_cpp
 

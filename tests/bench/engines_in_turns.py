@@ -37,7 +37,10 @@ def in_turns(
         for pair, name in kit.in_turns(list(field), pairs):
             given = prompts(f"{pinned}/{count}/{pair}", count, LENGTH, vocabulary)  # new ones: ours has a prefix cache
             waves.setdefault((name, count), []).append(field[name].wave(given, LENGTH))
-        print(f"{count} sequences, {'pinned' if pinned else 'unpinned'}: {'; '.join(cell(waves[name, count], name) for name in field)}", flush=True)
+        print(
+            f"{count} sequences, {'pinned' if pinned else 'unpinned'}: {'; '.join(cell(waves[name, count], name) for name in field)}",
+            flush=True,
+        )
     cores.pin_self(cores.ALL)
     return waves
 
@@ -45,6 +48,7 @@ def in_turns(
 def cell(waves: list[Wave], name: str = "") -> str:
     """Median tokens per second of whole waves, and in brackets from the moment every sequence had its first token."""
     whole, decode = (
-        kit.quantile(values, 0.5) for values in ([w.tokens_per_s for w in waves], [w.decode_tokens_per_s for w in waves])
+        kit.quantile(values, 0.5)
+        for values in ([w.tokens_per_s for w in waves], [w.decode_tokens_per_s for w in waves])
     )
     return f"{name} {whole:.0f} ({decode:.0f})".strip()

@@ -39,7 +39,9 @@ class Board:
         self.best: dict[str, float] = {}  # ours, tokens per second
         self.holds = True
 
-    def beside(self, what: str, ours: Timed, peers: Mapping[str, Timed], aim: float, *, rounds: int = 0, tries: int = 2) -> None:
+    def beside(
+        self, what: str, ours: Timed, peers: Mapping[str, Timed], aim: float, *, rounds: int = 0, tries: int = 2
+    ) -> None:
         """Tokens per second of ours and of the best peer, ABBA; medians over the rounds (the board's own number if 0)."""
         tried = {name: max(peer(f"try {name} {i}") for i in range(tries)) for name, peer in peers.items()}
         name = max(tried, key=lambda one: tried[one])
@@ -60,34 +62,51 @@ class Board:
         print(line, flush=True)
 
 
-def decode(board: Board, release: Path, gguf: Path, aims: Mapping[int, float], vocabulary: int, name: str, rounds: int = 0) -> None:
+def decode(
+    board: Board, release: Path, gguf: Path, aims: Mapping[int, float], vocabulary: int, name: str, rounds: int = 0
+) -> None:
     """Waves of so many sequences; tokens per second from the moment every one had its first token."""
     ours = Calmops(release, threads=THREADS)
-    theirs = {_named(flash, unified): LlamaCpp(gguf, THREADS, flash=flash, unified=unified) for flash, unified in VARIANTS}
+    theirs = {
+        _named(flash, unified): LlamaCpp(gguf, THREADS, flash=flash, unified=unified) for flash, unified in VARIANTS
+    }
     for count, aim in aims.items():
 
         def timed(engine: Calmops | LlamaCpp, count: int = count) -> Timed:
             return lambda seed: engine.wave(prompts(seed, count, PROMPT, vocabulary), TOKENS).decode_tokens_per_s
 
-        board.beside(f"{name} B={count}", timed(ours), {peer: timed(engine) for peer, engine in theirs.items()}, aim, rounds=rounds)
+        board.beside(
+            f"{name} B={count}",
+            timed(ours),
+            {peer: timed(engine) for peer, engine in theirs.items()},
+            aim,
+            rounds=rounds,
+        )
 
 
 def prefill(board: Board, release: Path, gguf: Path, chunks: Iterable[int], aim: float) -> None:
     """Four prompts of one chunk each: prompt tokens per second until every first token."""
-    theirs = {_named(flash, unified): LlamaCpp(gguf, THREADS, flash=flash, unified=unified) for flash, unified in VARIANTS}
+    theirs = {
+        _named(flash, unified): LlamaCpp(gguf, THREADS, flash=flash, unified=unified) for flash, unified in VARIANTS
+    }
     for chunk in chunks:
         ours = Calmops(release, threads=THREADS, max_rows_per_step=chunk)
 
         def timed(engine: Calmops | LlamaCpp, chunk: int = chunk) -> Timed:
             return lambda seed: 4 * (chunk - 2) / engine.wave(prompts(seed, 4, chunk - 2, VOCABULARY), 2).first_s
 
-        board.beside(f"prefill in chunks of {chunk}", timed(ours), {peer: timed(engine) for peer, engine in theirs.items()}, aim)
+        board.beside(
+            f"prefill in chunks of {chunk}", timed(ours), {peer: timed(engine) for peer, engine in theirs.items()}, aim
+        )
 
 
 def mixed(board: Board, release: Path, gguf: Path, aim: float) -> None:
     """Prompts of 16-512 and answers of 8-256: all at once, then as they come."""
     ours = CalmopsServer(release, THREADS)
-    peers = {_named(flash, unified): LlamaCppServer(gguf, THREADS, flash=flash, unified=unified) for flash, unified in VARIANTS}
+    peers = {
+        _named(flash, unified): LlamaCppServer(gguf, THREADS, flash=flash, unified=unified)
+        for flash, unified in VARIANTS
+    }
 
     def timed(server: CalmopsServer | LlamaCppServer) -> Timed:
         return lambda seed: drive(server, jobs(seed, MIXED_JOBS, VOCABULARY)).tokens_per_s
@@ -98,7 +117,9 @@ def mixed(board: Board, release: Path, gguf: Path, aim: float) -> None:
     told = []
     for name, server in (("calmops", ours), ("llama.cpp", peers[_named(*VARIANTS[0])])):
         report = drive(server, jobs("poisson", MIXED_JOBS, VOCABULARY, rate))
-        told.append(f"{name} {kit.quantile(report.ttft_s, 0.99) * 1e3:.0f} and {kit.quantile(report.itl_s, 0.99) * 1e3:.0f} ms")
+        told.append(
+            f"{name} {kit.quantile(report.ttft_s, 0.99) * 1e3:.0f} and {kit.quantile(report.itl_s, 0.99) * 1e3:.0f} ms"
+        )
     board.say(f"Poisson, {rate:.2f}/s: p99 of first token and between tokens {', '.join(told)}")
 
 

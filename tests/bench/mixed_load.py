@@ -116,8 +116,14 @@ class CalmopsServer:
         params = SamplingParams(max_tokens=job.tokens, temperature=0.0, loop_guard=False)
         self._engine.submit(
             Placement(
-                request_id=name, model="bench", attempt=1, gateway_id="bench", stream_token=self._run, prompt_ids=tuple(job.prompt),
-                params=params, deadline_ns=time.time_ns() + 3600 * 10**9,
+                request_id=name,
+                model="bench",
+                attempt=1,
+                gateway_id="bench",
+                stream_token=self._run,
+                prompt_ids=tuple(job.prompt),
+                params=params,
+                deadline_ns=time.time_ns() + 3600 * 10**9,
             )  # fmt: skip
         )
 

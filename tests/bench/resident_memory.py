@@ -26,7 +26,9 @@ def main() -> None:
     elif kind == "transformers":
         engine = Calmops(release, kv_blocks=KV_BLOCKS, backend="transformers")
     else:
-        engine = Calmops(release, kv_blocks=KV_BLOCKS, backend="kernel", quantize="int8" if kind.endswith("int8") else None)
+        engine = Calmops(
+            release, kv_blocks=KV_BLOCKS, backend="kernel", quantize="int8" if kind.endswith("int8") else None
+        )
     engine.wave(prompts("memory", SEQUENCES, TOKENS, VOCABULARY), 8)
     print(psutil.Process().memory_info().rss - before)
 

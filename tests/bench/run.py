@@ -96,7 +96,9 @@ def engine(workspace: Path, rounds: int) -> Figures:
     kernel_beside_llama.decode(board, release, gguf, dict.fromkeys((1, 4, 8, 16, 32), 0.0), VOCABULARY, "88m")
     kernel_beside_llama.limits(board)
     kernel_beside_llama.mixed(board, release, gguf, 0.0)
-    kernel_beside_llama.decode(board, *converted(workspace, LARGE), dict.fromkeys((1, 8), 0.0), LARGE_VOCABULARY, "500m")
+    kernel_beside_llama.decode(
+        board, *converted(workspace, LARGE), dict.fromkeys((1, 8), 0.0), LARGE_VOCABULARY, "500m"
+    )
     yield "engine over llama.cpp", PREDICTED["engine"], ratios(board.ratios)
 
 
@@ -112,7 +114,10 @@ def families(workspace: Path, rounds: int) -> Figures:
     board = kernel_beside_llama.Board(rounds)
     for family in FAMILIES:
         release = write_family(family, workspace / family)
-        ours, theirs = (Calmops(release, threads=kernel_beside_llama.THREADS, backend=backend) for backend in ("kernel", "transformers"))
+        ours, theirs = (
+            Calmops(release, threads=kernel_beside_llama.THREADS, backend=backend)
+            for backend in ("kernel", "transformers")
+        )
 
         def timed(one: Calmops) -> kernel_beside_llama.Timed:
             return lambda seed: one.wave(prompts(seed, 8, 16, VOCABULARY), 16).decode_tokens_per_s
@@ -129,7 +134,12 @@ def memory(workspace: Path, _rounds: int) -> Figures:
     found: dict[str, int] = {}
     for kind in KINDS:
         run = subprocess.run(
-            [*command, kind, str(release), str(gguf)], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+            [*command, kind, str(release), str(gguf)],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         found[kind] = json.loads(run.stdout.splitlines()[-1])
         print(f"{kind}: {found[kind] / 2**20:.0f} MiB", flush=True)
@@ -142,7 +152,9 @@ def telemetry(workspace: Path, rounds: int) -> Figures:
     """What the meter takes."""
     spooled, through_kafka = fold_speed.from_spool_and_kafka(workspace, 20_000, rounds)
     a, b = kit.quantile(spooled, 0.5), kit.quantile(through_kafka, 0.5)
-    measured = f"spool {a / fold_speed.SPOOL_AIM:.2f} ({a:,.0f} tok/s), Kafka {b / fold_speed.KAFKA_AIM:.2f} ({b:,.0f} tok/s)"
+    measured = (
+        f"spool {a / fold_speed.SPOOL_AIM:.2f} ({a:,.0f} tok/s), Kafka {b / fold_speed.KAFKA_AIM:.2f} ({b:,.0f} tok/s)"
+    )
     yield "folded tokens per second over the bars", PREDICTED["telemetry"], measured
 
 

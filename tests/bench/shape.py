@@ -31,10 +31,22 @@ def write_llama_88m(folder: Path) -> Path:
 
 def write_llama_500m(folder: Path) -> Path:
     """Qwen2.5-0.5B's sizes as a Llama: hidden 896, 24 layers, 14 heads, 2 KV heads."""
-    return write_llama(folder, LARGE, vocabulary=LARGE_VOCABULARY, hidden=896, ffn=4864, layers=24, heads=14, kv_heads=2)
+    return write_llama(
+        folder, LARGE, vocabulary=LARGE_VOCABULARY, hidden=896, ffn=4864, layers=24, heads=14, kv_heads=2
+    )
 
 
-def write_llama(folder: Path, name: str, *, vocabulary: int = VOCABULARY, hidden: int, ffn: int, layers: int, heads: int, kv_heads: int) -> Path:
+def write_llama(
+    folder: Path,
+    name: str,
+    *,
+    vocabulary: int = VOCABULARY,
+    hidden: int,
+    ffn: int,
+    layers: int,
+    heads: int,
+    kv_heads: int,
+) -> Path:
     """A Llama of these sizes with random bfloat16 weights, embeddings not tied."""
     transformers.utils.logging.disable_progress_bar()
     torch.manual_seed(0)

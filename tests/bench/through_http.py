@@ -80,15 +80,13 @@ class Compared:
 
     @property
     def aim(self) -> str:
-        """"met" or "missed" if the ratio's whole interval lies on one side of AIM, else "unknown"."""
+        """ "met" or "missed" if the ratio's whole interval lies on one side of AIM, else "unknown"."""
         ratio = kit.spread(self.ratios)
         return "met" if ratio.low >= AIM else "missed" if ratio.high < AIM else "unknown"
 
     def summary(self) -> str:
         """One sentence with the figures."""
-        over_http, alone = (
-            kit.quantile([w.tokens_per_s for w in waves], 0.5) for waves in (self.http, self.engine)
-        )
+        over_http, alone = (kit.quantile([w.tokens_per_s for w in waves], 0.5) for waves in (self.http, self.engine))
         return (
             f"HTTP/engine {kit.spread(self.ratios):.3f} ({over_http:.0f} over {alone:.0f} tok/s, "
             f"{len(self.ratios)} pairs), first token {self.ttft_added_ms:+.1f} ms, p99 between tokens "
@@ -159,13 +157,17 @@ class Served:
                 await answer.read()
             heard = await asyncio.gather(
                 *(
-                    listen(client, f"{self._url}/v1/completions", {**common, "prompt": ids, "seed": number, "stream": True})
+                    listen(
+                        client, f"{self._url}/v1/completions", {**common, "prompt": ids, "seed": number, "stream": True}
+                    )
                     for number, ids in enumerate(given)
                 )
             )
         seen = [one.stream() for one in heard]
         for stream in seen:
-            assert stream.complete and stream.tokens == tokens, f"a stream failed: {stream.status} {stream.error} {stream.tokens}"
+            assert stream.complete and stream.tokens == tokens, (
+                f"a stream failed: {stream.status} {stream.error} {stream.tokens}"
+            )
         began_s = min(stream.started_s for stream in seen)
         ttft_s = tuple(stream.times_s[0] - stream.started_s for stream in seen)
         first_s = max(stream.times_s[0] for stream in seen) - began_s

@@ -55,7 +55,11 @@ def main() -> int:
     device = torch.device("cpu" if small else "cuda")
     choice.EXACT_ON += ("cuda",)  # what is to be shown here
     parts: list[Part] = [] if small else [partial(exact, "float32", 16), partial(exact, "bfloat16", 32)]
-    parts += [partial(attention, device), *(partial(logits, family, dtype, device) for dtype, family in cases(small)), partial(drawing, device)]
+    parts += [
+        partial(attention, device),
+        *(partial(logits, family, dtype, device) for dtype, family in cases(small)),
+        partial(drawing, device),
+    ]
     broken = 0
     for part in parts:
         holds, said = part()
@@ -69,7 +73,11 @@ def main() -> int:
 
 def cases(small: bool) -> list[tuple[str, str]]:
     """(dtype, family) of the models whose logits are looked at."""
-    return [("float32", "llama"), ("float32", "mistral")] if small else list(itertools.product(("float32", "bfloat16"), FAMILIES))
+    return (
+        [("float32", "llama"), ("float32", "mistral")]
+        if small
+        else list(itertools.product(("float32", "bfloat16"), FAMILIES))
+    )
 
 
 def attention(device: torch.device) -> tuple[bool, str]:
@@ -123,7 +131,9 @@ def logits(family: str, dtype: str, device: torch.device) -> tuple[bool, str]:
             folder=release, device=cast("Any", device.type), dtype=cast("Any", dtype), kv_blocks=64, max_sequences=64
         )
         backend = CudaBackend(settings)
-        ours = {place: row.clone() for place, row in ragged_logits(cast("Any", _Kept(backend)), sequences, 64, 3).items()}
+        ours = {
+            place: row.clone() for place, row in ragged_logits(cast("Any", _Kept(backend)), sequences, 64, 3).items()
+        }
         exact = _reference(release, sequences, torch.float32, device)
         rounded = _reference(release, sequences, torch.bfloat16, device)
     worst = max(float((exact[s][at] - row).abs().max()) for (s, at), row in ours.items())
@@ -148,7 +158,9 @@ class _Kept:
         return None if made is None else made.clone()
 
 
-def _reference(release: Path, sequences: list[list[int]], dtype: torch.dtype, device: torch.device) -> list[torch.Tensor]:
+def _reference(
+    release: Path, sequences: list[list[int]], dtype: torch.dtype, device: torch.device
+) -> list[torch.Tensor]:
     loader: Any = transformers.AutoModelForCausalLM
     model = loader.from_pretrained(release, dtype=dtype, attn_implementation="eager").eval().to(device)
     with torch.inference_mode():
@@ -195,7 +207,10 @@ def exact(dtype: same_tokens.Dtype, count: int) -> tuple[bool, str]:
     loaded = Run(same_tokens.MODEL, dtype=dtype, device="cuda", exact=True, **same_tokens.LOADED)
     runs, diverged, preempted = 0, [], 0
     for temperature in (0.0, 1.0):
-        wanted = [nucleus(one) if number % 3 == 1 else one for number, one in enumerate(same_tokens.requests(count, 128, temperature, seed=2))]
+        wanted = [
+            nucleus(one) if number % 3 == 1 else one
+            for number, one in enumerate(same_tokens.requests(count, 128, temperature, seed=2))
+        ]
         got = same_tokens.compare(loaded.renewed, wanted, {})
         runs, preempted = runs + got["requests"], preempted + got["preempted"]
         diverged += got["diverged"]["here"]

@@ -93,7 +93,9 @@ def contenders(release: Path, device: str, closing: contextlib.ExitStack) -> dic
 def ours(release: Path, device: str, **engine: Any) -> Timed:
     began_s = time.perf_counter()
     chosen: dict[str, Any] = {"max_rows_per_step": 2048, **engine}
-    loaded = Calmops(release, backend="transformers", device=device, max_sequences=128, kv_blocks=128 * 2 * LENGTH // 16, **chosen)
+    loaded = Calmops(
+        release, backend="transformers", device=device, max_sequences=128, kv_blocks=128 * 2 * LENGTH // 16, **chosen
+    )
     print(f"calmops {engine or ''} loaded in {time.perf_counter() - began_s:.1f} s", flush=True)
     return lambda given: loaded.wave(given, LENGTH).end_s
 
@@ -117,7 +119,9 @@ def continuous_batching(release: Path, device: str, closing: contextlib.ExitStac
         def wave(given: Prompts) -> float:
             if len(given) not in served:
                 stop()
-                memory = transformers.ContinuousBatchingConfig(max_memory_percent=0.5, use_cuda_graph=graphs)  # others hold theirs
+                memory = transformers.ContinuousBatchingConfig(
+                    max_memory_percent=0.5, use_cuda_graph=graphs
+                )  # others hold theirs
                 hints = WorkloadHints(max_prompt_length=LENGTH, max_generated_length=LENGTH, num_requests=len(given))
                 served[len(given)] = model.init_continuous_batching(how, memory, hints)
                 served[len(given)].warmup()
@@ -141,7 +145,9 @@ def continuous_batching(release: Path, device: str, closing: contextlib.ExitStac
         wave = wave_with(graphs)
         tried[graphs] = min(wave(prompts(f"try {turn}", 8, LENGTH, VOCABULARY)) for turn in range(2))
         stop()
-    print(f"continuous batching of 8, as it chooses {tried[None]:.2f} s, with CUDA graphs {tried[True]:.2f} s", flush=True)
+    print(
+        f"continuous batching of 8, as it chooses {tried[None]:.2f} s, with CUDA graphs {tried[True]:.2f} s", flush=True
+    )
     return wave_with(min(tried, key=lambda graphs: tried[graphs]))
 
 
@@ -211,7 +217,9 @@ def compared(field: dict[str, Timed], count: int, rounds: int) -> str:
                 took_s = field[who](prompts(f"{name}/{count}/{pair}", count, LENGTH, VOCABULARY))
                 rates[who].append(count * LENGTH / took_s)
             mine += rates["calmops"]
-            said.append(f"{kit.spread(kit.pair_ratios(rates['calmops'], rates[name])):.2f} of {name} ({kit.quantile(rates[name], 0.5):.0f})")
+            said.append(
+                f"{kit.spread(kit.pair_ratios(rates['calmops'], rates[name])):.2f} of {name} ({kit.quantile(rates[name], 0.5):.0f})"
+            )
     return f"calmops {kit.quantile(mine, 0.5):.0f} tok/s, {', '.join(said)}"
 
 

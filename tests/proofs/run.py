@@ -74,7 +74,11 @@ def main() -> int:
     form = parser.add_mutually_exclusive_group(required=True)
     form.add_argument("--short", action="store_true")
     form.add_argument("--long", action="store_true")
-    parser.add_argument("--again", action="store_true", help="long forms that stand too: where a figure was taken beside other work, say")
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="long forms that stand too: where a figure was taken beside other work, say",
+    )
     parser.add_argument("names", nargs="*", help="only the proofs whose name begins with one of these")
     arguments = parser.parse_args()
     proofs = [proof for proof in discover(long=arguments.long) if matches(proof, arguments.names)]
@@ -102,7 +106,9 @@ def declared(path: Path, *, long: bool) -> Proof:
     paths = [name for line in head if line.startswith("# paths:") for name in line[len("# paths:") :].split()]
     lines = [line for line in head if line.startswith("# needs:") and not (long and "(short form)" in line)]
     needs = [kind for line in lines for kind in line.split() if kind in KINDS]
-    return Proof(path, tuple(paths), None if not needs else needs[0] if long else OBSERVED)  # it can do all that the other can
+    return Proof(
+        path, tuple(paths), None if not needs else needs[0] if long else OBSERVED
+    )  # it can do all that the other can
 
 
 def matches(proof: Proof, names: list[str]) -> bool:

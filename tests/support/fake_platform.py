@@ -61,7 +61,9 @@ class FakePlatform:
         if path == "/admin/inventory":
             return httpx.Response(200, json=INVENTORY)
         if path == "/admin/requests":
-            return httpx.Response(200, json={"requests": [{"request_id": "q1", "model": "stdlib-5m", "tokens": 3}], "unanswered": ["g2"]})
+            return httpx.Response(
+                200, json={"requests": [{"request_id": "q1", "model": "stdlib-5m", "tokens": 3}], "unanswered": ["g2"]}
+            )
         if path.startswith("/admin/"):
             return httpx.Response(200, json={"done": path})
         if path == "/metrics":
@@ -77,7 +79,9 @@ def refused(status: int, message: str) -> httpx.Response:
 
 
 def text_event(text: str) -> str:
-    return "data: " + json.dumps({"choices": [{"index": 0, "delta": {"content": text}, "text": text, "finish_reason": None}]})
+    return "data: " + json.dumps(
+        {"choices": [{"index": 0, "delta": {"content": text}, "text": text, "finish_reason": None}]}
+    )
 
 
 def last_event(reason: str, tokens: int) -> str:

@@ -69,8 +69,14 @@ class Load:
         began_s = time.perf_counter()
         await self._publisher.open(
             Opened(
-                request_id=name, model="m", gateway_id=self._id, at_ns=time.time_ns(), prompt_tokens=9,
-                max_tokens=ANSWER_TOKENS, choices=1, stream=True,
+                request_id=name,
+                model="m",
+                gateway_id=self._id,
+                at_ns=time.time_ns(),
+                prompt_tokens=9,
+                max_tokens=ANSWER_TOKENS,
+                choices=1,
+                stream=True,
             )  # fmt: skip
         )
         self.open_ms.append((time.perf_counter() - began_s) * 1e3)
@@ -80,8 +86,17 @@ class Load:
         tokens = self._live.pop(name)
         self._publisher.publish(
             Closed(
-                request_id=name, model="m", gateway_id=self._id, at_ns=time.time_ns(), outcome=outcome, attempts=1,
-                prompt_tokens=9, journaled=tokens, delivered=tokens, discarded=0, ttft_ns=20_000_000,
+                request_id=name,
+                model="m",
+                gateway_id=self._id,
+                at_ns=time.time_ns(),
+                outcome=outcome,
+                attempts=1,
+                prompt_tokens=9,
+                journaled=tokens,
+                delivered=tokens,
+                discarded=0,
+                ttft_ns=20_000_000,
                 duration_ns=tokens * 20_000_000,
             )  # fmt: skip
         )

@@ -194,7 +194,9 @@ class Simulation:
             assert not own & written, "two writers of one block"
             written |= own
             assert all(self.scheduler.pool.holders(block) == 1 for block in own), "a shared block is written"
-            assert not any(block in self.scheduler.pool.named for block in own), "a block that others may find is written"
+            assert not any(block in self.scheduler.pool.named for block in own), (
+                "a block that others may find is written"
+            )
             for position in range(start, end):
                 assert plan.tokens[row] == ids[position]
                 assert plan.positions[row] == position

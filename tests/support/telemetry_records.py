@@ -31,7 +31,14 @@ def opened(request_id: str, gateway_id: str = "gw", at_ns: int = T0_NS, prompt_t
     )  # fmt: skip
 
 
-def closed(request_id: str, outcome: str = "completed", delivered: int = 3, at_ns: int = T0_NS, queued_ns: int | None = None, longest: int = 0) -> Closed:
+def closed(
+    request_id: str,
+    outcome: str = "completed",
+    delivered: int = 3,
+    at_ns: int = T0_NS,
+    queued_ns: int | None = None,
+    longest: int = 0,
+) -> Closed:
     """A request that ended with its ledger held."""
     return Closed(
         request_id=request_id, model="m", gateway_id="gw", at_ns=at_ns, outcome=outcome, attempts=1, prompt_tokens=5,

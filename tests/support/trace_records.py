@@ -12,7 +12,14 @@ START_NS = 1_700_000_000_000 * MS
 
 def opened(request_id: str = "r", at_ms: float = 0) -> Opened:
     return Opened(
-        request_id=request_id, model="m", gateway_id="g", at_ns=_at(at_ms), prompt_tokens=7, max_tokens=9, choices=1, stream=True
+        request_id=request_id,
+        model="m",
+        gateway_id="g",
+        at_ns=_at(at_ms),
+        prompt_tokens=7,
+        max_tokens=9,
+        choices=1,
+        stream=True,
     )
 
 

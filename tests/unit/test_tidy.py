@@ -94,9 +94,7 @@ def imports_of(file: Path) -> Iterator[tuple[str, int]]:
 
 
 def importers_of(vendor: str) -> list[str]:
-    return [
-        name_of(file) for file in our_files() if any(name.split(".")[0] == vendor for name, _ in imports_of(file))
-    ]
+    return [name_of(file) for file in our_files() if any(name.split(".")[0] == vendor for name, _ in imports_of(file))]
 
 
 def test_platform_is_a_source_root_and_not_a_package() -> None:
@@ -250,7 +248,9 @@ def test_every_proof_declares_the_test_files_that_it_rests_on() -> None:
     for proof in (ROOT / "tests" / "proofs").iterdir():
         if not proof.is_file() or proof.suffix or not is_python(proof):
             continue
-        declared = [name for line in proof.read_text().splitlines() if line.startswith("# paths:") for name in line.split()[2:]]
+        declared = [
+            name for line in proof.read_text().splitlines() if line.startswith("# paths:") for name in line.split()[2:]
+        ]
         missing += [
             f"{proof.name}: {name}"
             for name in map(name_of, sorted(behind(proof)))

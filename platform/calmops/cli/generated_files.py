@@ -10,7 +10,9 @@ from calmops.cli.output import print_json
 
 def differing(files: Mapping[str, str], folder: Path, no_more: Sequence[str] = ()) -> list[str]:
     """Those of ``files`` (path within the folder to text) that aren't there as they should be, and ``no_more``, which shouldn't be."""
-    return [name for name, text in files.items() if not _says(folder / name, text)] + [name for name in no_more if name not in files]
+    return [name for name, text in files.items() if not _says(folder / name, text)] + [
+        name for name in no_more if name not in files
+    ]
 
 
 def write(files: Mapping[str, str], folder: Path, no_more: Sequence[str] = ()) -> list[str]:

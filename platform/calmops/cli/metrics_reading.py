@@ -22,7 +22,7 @@ class Reading(NamedTuple):
     inter_token: dict[str, dict[float, float]]  # likewise, on the gateway's clock
 
 
-class Figures(NamedTuple):
+class MetricsReading(NamedTuple):
     """One model's line: rates over the window, percentiles over it too or, without events in it, since the start."""
 
     model: str
@@ -52,7 +52,7 @@ def read(text: str) -> Reading:
     return Reading(dict(generated), plain, {model: dict(buckets) for model, buckets in inter_token.items()})
 
 
-def figures(before: Reading, after: Reading, window_s: float) -> list[Figures]:
+def figures(before: Reading, after: Reading, window_s: float) -> list[MetricsReading]:
     """Each model's figures between two readings, ``window_s`` seconds apart."""
     assert window_s > 0, f"the window must last, got {window_s} s"
     return [_figures(model, before, after, window_s) for model in sorted(after.generated)]
@@ -66,14 +66,14 @@ def share_below(buckets: Buckets, share: float) -> float | None:
     return quantile([edge for edge in edges if not math.isinf(edge)], counts, share)
 
 
-def _figures(model: str, before: Reading, after: Reading, window_s: float) -> Figures:
+def _figures(model: str, before: Reading, after: Reading, window_s: float) -> MetricsReading:
     grown = after.generated[model] - before.generated.get(model, 0.0)
     ttft_now = _difference(before.ttft.get(model, {}), after.ttft.get(model, {}))
     itl_now = _difference(before.inter_token.get(model, {}), after.inter_token.get(model, {}))
     lively = itl_now.get(math.inf, 0.0) > 0 and ttft_now.get(math.inf, 0.0) > 0
     ttft = ttft_now if lively else after.ttft.get(model, {})
     itl = itl_now if lively else after.inter_token.get(model, {})
-    return Figures(
+    return MetricsReading(
         model=model, tokens_per_s=max(0.0, grown) / window_s,
         ttft_p50_ms=_ms(ttft, 0.5), ttft_p99_ms=_ms(ttft, 0.99),
         itl_p50_ms=_ms(itl, 0.5), itl_p99_ms=_ms(itl, 0.99),

@@ -25,7 +25,7 @@ class ModelReading(NamedTuple):
 NOTHING = ModelReading([0] * (len(INTER_TOKEN_EDGES_S) + 1), [0] * (len(TTFT_EDGES_S) + 1), 0, {}, 0, 0)
 
 
-class Figures:
+class LiveFigures:
     """Keeps readings for as long as figures look back."""
 
     def __init__(self, span_s: float = SPAN_S) -> None:
@@ -43,7 +43,9 @@ class Figures:
         if len(self._readings) < 2:
             return []
         (before_s, before), (after_s, after) = self._readings[0], self._readings[-1]
-        return [_figures(name, before.get(name, NOTHING), now, after_s - before_s) for name, now in sorted(after.items())]
+        return [
+            _figures(name, before.get(name, NOTHING), now, after_s - before_s) for name, now in sorted(after.items())
+        ]
 
 
 def _figures(name: str, before: ModelReading, now: ModelReading, lasted_s: float) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from calmops.messages.frame import Delta, TokenLogprobs
 from calmops.messages.placement import ChoiceSummary, Placement, Summary
 
 
-class Answering:
+class AnswerBuilder:
     """What the engine keeps of one attempt until every choice has ended."""
 
     def __init__(self, placement: Placement, sequences: list[Sequence], vocabulary: Vocabulary) -> None:

@@ -18,7 +18,13 @@ from calmops.engine.step_layout import EXACT_KEYS, Group, StepLayout
 from calmops.foundation.errors import UnsupportedModel
 
 _EXACT_QUERY_ROWS = 8
-_KNOWN = ("position_ids", "cache_position", "position_embeddings", "cu_seq_lens_q", "cu_seq_lens_k")  # no part in attention
+_KNOWN = (
+    "position_ids",
+    "cache_position",
+    "position_embeddings",
+    "cu_seq_lens_q",
+    "cu_seq_lens_k",
+)  # no part in attention
 
 
 class CachedAttention:

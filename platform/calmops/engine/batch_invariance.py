@@ -58,7 +58,11 @@ def check_products(model: torch.nn.Module) -> None:
         rows = torch.randn(_MANY, weight.shape[1], generator=torch.Generator().manual_seed(1)).to(weight.dtype)
         with torch.inference_mode(), invariant_products():
             expected = functional.linear(rows, weight)
-            wrong = [few for few in _FEW if not torch.equal(functional.linear(rows[-few:].contiguous(), weight), expected[-few:])]
+            wrong = [
+                few
+                for few in _FEW
+                if not torch.equal(functional.linear(rows[-few:].contiguous(), weight), expected[-few:])
+            ]
         if wrong:
             raise UnsupportedModel(
                 f"exact can't be had on this processor through transformers' modules: with a weight of {' x '.join(map(str, weight.shape))} torch computes "

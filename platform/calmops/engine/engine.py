@@ -16,7 +16,7 @@ from calmops.decoding.beam import BeamSearch
 from calmops.decoding.scheduler import Limits, Scheduler
 from calmops.decoding.sequence import Sequence, from_placement
 from calmops.decoding.work import Work
-from calmops.engine.answer import Answering
+from calmops.engine.answer import AnswerBuilder
 from calmops.engine.backends.choice import code_path, make_backend, settle
 from calmops.engine.backends.transformers import Backend
 from calmops.engine.batch_invariance import torch_path
@@ -54,7 +54,9 @@ class Engine:
         fresh = object.__new__(Engine)
         bounds = (self._settings.kv_blocks, self._settings.max_rows_per_step)
         assert kv_blocks <= bounds[0] and max_rows_per_step <= bounds[1], f"blocks, rows within those loaded: {bounds}"
-        assert max_sequences <= self._settings.max_sequences, f"at most {self._settings.max_sequences} sequences were loaded for"
+        assert max_sequences <= self._settings.max_sequences, (
+            f"at most {self._settings.max_sequences} sequences were loaded for"
+        )
         fresh._begin(
             dataclasses.replace(
                 self._settings, kv_blocks=kv_blocks, max_sequences=max_sequences, max_rows_per_step=max_rows_per_step
@@ -64,9 +66,7 @@ class Engine:
         )
         return fresh
 
-    def _begin(
-        self, settings: EngineSettings, backend: Backend, send_plan: Callable[[StepPlan], None]
-    ) -> None:
+    def _begin(self, settings: EngineSettings, backend: Backend, send_plan: Callable[[StepPlan], None]) -> None:
         self._settings = settings
         self._backend = backend
         self._send_plan = send_plan
@@ -82,7 +82,7 @@ class Engine:
             )  # fmt: skip
         )
         self.fingerprint = _fingerprint(settings, self._backend.release.digest)
-        self._answering: dict[int, Answering] = {}  # by stream token
+        self._answering: dict[int, AnswerBuilder] = {}  # by stream token
         self._over: list[Summary] = []
         self._step = 0
 
@@ -95,7 +95,7 @@ class Engine:
         """Queue an attempt's choices. InputError for one that can never run, LoadError if too many wait."""
         sequences = from_placement(placement)
         self._scheduler.submit(sequences)
-        answering = Answering(placement, sequences, self._vocabulary)
+        answering = AnswerBuilder(placement, sequences, self._vocabulary)
         if placement.params.beam_width:
             answering.search = BeamSearch(sequences[0], self._scheduler.limits.max_model_len)
         self._answering[placement.stream_token] = answering
@@ -149,9 +149,9 @@ class Engine:
                 deltas.setdefault(sequence.gateway_id, []).append(progress)
         self._advance_beams(searches, deltas)
 
-    def _report_beams(self, work: Work, logits: torch.Tensor) -> list[Answering]:
+    def _report_beams(self, work: Work, logits: torch.Tensor) -> list[AnswerBuilder]:
         """Hand each beam search the candidates of its rows; the searches that got some."""
-        touched: dict[int, Answering] = {}
+        touched: dict[int, AnswerBuilder] = {}
         for row, sequence in enumerate(work.wanted):
             answering = self._answering.get(sequence.stream_token)
             if answering is not None and answering.search is not None and sequence.finish_reason is None:
@@ -160,7 +160,7 @@ class Engine:
                 touched[sequence.stream_token] = answering
         return list(touched.values())
 
-    def _advance_beams(self, searches: list[Answering], deltas: dict[str, list[Delta]]) -> None:
+    def _advance_beams(self, searches: list[AnswerBuilder], deltas: dict[str, list[Delta]]) -> None:
         for answering in searches:
             search = answering.search
             assert search is not None, "only beam searches are advanced"
@@ -172,7 +172,7 @@ class Engine:
                 mine += answering.beams(search.ranked()[: placement.params.n])
                 self._settle(answering)
 
-    def _settle(self, answering: Answering) -> None:
+    def _settle(self, answering: AnswerBuilder) -> None:
         if answering.done:
             del self._answering[answering.placement.stream_token]
             self._over.append(answering.summary(self.fingerprint))

@@ -32,7 +32,9 @@ def check_family(config: Any, settings: EngineSettings) -> None:
             "so neighbours would change each other's tokens: it can't be served"
         )
     if "chunked_attention" in (getattr(config, "layer_types", None) or ()):
-        raise UnsupportedModel(f"the model family {family!r} attends in chunks, which calmops doesn't compute: it can't be served")
+        raise UnsupportedModel(
+            f"the model family {family!r} attends in chunks, which calmops doesn't compute: it can't be served"
+        )
     if settings.exact and is_mixture(config):
         raise UnsupportedModel(
             f"exact can't be promised for the mixture of experts {family!r}, since its expert groups change size "
@@ -45,7 +47,9 @@ def check_forward(model: Any) -> None:
     taken = inspect.signature(type(model).forward).parameters
     missing = [name for name in ("position_ids", "logits_to_keep") if name not in taken]
     if missing:
-        raise UnsupportedModel(f"{type(model).__name__} takes no {' and no '.join(missing)}: sequences can't share its steps, it can't be served")
+        raise UnsupportedModel(
+            f"{type(model).__name__} takes no {' and no '.join(missing)}: sequences can't share its steps, it can't be served"
+        )
 
 
 def check_every_layer(config: Any, layers: int) -> None:

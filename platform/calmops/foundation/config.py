@@ -45,7 +45,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     environment: Annotated[Name, Meta(description="where this runs, as metrics and prices name it")] = "local"
     http: HttpConfig = HttpConfig()
     telemetry: Annotated[
-        bool, Meta(description="false: nothing is metered or traced, and there is no /metrics; the request log is written all the same")
+        bool,
+        Meta(
+            description="false: nothing is metered or traced, and there is no /metrics; the request log is written all the same"
+        ),
     ] = True
     kafka: KafkaConfig | None = None
     limits: LimitsConfig = LimitsConfig()
@@ -145,15 +148,21 @@ def contradictions(tree: dict[str, Any]) -> list[Problem]:
             found.append(Problem(f"{where}.simulated_gpu", "stands for a GPU on CPU nodes; use device: cpu or auto"))
         if model.quantize and (model.backend == "transformers" or model.device == "cuda"):
             other = "backend: transformers" if model.backend == "transformers" else "device: cuda"
-            found.append(Problem(f"{where}.quantize", f"needs the CPU kernel and can't go with {other}; leave one of them out"))
+            found.append(
+                Problem(f"{where}.quantize", f"needs the CPU kernel and can't go with {other}; leave one of them out")
+            )
         if model.max_rows_per_step < model.max_sequences:
             given = f"{model.max_rows_per_step} is less than max_sequences ({model.max_sequences})"
             found.append(Problem(f"{where}.max_rows_per_step", f"{given}; each running sequence needs one row a step"))
         if model.replicas == 1 and config.failover.drain_s < config.limits.timeout_s:
             given = f"{config.failover.drain_s:g} is less than limits.timeout_s ({config.limits.timeout_s:g})"
-            remedy = f"a redeploy would cut streams of {model.name!r}, whose one replica leaves them nowhere to go; raise it"
+            remedy = (
+                f"a redeploy would cut streams of {model.name!r}, whose one replica leaves them nowhere to go; raise it"
+            )
             found.append(Problem("failover.drain_s", f"{given}: {remedy}, or {where}.replicas"))
-    return found + _silent_contradictions(config) + _http_contradictions(config.http) + _kafka_contradictions(config.kafka)
+    return (
+        found + _silent_contradictions(config) + _http_contradictions(config.http) + _kafka_contradictions(config.kafka)
+    )
 
 
 def _silent_contradictions(config: Config) -> list[Problem]:
@@ -161,7 +170,11 @@ def _silent_contradictions(config: Config) -> list[Problem]:
     asked = {"kafka": config.kafka, "tracing.endpoint": config.tracing.endpoint, "vllm_names": config.vllm_names}
     if config.telemetry:
         return []
-    return [Problem(name, "needs telemetry, which is off; leave it out, or set telemetry: true") for name, value in asked.items() if value]
+    return [
+        Problem(name, "needs telemetry, which is off; leave it out, or set telemetry: true")
+        for name, value in asked.items()
+        if value
+    ]
 
 
 def _http_contradictions(http: HttpConfig) -> list[Problem]:
@@ -171,7 +184,9 @@ def _http_contradictions(http: HttpConfig) -> list[Problem]:
         return [Problem("http.host", f"{http.host!r} can be reached by others; set http.insecure: true or 127.0.0.1")]
     if http.admin_token_file is None and not os.environ.get(ADMIN_TOKEN_VARIABLE):
         remedy = f"set it, or the variable {ADMIN_TOKEN_VARIABLE}"
-        return [Problem("http.admin_token_file", f"is needed with http.host {http.host!r} (it guards /admin/*); {remedy}")]
+        return [
+            Problem("http.admin_token_file", f"is needed with http.host {http.host!r} (it guards /admin/*); {remedy}")
+        ]
     return []
 
 

@@ -31,7 +31,9 @@ class Problem(NamedTuple):
     what: str
 
 
-def parse(path: Path, record: type[Struct], contradictions: Callable[[dict[str, Any]], list[Problem]]) -> dict[str, Any]:
+def parse(
+    path: Path, record: type[Struct], contradictions: Callable[[dict[str, Any]], list[Problem]]
+) -> dict[str, Any]:
     """The file's plain values, every one valid for ``record``. Raises ConfigError, one line for each problem."""
     label = path.name
     root = _compose(path, label)
@@ -63,7 +65,9 @@ def _compose(path: Path, label: str) -> yaml.Node | None:
     try:
         size_bytes = path.stat().st_size
         if size_bytes > MAX_FILE_BYTES:
-            raise ConfigError(f"{label}: must be at most {MAX_FILE_BYTES} bytes, got {size_bytes}; is it the right file?")
+            raise ConfigError(
+                f"{label}: must be at most {MAX_FILE_BYTES} bytes, got {size_bytes}; is it the right file?"
+            )
         return yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except OSError as error:
         raise ConfigError(f"{path}: can't be read: {error.strerror}; name another with --config") from error
@@ -103,9 +107,7 @@ def _plain(node: yaml.Node, where: str, lines: Lines, problems: list[Problem]) -
 
 def _check_record(tree: dict[str, Any], record: type[Struct], where: str) -> list[Problem]:
     hints = get_type_hints(record, include_extras=True)
-    problems = [
-        _unknown(key, f"{where}.{key}" if where else key, list(hints)) for key in tree if key not in hints
-    ]
+    problems = [_unknown(key, f"{where}.{key}" if where else key, list(hints)) for key in tree if key not in hints]
     for field in msgspec.structs.fields(record):
         inner = f"{where}.{field.name}" if where else field.name
         if field.name in tree:
@@ -122,7 +124,9 @@ def _check_value(value: Any, hint: Any, where: str) -> list[Problem]:
             return [Problem(where, f"must be a list (`- name: ...`), got {_shown(value)}; {_remedy(hint)}")]
         if not value:
             return [Problem(where, f"must have at least one entry, got none; {_remedy(hint)}")]
-        return [problem for index, item in enumerate(value) for problem in _check_entry(item, record, f"{where}[{index}]")]
+        return [
+            problem for index, item in enumerate(value) for problem in _check_entry(item, record, f"{where}[{index}]")
+        ]
     if record is not None:
         return [] if value is None and _optional(hint) else _check_entry(value, record, where)
     try:
@@ -172,7 +176,9 @@ def _optional(hint: Any) -> bool:
 def _choices(hint: Any) -> list[Any]:
     if not get_args(hint):
         return [hint] if isinstance(hint, str) else []
-    return [choice for argument in get_args(hint) if not isinstance(argument, msgspec.Meta) for choice in _choices(argument)]
+    return [
+        choice for argument in get_args(hint) if not isinstance(argument, msgspec.Meta) for choice in _choices(argument)
+    ]
 
 
 def _remedy(hint: Any) -> str:

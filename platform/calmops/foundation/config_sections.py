@@ -33,9 +33,13 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ] = None
     exact: Annotated[
         bool | None,
-        Meta(description="the same tokens whatever the batch, preemption or migration; left out: where it costs nothing"),
+        Meta(
+            description="the same tokens whatever the batch, preemption or migration; left out: where it costs nothing"
+        ),
     ] = None
-    prefix_cache: Annotated[bool, Meta(description="keep prompts' keys and values for requests that begin alike")] = True
+    prefix_cache: Annotated[bool, Meta(description="keep prompts' keys and values for requests that begin alike")] = (
+        True
+    )
     device: Annotated[Literal["auto", "cpu", "cuda"], Meta(description="auto: cuda where Ray has GPUs")] = "auto"
     simulated_gpu: Annotated[bool, Meta(description="take Ray's custom resource simulated_gpu, on CPU nodes")] = False
     kv_blocks: Annotated[int, Meta(ge=4, description="the cache's hard budget, in blocks of 16 tokens")] = 512
@@ -108,24 +112,35 @@ class FailoverConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_attempts: Annotated[Count, Meta(description="placements of one request, the first included")] = 4
     no_replica_s: Annotated[Seconds, Meta(description="to the error event when no replica is left")] = 2.0
     load_s: Annotated[Seconds, Meta(description="for a gang to load, compile and make its first step")] = 300.0
-    drain_s: Annotated[Seconds, Meta(description="for running streams of a stopping replica, then they migrate")] = 300.0
+    drain_s: Annotated[Seconds, Meta(description="for running streams of a stopping replica, then they migrate")] = (
+        300.0
+    )
 
 
 class ObjectivesConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is promised, and what it costs."""
 
     path: Annotated[
-        Text | None, Meta(description="folder with objectives/ and what else differs from what ships; left out: what ships")
+        Text | None,
+        Meta(description="folder with objectives/ and what else differs from what ships; left out: what ships"),
     ] = None
-    prices_file: Annotated[Text | None, Meta(description="prices.yaml: what replicas cost; left out: no costs are shown")] = None
+    prices_file: Annotated[
+        Text | None, Meta(description="prices.yaml: what replicas cost; left out: no costs are shown")
+    ] = None
 
 
 class CaptureConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whether content is kept. Nothing else of calmops ever writes a prompt or an answer to a disk."""
 
-    enabled: Annotated[bool, Meta(description="keep prompts and answers in the state folder, for calmops replay; each is audited")] = False
-    most_bytes: Annotated[int, Meta(ge=1 << 20, description="of captured requests, for each gateway, and as much again of earlier ones")] = 64 << 20
-    most_days: Annotated[int, Meta(ge=1, le=3650, description="after so long captured requests are deleted, capture being on or off")] = 30
+    enabled: Annotated[
+        bool, Meta(description="keep prompts and answers in the state folder, for calmops replay; each is audited")
+    ] = False
+    most_bytes: Annotated[
+        int, Meta(ge=1 << 20, description="of captured requests, for each gateway, and as much again of earlier ones")
+    ] = 64 << 20
+    most_days: Annotated[
+        int, Meta(ge=1, le=3650, description="after so long captured requests are deleted, capture being on or off")
+    ] = 30
 
 
 class TracingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

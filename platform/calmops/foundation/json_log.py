@@ -29,7 +29,12 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One line, without its end."""
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        line: dict[str, Any] = {"time": at, "level": record.levelname.lower(), "logger": record.name, "message": record.getMessage()}
+        line: dict[str, Any] = {
+            "time": at,
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
         line |= {name: value for name, value in record.__dict__.items() if name not in _STANDARD and name[0] != "_"}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -39,9 +44,15 @@ class JsonLines(logging.Formatter):
 def open_log(name: str, process: str) -> logging.Logger:
     """The logger ``calmops.<name>``, which also writes to logs/<name>-<process>.jsonl, rotated. Called once a process."""
     retention.claim(process)
-    retention.forget(paths.folder("logs").glob(f"{name}-*.jsonl*"), lambda file: file.name.partition(".")[0].removeprefix(f"{name}-"), OLD_BYTES)
+    retention.forget(
+        paths.folder("logs").glob(f"{name}-*.jsonl*"),
+        lambda file: file.name.partition(".")[0].removeprefix(f"{name}-"),
+        OLD_BYTES,
+    )
     logger = logging.getLogger(f"calmops.{name}")
-    handler = RotatingFileHandler(log_file(name, process), maxBytes=MOST_BYTES, backupCount=KEPT_FILES, encoding="utf-8", delay=True)
+    handler = RotatingFileHandler(
+        log_file(name, process), maxBytes=MOST_BYTES, backupCount=KEPT_FILES, encoding="utf-8", delay=True
+    )
     handler.setFormatter(JsonLines())
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

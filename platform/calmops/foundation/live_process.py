@@ -31,7 +31,9 @@ def is_stopped(pid: int) -> bool:
 def session(leader: int) -> list[int]:
     """Living processes of the session that ``leader`` began."""
     pids = [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()]
-    return [pid for pid in pids if (fields := _stat(pid)) is not None and fields[0] not in "ZX" and int(fields[3]) == leader]
+    return [
+        pid for pid in pids if (fields := _stat(pid)) is not None and fields[0] not in "ZX" and int(fields[3]) == leader
+    ]
 
 
 def end_session(leader: int) -> None:

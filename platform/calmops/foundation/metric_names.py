@@ -97,7 +97,10 @@ PROMPT_LENGTH = Metric(
     name="calmops_prompt_tokens", kind="histogram", labels=MODEL, edges=PROMPT_EDGES_TOKENS, help="Tokens of a prompt."
 )
 TOKENIZED_CHARS = Metric(
-    name="calmops_tokenized_characters_total", kind="counter", labels=MODEL, help="Characters of prompts that came as text."
+    name="calmops_tokenized_characters_total",
+    kind="counter",
+    labels=MODEL,
+    help="Characters of prompts that came as text.",
 )
 TOKENIZED_TOKENS = Metric(
     name="calmops_tokenized_tokens_total", kind="counter", labels=MODEL,
@@ -134,7 +137,10 @@ GAPS = Metric(
     name="calmops_record_gaps_total", kind="counter", labels=(), help="Records missing from a source's numbering: lost."
 )
 MISSING = Metric(
-    name="calmops_missing_records", kind="gauge", labels=(), help="Records below a source's newest, not seen yet: late or lost."
+    name="calmops_missing_records",
+    kind="gauge",
+    labels=(),
+    help="Records below a source's newest, not seen yet: late or lost.",
 )
 FOLDED = Metric(name="calmops_records_total", kind="counter", labels=(), help="Telemetry records counted.")
 UNREADABLE = Metric(
@@ -170,18 +176,35 @@ SPENDING = Metric(
 )  # fmt: skip
 
 GANGS = Metric(
-    name="calmops_gangs", kind="gauge", labels=("model", "node", "state"), help="Gangs that report: serving, or draining."
+    name="calmops_gangs",
+    kind="gauge",
+    labels=("model", "node", "state"),
+    help="Gangs that report: serving, or draining.",
 )
-NODES = Metric(name="calmops_nodes", kind="gauge", labels=("state",), help="Nodes of the Ray cluster: alive, or dead since the cluster's start.")
+NODES = Metric(
+    name="calmops_nodes",
+    kind="gauge",
+    labels=("state",),
+    help="Nodes of the Ray cluster: alive, or dead since the cluster's start.",
+)
 OOM_KILLS = Metric(
-    name="calmops_oom_kills_total", kind="counter", labels=("node",), help="Processes that a node's kernel killed for want of memory."
+    name="calmops_oom_kills_total",
+    kind="counter",
+    labels=("node",),
+    help="Processes that a node's kernel killed for want of memory.",
 )
 GPU_USED = Metric(
-    name="calmops_gpu_memory_used_bytes", kind="gauge", labels=("node", "gpu"), help="GPU memory in use; no series where there is no GPU."
+    name="calmops_gpu_memory_used_bytes",
+    kind="gauge",
+    labels=("node", "gpu"),
+    help="GPU memory in use; no series where there is no GPU.",
 )
 GPU_TOTAL = Metric(name="calmops_gpu_memory_total_bytes", kind="gauge", labels=("node", "gpu"), help="GPU memory.")
 GPU_BUSY = Metric(
-    name="calmops_gpu_busy_ratio", kind="gauge", labels=("node", "gpu"), help="Share of time in which a GPU computed, 0 to 1."
+    name="calmops_gpu_busy_ratio",
+    kind="gauge",
+    labels=("node", "gpu"),
+    help="Share of time in which a GPU computed, 0 to 1.",
 )
 
 READ_FAILURES = Metric(
@@ -202,7 +225,21 @@ SPANS = Metric(
     help="Spans of kept traces: sent, taken by the receiver, refused by it after every retry. Sent and neither: waiting, or dropped while it was away.",
 )  # fmt: skip
 
-WATCHED = (OBJECTIVE_EVENTS, COST, SPENDING, GANGS, NODES, OOM_KILLS, GPU_USED, GPU_TOTAL, GPU_BUSY, READ_FAILURES, WATCH_FAILURES, TRACES, SPANS)  # shown beside what is counted
+BESIDE_COUNTS = (
+    OBJECTIVE_EVENTS,
+    COST,
+    SPENDING,
+    GANGS,
+    NODES,
+    OOM_KILLS,
+    GPU_USED,
+    GPU_TOTAL,
+    GPU_BUSY,
+    READ_FAILURES,
+    WATCH_FAILURES,
+    TRACES,
+    SPANS,
+)  # shown beside what is counted
 METRICS = (
     TTFT, PER_OUTPUT_TOKEN, DURATION, STAGE, INTER_TOKEN, STEP_DURATION, BATCH_ROWS, TOKENS, REQUESTS, ACCEPTED, LEDGER_UNKNOWN, STEPS, ATTEMPTS,
     PROMPT_LENGTH, TOKENIZED_CHARS, TOKENIZED_TOKENS,

@@ -8,7 +8,9 @@ import os
 from pathlib import Path
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  where ranks of one machine meet
-_FORMERLY = {"tools": "parts"}  # folders of a state folder that version 0.1 wrote: renamed at first use, for one release
+_FORMERLY = {
+    "tools": "parts"
+}  # folders of a state folder that version 0.1 wrote: renamed at first use, for one release
 
 
 def home() -> Path:

@@ -92,9 +92,7 @@ def write_release(folder: Path, name: str | None = None) -> Release:
 
 def _pinned_names(folder: Path) -> list[str]:
     present = sorted(path.name for path in folder.iterdir() if path.is_file())
-    return [
-        name for name in present if name in TOKENIZER_FILES or name in MODEL_FILES or name.endswith(".safetensors")
-    ]
+    return [name for name in present if name in TOKENIZER_FILES or name in MODEL_FILES or name.endswith(".safetensors")]
 
 
 def _tokenizer_part(files: Mapping[str, str]) -> dict[str, str]:

@@ -35,7 +35,9 @@ def lives(process: str) -> bool:
     return False
 
 
-def forget(files: Iterable[Path], process_of: Callable[[Path], str], most_bytes: int, most_age_s: float | None = None) -> None:
+def forget(
+    files: Iterable[Path], process_of: Callable[[Path], str], most_bytes: int, most_age_s: float | None = None
+) -> None:
     """Delete what was written to longest ago, until the rest of the dead ones' files hold ``most_bytes``, and what is too old."""
     facts = []
     for file in files:

@@ -62,13 +62,19 @@ class TextTokenizer:
         try:
             return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
         except Exception as error:  # tokenizers raises plain Exception
-            raise TokenizationError(f"the tokenizer of {self._model!r} broke on {len(ids)} ids: {error}", model=self._model, stage="decode") from error
+            raise TokenizationError(
+                f"the tokenizer of {self._model!r} broke on {len(ids)} ids: {error}", model=self._model, stage="decode"
+            ) from error
 
     def _ids(self, text: str) -> list[int]:
         try:
             ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         except Exception as error:  # likewise
-            raise TokenizationError(f"the tokenizer of {self._model!r} broke on a text of {len(text)} characters: {error}", model=self._model, stage="encode") from error
+            raise TokenizationError(
+                f"the tokenizer of {self._model!r} broke on a text of {len(text)} characters: {error}",
+                model=self._model,
+                stage="encode",
+            ) from error
         return ids
 
     def _plain(self, text: str) -> list[int]:

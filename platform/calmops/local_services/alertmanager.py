@@ -16,4 +16,6 @@ class LocalAlertmanager(LocalServer):
 
     def start(self, settings: Settings) -> None:
         """Start it, or have the running one read its settings anew; returns once it is ready. Raises SetupError with what to do."""
-        self.run(settings, [str(program(self._tools, "alertmanager")), "--storage.path=data", "--cluster.listen-address="])
+        self.run(
+            settings, [str(program(self._tools, "alertmanager")), "--storage.path=data", "--cluster.listen-address="]
+        )

@@ -47,7 +47,12 @@ class LocalProcess:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                list(command), cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                list(command),
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         created_s = psutil.Process(self._process.pid).create_time()
         self._noted.write_bytes(msgspec.json.encode(_Running(self._process.pid, created_s)))
@@ -57,7 +62,9 @@ class LocalProcess:
         """SetupError where somebody else listens already."""
         for port in self._ports:
             if answers(port):
-                raise SetupError(f"{self.name}: port {port} of 127.0.0.1 is taken by another process; end that, or choose another port")
+                raise SetupError(
+                    f"{self.name}: port {port} of 127.0.0.1 is taken by another process; end that, or choose another port"
+                )
 
     def stop(self, timeout_s: float = 15.0) -> bool:
         """End it orderly, then by force; True if it was running."""

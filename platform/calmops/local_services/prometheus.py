@@ -23,7 +23,10 @@ class LocalPrometheus(LocalServer):
     def start(self, settings: Settings, *options: str) -> None:
         """Start it, or have the running one read its settings anew; returns once it is ready. Raises SetupError with what to do."""
         program_path = str(program(self._tools, "prometheus"))
-        self.run(settings, [program_path, "--storage.tsdb.path=data", "--enable-feature=exemplar-storage", *(options or _kept())])
+        self.run(
+            settings,
+            [program_path, "--storage.tsdb.path=data", "--enable-feature=exemplar-storage", *(options or _kept())],
+        )
 
 
 def scraping(targets: Sequence[str], alertmanager: str, every_s: int) -> dict[str, Any]:

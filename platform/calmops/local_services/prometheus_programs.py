@@ -50,7 +50,9 @@ def _find(folder: Path, name: str) -> Path | None:
 def _fetch(folder: Path, missing: list[str]) -> None:
     lacking = [tool for tool in ("apt-get", "dpkg-deb") if shutil.which(tool) is None]
     if lacking:
-        raise SetupError(f"{' and '.join(missing)} can't be fetched: this machine has no {' and '.join(lacking)}; {HOW}")
+        raise SetupError(
+            f"{' and '.join(missing)} can't be fetched: this machine has no {' and '.join(lacking)}; {HOW}"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     for package in PACKAGES:
         try:
@@ -90,4 +92,6 @@ def _run(command: list[str], folder: Path) -> None:
         raise SetupError(f"`{' '.join(command)}` wasn't done after {FETCH_S:g} s; {HOW}") from error
     if done.returncode != 0:
         said = (done.stdout + done.stderr)[-400:].strip()
-        raise SetupError(f"`{' '.join(command)}` ended with {done.returncode}: {said}; run `apt-get update` first, or {HOW}")
+        raise SetupError(
+            f"`{' '.join(command)}` ended with {done.returncode}: {said}; run `apt-get update` first, or {HOW}"
+        )

@@ -51,7 +51,9 @@ def _start(config: Config, wanted: str, say: Callable[[str], None]) -> Started:
     if unknown:
         raise ConfigError(f"--with {unknown[0]}: no such service; there are: {', '.join(SERVICES)}")
     if names and not config.telemetry:
-        raise ConfigError(f"--with {wanted}: telemetry is off, so there is nothing for it; set telemetry: true in calmops.yaml")
+        raise ConfigError(
+            f"--with {wanted}: telemetry is off, so there is nothing for it; set telemetry: true in calmops.yaml"
+        )
     addresses: dict[str, str] = {}
     if "kafka" in names:
         say("starting a Kafka broker on loopback")
@@ -82,7 +84,9 @@ def _start_prometheus(config: Config) -> dict[str, str]:
     prometheus, alertmanager = _prometheus()
     alertmanager.start(alertmanager_file(folder.receivers, folder.promises.objectives))
     prometheus.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    rules = rule_file(folder.promises, folder.links if folder.promises.runbooks else folder.links.beside(url + CONSOLE_RUNBOOKS))
+    rules = rule_file(
+        folder.promises, folder.links if folder.promises.runbooks else folder.links.beside(url + CONSOLE_RUNBOOKS)
+    )
     (prometheus.folder / RULES).write_text(as_yaml(rules), encoding="utf-8")
     prometheus.start(scraping([url.partition("://")[2]], f"127.0.0.1:{alertmanager.port}", SCRAPE_S))
     return {"prometheus": prometheus.url, "alertmanager": alertmanager.url}

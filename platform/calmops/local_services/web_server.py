@@ -52,7 +52,11 @@ class LocalServer:
         running = self._process.pid
         if running is not None:
             self._reload(running)
-        self._process.start([*command, "--config.file=settings.yaml", f"--web.listen-address=127.0.0.1:{self.port}"], self._is_ready, START_S)
+        self._process.start(
+            [*command, "--config.file=settings.yaml", f"--web.listen-address=127.0.0.1:{self.port}"],
+            self._is_ready,
+            START_S,
+        )
 
     def _reload(self, running: int) -> None:
         """Have it read its settings and rules anew. A refusal shows only in its metrics: it goes on with the old ones."""

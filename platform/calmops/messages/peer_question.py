@@ -7,7 +7,7 @@ from msgspec import Struct
 Question = Literal["view", "requests", "cancel"]
 
 
-class Ask(Struct, frozen=True, tag="ask", kw_only=True):
+class PeerQuestion(Struct, frozen=True, tag="ask", kw_only=True):
     """One question; the answer comes back on the same link as one JSON document."""
 
     question: Question

@@ -48,7 +48,9 @@ def read_folder(folder: Path | None = None) -> Folder:
     ships = shipped()
     folder = folder or ships
     if not (folder / "objectives").is_dir():
-        raise ConfigError(f"{folder}: has no folder objectives/; name the folder that holds it, or copy {ships} and change that")
+        raise ConfigError(
+            f"{folder}: has no folder objectives/; name the folder that holds it, or copy {ships} and change that"
+        )
 
     def file(name: str) -> Path:
         return folder / name if (folder / name).is_file() else ships / name

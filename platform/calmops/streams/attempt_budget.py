@@ -10,7 +10,7 @@ class Verdict(Enum):
     GIVE_UP = "give up"
 
 
-class Migration:
+class AttemptBudget:
     """One request's failed attempts."""
 
     def __init__(self, max_attempts: int) -> None:

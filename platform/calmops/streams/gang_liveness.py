@@ -53,7 +53,7 @@ class _Gang:
         self.durations: deque[int] = deque(maxlen=STEPS_RECENT)
 
 
-class Links:
+class GangLiveness:
     """All gangs that ever sent a frame to this gateway and aren't lost."""
 
     def __init__(self, stall_ns: int, takes: Callable[[str], bool]) -> None:

@@ -54,7 +54,9 @@ class _Choice:
 class Journal:
     """One request from acceptance to its end, over as many attempts as it takes."""
 
-    def __init__(self, request: GenerationRequest, gateway_id: str, accepted_ns: int, labels: Labels = NO_LABELS) -> None:
+    def __init__(
+        self, request: GenerationRequest, gateway_id: str, accepted_ns: int, labels: Labels = NO_LABELS
+    ) -> None:
         self.request = request
         self.gateway_id = gateway_id
         self.accepted_ns = accepted_ns
@@ -171,7 +173,9 @@ class Journal:
         self._closed = True
         journaled, delivered = self.journaled, self.released - undelivered
         assert 0 <= delivered <= journaled, f"delivered {delivered} of {journaled} journaled tokens"
-        ttft_ns, queued_ns = (None if at_ns is None else at_ns - self.accepted_ns for at_ns in (self.first_token_ns, self.first_step_ns))
+        ttft_ns, queued_ns = (
+            None if at_ns is None else at_ns - self.accepted_ns for at_ns in (self.first_token_ns, self.first_step_ns)
+        )
         return Closed(
             request_id=self.request.request_id, model=self.request.model, gateway_id=self.gateway_id, at_ns=wall_ns,
             outcome=outcome, attempts=self.attempt, prompt_tokens=self.prompt_tokens, journaled=journaled,

@@ -8,7 +8,9 @@ from urllib.parse import quote, unquote
 
 TRACEPARENT = re.compile(r"^(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?$")
 STATE_KEY = re.compile(r"[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13}")
-STATE_VALUE = re.compile(r"[ -+\--<>-~]{0,255}[!-+\--<>-~]")  # printable ASCII without comma and equals sign, no space at its end
+STATE_VALUE = re.compile(
+    r"[ -+\--<>-~]{0,255}[!-+\--<>-~]"
+)  # printable ASCII without comma and equals sign, no space at its end
 TRACE_BYTES, SPAN_BYTES = 16, 8
 SAMPLED = 1
 MOST_BAGGAGE = 8192  # bytes; the standard asks for no more
@@ -71,7 +73,9 @@ def begin(request_id: str, at_ns: int, caller: Caller | None = None) -> TraceCon
     request = f"{request_id}/{at_ns}"
     if caller is None:
         caller = Caller(_number(request, TRACE_BYTES), 0, sampled=False)
-    return TraceContext(caller.trace_id, _number(f"{caller.trace_id:032x}/{request}", SPAN_BYTES), caller.span_id, caller.sampled)
+    return TraceContext(
+        caller.trace_id, _number(f"{caller.trace_id:032x}/{request}", SPAN_BYTES), caller.span_id, caller.sampled
+    )
 
 
 def traceparent(trace_id: int, span: int, *, sampled: bool) -> str:

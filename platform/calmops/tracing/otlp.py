@@ -27,8 +27,12 @@ class OtlpTraces:
         Headers, which may hold a secret, come from the SDK's own variable, OTEL_EXPORTER_OTLP_HEADERS.
         """
         self._exporter = _Counting(OTLPSpanExporter(endpoint=endpoint, timeout=TIMEOUT_S))
-        self._processor = BatchSpanProcessor(self._exporter, max_queue_size=QUEUED_SPANS, schedule_delay_millis=EVERY_MS)
-        self._resource = Resource.create({"service.name": "calmops", "service.version": calmops.__version__, **resource})
+        self._processor = BatchSpanProcessor(
+            self._exporter, max_queue_size=QUEUED_SPANS, schedule_delay_millis=EVERY_MS
+        )
+        self._resource = Resource.create(
+            {"service.name": "calmops", "service.version": calmops.__version__, **resource}
+        )
         self.sent = 0
 
     def send(self, spans: Sequence[Span]) -> None:
@@ -94,4 +98,6 @@ def _readable(span: Span, resource: Resource) -> ReadableSpan:
 
 
 def _context(trace_id: int, span_id: int, state: TraceState, *, remote: bool) -> SpanContext:
-    return SpanContext(trace_id, span_id, is_remote=remote, trace_flags=TraceFlags(TraceFlags.SAMPLED), trace_state=state)
+    return SpanContext(
+        trace_id, span_id, is_remote=remote, trace_flags=TraceFlags(TraceFlags.SAMPLED), trace_state=state
+    )

@@ -120,8 +120,16 @@ def _unserved(number: int, move: Move | None, context: TraceContext, request: Sp
 def _stretches(attempt: Attempt, context: TraceContext, request: Span, waited_since_ns: int) -> Iterator[Span]:
     """An attempt's queue, prefill and decode, within the request: clocks of two machines may differ."""
     first_ns = attempt.last_ns if attempt.first_ns is None else attempt.first_ns
-    whose: dict[str, Attribute] = {"calmops.attempt": attempt.number, "calmops.replica_id": attempt.replica_id, "calmops.shard": attempt.shard}
-    prefill: dict[str, Attribute] = {"calmops.tokens.prefilled": attempt.prefilled, "calmops.tokens.cached": attempt.cached, "calmops.tokens.recomputed": attempt.recomputed}
+    whose: dict[str, Attribute] = {
+        "calmops.attempt": attempt.number,
+        "calmops.replica_id": attempt.replica_id,
+        "calmops.shard": attempt.shard,
+    }
+    prefill: dict[str, Attribute] = {
+        "calmops.tokens.prefilled": attempt.prefilled,
+        "calmops.tokens.cached": attempt.cached,
+        "calmops.tokens.recomputed": attempt.recomputed,
+    }
     decode: dict[str, Attribute] = {
         "calmops.tokens.generated": attempt.tokens, "calmops.tokens.timed": len(attempt.rows),
         "calmops.token.gap_ms": tuple(attempt.gaps_gateway_ms), "calmops.token.engine_gap_ms": tuple(attempt.gaps_engine_ms),

@@ -47,7 +47,9 @@ class TailSampler:
         """Why: "error", "migrated", "ledger", "slow", "caller" or "share"; None: it isn't kept."""
         slow = [
             self._first_token.see(closed.ttft_ns) if closed.ttft_ns is not None else False,
-            self._a_token.see((closed.duration_ns - (closed.ttft_ns or 0)) // closed.delivered) if closed.delivered else False,
+            self._a_token.see((closed.duration_ns - (closed.ttft_ns or 0)) // closed.delivered)
+            if closed.delivered
+            else False,
         ]
         if closed.outcome not in (*SUCCESSES, *NOT_COUNTED):
             return "error"

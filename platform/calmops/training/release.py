@@ -11,10 +11,10 @@ from tokenizers import Tokenizer
 from transformers import LlamaForCausalLM
 
 from calmops.training.card.card import write_card
-from calmops.training.card.card_figures import Figures, Sample, measure, write_figures
+from calmops.training.card.card_figures import CardFigures, Sample, measure, write_figures
 from calmops.training.card.loss_plot import write_curve
 from calmops.training.data.corpus import Corpus, Document, manifest, manifest_digest
-from calmops.training.data.dataset import Prepared, shape_of
+from calmops.training.data.dataset import Dataset, shape_of
 from calmops.training.data.tokenizer import ASSISTANT, BEGIN, Turn, encode_chat, encode_file, plain_ids, special_id
 from calmops.training.export import export_release
 from calmops.training.loop import checkpoint
@@ -33,7 +33,7 @@ CHATS = (
 )
 
 
-def release_checkpoint(options: TrainingOptions, prepared: Prepared) -> Figures:
+def release_checkpoint(options: TrainingOptions, prepared: Dataset) -> CardFigures:
     """Make ``options.release`` from the newest checkpoint in ``options.work``, finished or not."""
     model = new_model(shape_of(options, prepared.tokenizer.get_vocab_size()), options.seed)
     losses = checkpoint.load_weights(model, options.work)
@@ -50,10 +50,12 @@ def release_checkpoint(options: TrainingOptions, prepared: Prepared) -> Figures:
     return figures
 
 
-def _figures(options: TrainingOptions, prepared: Prepared, model: LlamaForCausalLM, losses: Sequence[float]) -> Figures:
+def _figures(
+    options: TrainingOptions, prepared: Dataset, model: LlamaForCausalLM, losses: Sequence[float]
+) -> CardFigures:
     corpus = prepared.corpus
     bits = measure(options.release, corpus)
-    return Figures(
+    return CardFigures(
         corpus=_corpus_name(options),
         corpus_digest=manifest_digest(corpus),
         training_files=len(corpus.training),

@@ -6,10 +6,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from calmops.foundation.errors import CalmopsError
-from calmops.training.card.card_figures import Figures
+from calmops.training.card.card_figures import CardFigures
 from calmops.training.cli_arguments import parse
 from calmops.training.data.batches import Batches
-from calmops.training.data.dataset import Prepared, prepare, shape_of
+from calmops.training.data.dataset import Dataset, prepare, shape_of
 from calmops.training.loop import deepspeed_loop
 from calmops.training.loop.model import new_model
 from calmops.training.loop.training_options import TrainingOptions
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def train(options: TrainingOptions) -> Figures:
+def train(options: TrainingOptions) -> CardFigures:
     """Train a model, from where an earlier run in ``options.work`` was cut off, and write ``options.release``.
 
     Call it in a process that belongs to no process group, once. Shows a progress bar on standard output.
@@ -44,12 +44,12 @@ def train(options: TrainingOptions) -> Figures:
     return release_checkpoint(options, prepared)
 
 
-def release_now(options: TrainingOptions) -> Figures:
+def release_now(options: TrainingOptions) -> CardFigures:
     """Write ``options.release`` from the newest checkpoint of a run that may still be going on elsewhere."""
     return release_checkpoint(options, prepare(options))
 
 
-def run_prepared(options: TrainingOptions, prepared: Prepared) -> list[float]:
+def run_prepared(options: TrainingOptions, prepared: Dataset) -> list[float]:
     """The training alone: checkpoints and losses into ``options.work``. Returns every step's loss, nats a token."""
     batches = Batches(
         [*prepared.files, *prepared.chats],

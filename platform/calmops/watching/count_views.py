@@ -15,18 +15,27 @@ OF_NO_MODEL: Labels = ("", "", "", "", "", shard_label(NO_SHARD))
 def tallies(counts: Counts) -> dict[str, dict[Labels, Tally]]:
     """What happened, by a key of objectives.COUNTED and by labels; what could have happened and didn't is there as 0."""
     served = sorted(_served(counts))
-    felt = [((*key, shard_label(number)), shard) for key in served for number, shard in counts.shards.get(key, {}).items()]
+    felt = [
+        ((*key, shard_label(number)), shard) for key in served for number, shard in counts.shards.get(key, {}).items()
+    ]
     whole = {key: (*key, shard_label(NO_SHARD)) for key in served}
     ended: dict[Labels, Tally] = {labels: Ended(0, 0) for labels in whole.values()}
     ended |= {labels: Ended(shard.ended_well, shard.ended_badly) for labels, shard in felt}
     first: dict[Labels, Tally] = {labels: Timed([0] * (len(TTFT_NS) + 1)) for labels in whole.values()}
-    first |= {labels: Timed([*shard.ttft.buckets[:-1], shard.ttft.buckets[-1] + shard.unanswered]) for labels, shard in felt}
+    first |= {
+        labels: Timed([*shard.ttft.buckets[:-1], shard.ttft.buckets[-1] + shard.unanswered]) for labels, shard in felt
+    }
     lost = counts.gaps + counts.misread + sum(records for records, _ in counts.dropped.values())
     return {
-        "inter_token_latency": {labels: Timed(shard.gap_gateway.buckets) for labels, shard in felt if labels[-1] != shard_label(NO_SHARD)},
+        "inter_token_latency": {
+            labels: Timed(shard.gap_gateway.buckets) for labels, shard in felt if labels[-1] != shard_label(NO_SHARD)
+        },
         "time_to_first_token": first,
         "requests": ended,
-        "tokenizations": {labels: Ended(_accepted(counts, key), _event(counts, key, "tokenization_errors")) for key, labels in whole.items()},
+        "tokenizations": {
+            labels: Ended(_accepted(counts, key), _event(counts, key, "tokenization_errors"))
+            for key, labels in whole.items()
+        },
         "pii_scans": {labels: _reported(counts, key, "pii_scans") for key, labels in whole.items()},
         "telemetry_records": {OF_NO_MODEL: Ended(counts.folded, lost)},
     }

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from prometheus_client.metrics_core import Metric as Family
 
-from calmops.console.live_figures import Figures
+from calmops.console.live_figures import LiveFigures
 from calmops.console.strips import Strips
 from calmops.foundation.clock import Clock, SystemClock
 from calmops.foundation.metric_names import COST, OBJECTIVE_EVENTS, SPANS, SPENDING, TRACES, WATCH_FAILURES, WATCH_PARTS
@@ -23,7 +23,7 @@ from calmops.objectives.evaluation.costs import SPAN_S, Costs, Spent
 from calmops.objectives.evaluation.evaluator import Evaluator, Firing
 from calmops.objectives.evaluation.event_counters import Counter, Labels, counters
 from calmops.objectives.evaluation.saved_sums import SavedSums
-from calmops.objectives.evaluation.status import Standing, standings
+from calmops.objectives.evaluation.status import Status, statuses
 from calmops.objectives.promises.maintenance import maintained
 from calmops.objectives.promises.objective import AnyObjective, Ratio, Zero
 from calmops.objectives.promises.prices import Place, Prices
@@ -40,7 +40,9 @@ T = TypeVar("T")
 _log = logging.getLogger("calmops.watch")
 EVERY_S = 1.0
 EVALUATE_S = 15.0  # as often as a Prometheus would read them
-MOST_COUNTERS = 5000  # that the embedded evaluator remembers: some 500 MB, counters for six hours, shards' steps for three days
+MOST_COUNTERS = (
+    5000  # that the embedded evaluator remembers: some 500 MB, counters for six hours, shards' steps for three days
+)
 LATE_S = 3 * EVALUATE_S  # since the last evaluation, after which nobody knows what fires
 NO_PRICES = Prices(currency="XXX")  # ISO 4217's code for no currency; without prices nothing is shown in it
 REMEMBER_S = 60.0  # what was noted, so often
@@ -78,14 +80,19 @@ class _Look(NamedTuple):
     spent: dict[Place, Spent | None]
 
 
-class Watch:
+class Judgement:
     """Watches one meter. ``see`` is called on the meter's thread, ``tick`` on its own, the others on any.
 
     Spans are measured on a clock that is never set: the wall's as it was at the start, and the time since.
     """
 
     def __init__(
-        self, promises: Promises | None, prices: Prices | None, tracer: Tracer | None, spans: SpanCounts | None = None, clock: Clock | None = None
+        self,
+        promises: Promises | None,
+        prices: Prices | None,
+        tracer: Tracer | None,
+        spans: SpanCounts | None = None,
+        clock: Clock | None = None,
     ) -> None:
         """``promises`` None: they couldn't be read, no alert is known of until ``use`` brings them."""
         self._clock = clock or SystemClock()
@@ -93,8 +100,11 @@ class Watch:
         self._tracer, self._spans = tracer, spans
         self._failures = dict.fromkeys(WATCH_PARTS, 0)
         self._costs = Costs(prices or NO_PRICES)
-        self._figures, self._strips = Figures(), Strips()
-        self._lock, self._strips_lock = threading.Lock(), threading.Lock()  # the meter's thread waits for the latter alone
+        self._figures, self._strips = LiveFigures(), Strips()
+        self._lock, self._strips_lock = (
+            threading.Lock(),
+            threading.Lock(),
+        )  # the meter's thread waits for the latter alone
         self._look = _Look({}, {}, {})
         self._firing: list[Firing] = []
         self._since_s: dict[tuple[str, str, Labels], float] = {}
@@ -169,7 +179,16 @@ class Watch:
             ([place.model, place.environment, pricing], money)
             for place, spent in sorted(look.spent.items()) if spent is not None for pricing, money in sorted(spent.an_hour.items())
         ]  # fmt: skip
-        return rendered([plain(OBJECTIVE_EVENTS, events), plain(COST, costs), plain(SPENDING, spending), *cluster_families(self.roster, self.nodes), *self._telling()], openmetrics=openmetrics)
+        return rendered(
+            [
+                plain(OBJECTIVE_EVENTS, events),
+                plain(COST, costs),
+                plain(SPENDING, spending),
+                *cluster_families(self.roster, self.nodes),
+                *self._telling(),
+            ],
+            openmetrics=openmetrics,
+        )
 
     def state(self) -> dict[str, Any]:
         """The console's share of it, for JSON."""
@@ -177,7 +196,7 @@ class Watch:
         with self._strips_lock:
             strips = self._strips.shown(wall_ns)
         with self._lock:
-            told = standings(self._promises.objectives, self._evaluator, self._evaluated_s)
+            told = statuses(self._promises.objectives, self._evaluator, self._evaluated_s)
             return {
                 "at_s": wall_ns / 1e9, "figures": self._figures.shown(), "alerts": self._alerts(), "alerts_unknown": self._not_known(),
                 "objectives": [_objective(one) for one in told], **strips,
@@ -228,7 +247,9 @@ class Watch:
     def _telling(self) -> list[Family]:
         """What it says of itself."""
         traces = [] if self._tracer is None else [*self._tracer.kept.items(), ("lost", self._tracer.lost)]
-        spans = [] if self._spans is None else [(name, getattr(self._spans, name)) for name in ("sent", "taken", "refused")]
+        spans = (
+            [] if self._spans is None else [(name, getattr(self._spans, name)) for name in ("sent", "taken", "refused")]
+        )
         return [
             plain(WATCH_FAILURES, [([part], count) for part, count in self._failures.items()]),
             plain(TRACES, [([result], count) for result, count in traces]), plain(SPANS, [([result], count) for result, count in spans]),
@@ -243,7 +264,9 @@ class Watch:
             self._due_s = at_s + EVALUATE_S
             return
         wall_s = self._clock.wall_ns() / 1e9
-        self._evaluator.read(at_s, {name: float(value) for name, value in self._look.counters.items()}, self._look.gauges)
+        self._evaluator.read(
+            at_s, {name: float(value) for name, value in self._look.counters.items()}, self._look.gauges
+        )
         self._firing = self._evaluator.evaluate(at_s, maintained(self._promises.announced, wall_s))
         now = {(one.alert, one.severity, one.labels) for one in self._firing}
         self._since_s = {name: self._since_s.get(name, wall_s) for name in now}
@@ -279,7 +302,7 @@ def _prices(ran: set[Labels], spent: dict[Place, Spent | None]) -> dict[Labels, 
     return found
 
 
-def _objective(standing: Standing) -> dict[str, Any]:
+def _objective(standing: Status) -> dict[str, Any]:
     objective: AnyObjective = standing.objective
     kind = "ratio" if isinstance(objective, Ratio) else "zero" if isinstance(objective, Zero) else "value"
     model, version, variant = (None, None, None) if standing.model is None else standing.model[:3]

@@ -43,7 +43,9 @@ def test_adjacent_and_overlapping_maintenance_leaves_no_hole(tmp_path: Path) -> 
         for minute in range(65)
     ]  # fmt: skip
     tests = [{"interval": "1m", "input_series": [], "promql_expr_test": active}]
-    (tmp_path / "tests.yaml").write_text(as_yaml({"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": tests}), encoding="utf-8")
+    (tmp_path / "tests.yaml").write_text(
+        as_yaml({"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": tests}), encoding="utf-8"
+    )
     done = promtool(tmp_path, "test", "rules", "tests.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
 

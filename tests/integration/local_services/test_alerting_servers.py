@@ -25,7 +25,10 @@ from tests.support.alerts.real_servers import TOOLS
 @pytest.fixture(name="pair")
 def both_not_started(tmp_path: Path) -> Iterator[tuple[LocalPrometheus, LocalAlertmanager]]:
     install(TOOLS)
-    pair = LocalPrometheus(TOOLS, tmp_path / "prometheus", free_port()), LocalAlertmanager(TOOLS, tmp_path / "alertmanager", free_port())
+    pair = (
+        LocalPrometheus(TOOLS, tmp_path / "prometheus", free_port()),
+        LocalAlertmanager(TOOLS, tmp_path / "alertmanager", free_port()),
+    )
     yield pair
     for one in pair:
         one.stop()
@@ -64,7 +67,9 @@ def test_new_settings_that_a_running_one_refuses_are_told_and_the_old_ones_stay(
         one.start(told)
     monkeypatch.setattr(web_server, "RELOAD_S", 2.0)
     rules.write_text("groups: [{name: wrong, rules: [{record: a:b, expr: 'sum('}]}]\n")
-    with pytest.raises(SetupError, match=r"the running prometheus has not taken its new settings within 2 s(?s:.)*parse error"):
+    with pytest.raises(
+        SetupError, match=r"the running prometheus has not taken its new settings within 2 s(?s:.)*parse error"
+    ):
         prometheus.start(settings)
     assert "RequestsFailing" in httpx.get(f"{prometheus.url}/api/v1/rules").text
     with pytest.raises(SetupError, match="the running alertmanager has not taken its new settings"):
@@ -79,7 +84,9 @@ def test_a_taken_port_and_a_program_that_ends_are_told_with_the_remedy(tmp_path:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(SetupError, match=f"p: port {port} of 127.0.0.1 is taken by another process; end that, or choose"):
+        with pytest.raises(
+            SetupError, match=f"p: port {port} of 127.0.0.1 is taken by another process; end that, or choose"
+        ):
             LocalProcess("p", tmp_path / "p", [port]).start([sys.executable, "-c", ""], lambda: True, 5.0)
     with pytest.raises(SetupError, match="q ended with 3 while starting: no flag --x"):
         LocalProcess("q", tmp_path / "q", []).start(

@@ -25,8 +25,12 @@ def test_another_stops_it_though_its_parent_never_asks_how_it_ended(tmp_path: Pa
 
 
 def test_one_that_heeds_no_word_is_ended_by_force(tmp_path: Path) -> None:
-    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+    deaf = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+    )
     starter, other = LocalProcess("deaf", tmp_path, []), LocalProcess("deaf", tmp_path, [])
-    starter.start([sys.executable, "-c", deaf], lambda: "deaf" in (tmp_path / "deaf.log").read_text(encoding="utf-8"), 10.0)
+    starter.start(
+        [sys.executable, "-c", deaf], lambda: "deaf" in (tmp_path / "deaf.log").read_text(encoding="utf-8"), 10.0
+    )
     assert other.stop(timeout_s=0.5)
     assert starter.pid is None

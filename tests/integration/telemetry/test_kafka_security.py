@@ -55,7 +55,9 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaSettings]:
     keys, certificate = make_certificate(folder / "tls")
     port, secure_port = free_port(followers=1), free_port()
     plain = kafka._deploy_file("server.properties").read_text("utf-8")
-    kept = [line for line in plain.splitlines() if not line.startswith(("listeners=", "advertised.", "listener.security"))]
+    kept = [
+        line for line in plain.splitlines() if not line.startswith(("listeners=", "advertised.", "listener.security"))
+    ]
     (folder / "server.properties").write_text(
         "\n".join(kept) + SECURE.format(port=secure_port, keys=keys, password=PASSWORD), "utf-8"
     )

@@ -22,7 +22,11 @@ def write(folder: Path, source: str, requests: int) -> None:
     spool = Spool(folder / f"{source}.db")
     for number in range(requests):
         name = f"{source}-{number}"
-        records: list[Record] = [opened(name), *(frame(number * 5 + s, gang_id=source) for s in range(1, 6)), closed(name)]
+        records: list[Record] = [
+            opened(name),
+            *(frame(number * 5 + s, gang_id=source) for s in range(1, 6)),
+            closed(name),
+        ]
         spool.append(records, T0_NS)
     spool.close()
 
@@ -71,7 +75,9 @@ def test_a_second_meter_on_the_same_state_is_refused(tmp_path: Path) -> None:
     Meter(settings, tmp_path / "meter.db").stop()
 
 
-def test_a_meter_without_its_state_rebuilds_from_the_earliest_retained_record_and_says_from_when(tmp_path: Path) -> None:
+def test_a_meter_without_its_state_rebuilds_from_the_earliest_retained_record_and_says_from_when(
+    tmp_path: Path,
+) -> None:
     spools = tmp_path / "spool"
     spools.mkdir()
     spool = Spool(spools / "gw.db")
@@ -83,7 +89,9 @@ def test_a_meter_without_its_state_rebuilds_from_the_earliest_retained_record_an
     text = drained(meter).decode()
     assert "rebuilt from the earliest retained record" in meter.statement()
     assert f"counting since {(T0_NS + 60_000_000_000) / 1e9:.3f}" in meter.statement()
-    assert 'calmops_requests_total{environment="",model="m",outcome="completed",tier="",variant="",version=""} 1.0' in text
+    assert (
+        'calmops_requests_total{environment="",model="m",outcome="completed",tier="",variant="",version=""} 1.0' in text
+    )
     assert "calmops_record_gaps_total 0.0" in text, "what was let go had been counted: nothing is lost"
     meter.stop()
     spool._db.execute("DELETE FROM records")

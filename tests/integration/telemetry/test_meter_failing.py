@@ -66,12 +66,16 @@ class Partition:
 
 def from_kafka(tmp_path: Path, clock: ManualClock, *bodies: bytes) -> tuple[Meter, Partition]:
     """A meter that reads these, and goes on from what it has saved."""
-    meter = Meter(TelemetrySettings(folder=tmp_path, kafka=KafkaSettings(bootstrap_servers="-:1")), tmp_path / "meter.db", clock)
+    meter = Meter(
+        TelemetrySettings(folder=tmp_path, kafka=KafkaSettings(bootstrap_servers="-:1")), tmp_path / "meter.db", clock
+    )
     meter._source = partition = Partition(*bodies)
     return meter, partition
 
 
-def test_a_spool_that_cannot_be_read_keeps_the_meter_from_no_other_and_is_tried_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_spool_that_cannot_be_read_keeps_the_meter_from_no_other_and_is_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     spools = tmp_path / "spool"
     spools.mkdir()
     (spools / "broken.db").write_bytes(b"no database at all" * 100)
@@ -134,7 +138,9 @@ def test_a_meter_whose_thread_has_ended_says_so(tmp_path: Path) -> None:
     meter.stop()
 
 
-def test_a_record_that_cannot_be_counted_is_unreadable_and_the_next_one_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_that_cannot_be_counted_is_unreadable_and_the_next_one_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("calmops.telemetry.metering.fold._fold_opened", lambda _model, _record: 1 / 0)
     spools = tmp_path / "spool"
     spools.mkdir()
@@ -148,7 +154,9 @@ def test_a_record_that_cannot_be_counted_is_unreadable_and_the_next_one_is_count
     meter.stop()
 
 
-def test_a_state_that_cannot_be_saved_stops_no_counting_and_nothing_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_state_that_cannot_be_saved_stops_no_counting_and_nothing_is_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spools = tmp_path / "spool"
     spools.mkdir()
     write(spools, "gw", 1)
@@ -191,14 +199,20 @@ def test_what_a_log_holds_of_another_release_is_unreadable_once_and_garbage_show
     bodies = [encode("gw", 1, closed("r")), newer, misfit, newer, b"junk", encode("gw", 5, closed("r"))]
     meter, _ = from_kafka(tmp_path, ManualClock(T0_NS), *bodies)
     meter.advance()
-    seen = meter.look(lambda counts: (counts.unreadable, counts.misread, counts.duplicates, counts.folded, missing(counts)))
+    seen = meter.look(
+        lambda counts: (counts.unreadable, counts.misread, counts.duplicates, counts.folded, missing(counts))
+    )
     assert seen == (3, 2, 1, 2, 1)
     meter.stop()
 
 
-def test_a_meter_that_rebuilds_takes_a_source_as_it_finds_it_even_if_its_first_record_is_unreadable(tmp_path: Path) -> None:
+def test_a_meter_that_rebuilds_takes_a_source_as_it_finds_it_even_if_its_first_record_is_unreadable(
+    tmp_path: Path,
+) -> None:
     misfit = msgspec.msgpack.encode([SCHEMA, "gw", 7, {"type": "closed"}])
-    meter, _ = from_kafka(tmp_path, ManualClock(T0_NS), misfit, encode("gw", 8, closed("r")), encode("other", 90, closed("r")))
+    meter, _ = from_kafka(
+        tmp_path, ManualClock(T0_NS), misfit, encode("gw", 8, closed("r")), encode("other", 90, closed("r"))
+    )
     meter.advance()
     assert meter.look(lambda counts: (counts.misread, counts.folded, counts.gaps, missing(counts))) == (1, 2, 0, 0)
     meter.stop()

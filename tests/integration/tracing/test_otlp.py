@@ -46,7 +46,13 @@ def test_a_trace_arrives_whole(receiver: tuple[str, Received]) -> None:
     traces = OtlpTraces(url, {"deployment.environment.name": "test"})
     traces.send(trace.spans(closed(50, outcome="failed", detail="no replica was left")))
     traces.close()
-    spans = [span for one in received for resource in one.resource_spans for scope in resource.scope_spans for span in scope.spans]
+    spans = [
+        span
+        for one in received
+        for resource in one.resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    ]
     assert [span.name for span in spans] == ["request", "queue", "prefill", "decode"]
     request, decode = spans[0], spans[-1]
     assert int.from_bytes(request.trace_id, "big") == trace.context.trace_id

@@ -19,7 +19,9 @@ class Past(NamedTuple):
 
 
 @contextlib.contextmanager
-def filled(folder: Path, lines: Iterable[str], rules: list[Rule], past: Past) -> Iterator[tuple[RealPrometheus, list[float]]]:
+def filled(
+    folder: Path, lines: Iterable[str], rules: list[Rule], past: Past
+) -> Iterator[tuple[RealPrometheus, list[float]]]:
     """It runs; and the times at which its rules were evaluated: a group has an offset of its own. ``lines``: OpenMetrics text.
 
     A past that is filled in has no marks where a series ends: a value counts for one evaluation alone.

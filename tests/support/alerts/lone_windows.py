@@ -45,7 +45,11 @@ def cases(promises: Promises) -> list[Case]:
         usable, _ = promises.windows.of(objective)
         for window in usable:
             delay_s = promises.windows.delay_s(window, objective, 1.0)
-            spent = promises.windows.factor(window, objective) * window.long_s / objective.period_s if window.only_at_risk else 0.0
+            spent = (
+                promises.windows.factor(window, objective) * window.long_s / objective.period_s
+                if window.only_at_risk
+                else 0.0
+            )
             found.append(Case(objective, window, delay_s, delay_s / (1 + spent)))
     return found
 
@@ -66,7 +70,11 @@ def condition(case: Case, promises: Promises, links: Links) -> str:
     """The alert's expression, had it this window only."""
     alone = Windows(windows=(case.window,), at_risk=promises.windows.at_risk)
     rules = rules_of(rule_file(Promises([case.objective], alone), links, PACE))
-    (expression,) = (rule["expr"] for rule in rules if rule.get("labels", {}).get("objective") == case.objective.name and "alert" in rule)
+    (expression,) = (
+        rule["expr"]
+        for rule in rules
+        if rule.get("labels", {}).get("objective") == case.objective.name and "alert" in rule
+    )
     return str(expression)
 
 

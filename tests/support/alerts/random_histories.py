@@ -12,7 +12,9 @@ from calmops.objectives.promises.objective import AnyObjective, Ratio, Value
 
 Told = list[float | None]  # one a minute; None: it couldn't be had
 Span = tuple[int, int]  # minutes, the last one not within
-LOOKED_BACK = 10  # minutes, more than two evaluations: so long a gap is one to whoever still sees the last value for a while
+LOOKED_BACK = (
+    10  # minutes, more than two evaluations: so long a gap is one to whoever still sees the last value for a while
+)
 
 
 class History(NamedTuple):
@@ -71,10 +73,15 @@ def random_history(seed: int, objective: AnyObjective, minutes: int) -> History:
         gauges[labels] = _gauge(rng, objective.bound, minutes)
     else:
         for shard in range(rng.choice((1, 1, 2))):
-            counting, born = _Shard(rng, minutes, objective.budget if isinstance(objective, Ratio) else 0.0), rng.choice((0, 0, rng.randrange(minutes // 2)))
+            counting, born = (
+                _Shard(rng, minutes, objective.budget if isinstance(objective, Ratio) else 0.0),
+                rng.choice((0, 0, rng.randrange(minutes // 2))),
+            )
             told = [None if minute < born else counting.minute(minute) for minute in range(minutes)]
             for which, result in enumerate((GOOD, BAD)):
-                counters[Counter(objective.name, (*labels, str(shard)), result)] = [None if one is None else one[which] for one in told]
+                counters[Counter(objective.name, (*labels, str(shard)), result)] = [
+                    None if one is None else one[which] for one in told
+                ]
     maintained = tuple(_within(rng, minutes, 5, 180) for _ in range(rng.choice((0, 0, 1))))
     return History(labels[0], counters, gauges, minutes, maintained)
 

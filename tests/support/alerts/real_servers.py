@@ -79,7 +79,9 @@ class RealPrometheus:
         ).json()
         return sorted({float(at_s) for one in answer["data"]["result"] for at_s, _ in one["values"]})
 
-    def over(self, expression: str, start_s: float, end_s: float, every_s: int) -> Iterator[tuple[dict[str, str], list[tuple[float, float]]]]:
+    def over(
+        self, expression: str, start_s: float, end_s: float, every_s: int
+    ) -> Iterator[tuple[dict[str, str], list[tuple[float, float]]]]:
         """A query over a span: each series' labels, and its values by time."""
         answer = httpx.post(
             f"{self.url}/api/v1/query_range", timeout=600.0,
@@ -105,7 +107,12 @@ def promtool(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]
     """Run it in a folder; whatever it says."""
     install(TOOLS)
     return subprocess.run(
-        [str(program(TOOLS, "promtool")), *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=900
+        [str(program(TOOLS, "promtool")), *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
     )
 
 

@@ -31,7 +31,9 @@ def commands(path: Path) -> list[Command]:
         assert len(lines) % 2 == 0, f"{path.name}: a command without its exit code:\n{block}"
         for line, comment in zip(lines[::2], lines[1::2], strict=True):
             said = EXIT.match(comment)
-            assert line.startswith("$ ") and said is not None, f"{path.name}: not a command and its exit code: {line!r}, {comment!r}"
+            assert line.startswith("$ ") and said is not None, (
+                f"{path.name}: not a command and its exit code: {line!r}, {comment!r}"
+            )
             found.append(Command(line[2:], int(said[1])))
     return found
 

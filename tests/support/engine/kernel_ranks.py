@@ -26,7 +26,7 @@ def _rank(rank: int, tp: int, folder: Path, weights: str, ours: bool, seed: int)
     cores = sorted(os.sched_getaffinity(0))[: 1 if ours else 2]
     os.sched_setaffinity(0, cores)
     sums: Any = tensor_parallel if ours else kernel
-    setattr(sums, "all_reduce" if ours else "Reduction", _forbidden)
+    setattr(sums, "all_reduce" if ours else "SharedMemoryAllReduce", _forbidden)
     if not ours:
         sums._sum_over_ranks = lambda _settings, _rank: tensor_parallel.all_reduce
     quantize: Any = "int8" if weights == "int8" else None

@@ -69,7 +69,9 @@ def main() -> None:
     engine = Engine.load(settings, send)
     watch.ended("pack")
     engine.submit(placement("first", (5, 6, 7), max_tokens=1))
-    while (result := engine.step()) is not None and not any(one.token_ids for mine in result.deltas.values() for one in mine):
+    while (result := engine.step()) is not None and not any(
+        one.token_ids for mine in result.deltas.values() for one in mine
+    ):
         pass
     watch.ended("first token")
     print(json.dumps(watch.parts))

@@ -42,7 +42,9 @@ class FakeAlerting:
     def delete_contact_point(self, uid: str) -> Answer:
         name = there(self.contact_points, uid, "not found")["name"]
         if any((one.get("notification_settings") or {}).get("receiver") == name for one in self.rules.values()):
-            raise Refused(409, "Contact point is currently used in the notification settings of one or many alert rules.")
+            raise Refused(
+                409, "Contact point is currently used in the notification settings of one or many alert rules."
+            )
         del self.contact_points[uid]
         return Answer(202, {"message": "contactpoint deleted"})
 
@@ -52,7 +54,9 @@ class FakeAlerting:
     def post_mute_timing(self, body: Json) -> Answer:
         _timing(body)
         if body["name"] in self.mute_timings:
-            raise Refused(400, "Time interval with this name already exists. Use a different name or update existing one.")
+            raise Refused(
+                400, "Time interval with this name already exists. Use a different name or update existing one."
+            )
         self.mute_timings[body["name"]] = body | {"provenance": "api", "version": f"v{next(self._ids)}"}
         return Answer(201, self.mute_timings[body["name"]])
 
@@ -64,7 +68,10 @@ class FakeAlerting:
 
     def delete_mute_timing(self, name: str) -> Answer:
         there(self.mute_timings, name, "Time interval not found")
-        if any(name in ((one.get("notification_settings") or {}).get("mute_time_intervals") or []) for one in self.rules.values()):
+        if any(
+            name in ((one.get("notification_settings") or {}).get("mute_time_intervals") or [])
+            for one in self.rules.values()
+        ):
             raise Refused(409, "Time interval is used")
         del self.mute_timings[name]
         return Answer(204, None)
@@ -80,20 +87,30 @@ class FakeAlerting:
         rules = [one for one in self.rules.values() if (one["folderUID"], one["ruleGroup"]) == (folder, group)]
         if not rules:
             raise Refused(404, "rule group not found", messageId="alerting.alert-rule-group.notFound", statusCode=404)
-        return Answer(200, {"title": group, "folderUid": folder, "interval": self.intervals[folder, group], "rules": rules})
+        return Answer(
+            200, {"title": group, "folderUid": folder, "interval": self.intervals[folder, group], "rules": rules}
+        )
 
     def put_group(self, folder: str, group: str, body: Json) -> Answer:
         if folder not in self._folders:
             raise Refused(400, "invalid alert rule: folder does not exist")
         if not body.get("interval") or body["interval"] % 10:
-            raise Refused(400, "invalid alert rule: interval should be non-zero and divided exactly by scheduler interval: 10")
+            raise Refused(
+                400, "invalid alert rule: interval should be non-zero and divided exactly by scheduler interval: 10"
+            )
         for rule in body["rules"]:
             self._check_rule(rule)
         uids = {rule.get("uid") for rule in body["rules"]}
-        staying = {uid: one for uid, one in self.rules.items() if uid not in uids and (one["folderUID"], one["ruleGroup"]) != (folder, group)}
+        staying = {
+            uid: one
+            for uid, one in self.rules.items()
+            if uid not in uids and (one["folderUID"], one["ruleGroup"]) != (folder, group)
+        }
         titles = [one["title"] for one in (*staying.values(), *body["rules"]) if one.get("folderUID", folder) == folder]
         if len(titles) != len(set(titles)):
-            raise Refused(400, "alert rule uniqueness constraint violation: a rule with the same title exists in the folder")
+            raise Refused(
+                400, "alert rule uniqueness constraint violation: a rule with the same title exists in the folder"
+            )
         for rule in body["rules"]:
             uid = rule.get("uid") or f"made-{next(self._ids)}"
             staying[uid] = self._kept_rule(rule | {"uid": uid, "folderUID": folder, "ruleGroup": group})
@@ -107,14 +124,19 @@ class FakeAlerting:
         told = rule.get("notification_settings") or {}
         sources = {query["datasourceUid"] for query in rule["data"]} - {"__expr__"}
         problems = {
-            "title and ruleGroup have 1 to 190 characters": not all(0 < len(rule[key]) <= 190 for key in ("title", "ruleGroup")),
+            "title and ruleGroup have 1 to 190 characters": not all(
+                0 < len(rule[key]) <= 190 for key in ("title", "ruleGroup")
+            ),
             "condition refers to no query": rule["condition"] not in refs or len(refs) != len(set(refs)),
-            "unrecognised noDataState or execErrState": rule["noDataState"] not in NO_DATA or rule["execErrState"] not in ERRORS,
+            "unrecognised noDataState or execErrState": rule["noDataState"] not in NO_DATA
+            or rule["execErrState"] not in ERRORS,
             "for is no duration": not SPAN.match(rule["for"]),
             "data source not found": not sources <= set(self._sources),
-            "receiver does not exist": bool(told) and told["receiver"] not in {one["name"] for one in self.contact_points.values()},
+            "receiver does not exist": bool(told)
+            and told["receiver"] not in {one["name"] for one in self.contact_points.values()},
             "mute timing does not exist": not set(told.get("mute_time_intervals") or []) <= set(self.mute_timings),
-            "group_by must include alertname and grafana_folder": bool(told.get("group_by")) and not {"alertname", "grafana_folder"} <= set(told["group_by"]),
+            "group_by must include alertname and grafana_folder": bool(told.get("group_by"))
+            and not {"alertname", "grafana_folder"} <= set(told["group_by"]),
         }
         for problem, is_so in problems.items():
             if is_so:
@@ -130,7 +152,14 @@ class FakeAlerting:
         for key in ("group_wait", "group_interval", "repeat_interval"):
             if key in (kept.get("notification_settings") or {}):
                 kept["notification_settings"][key] = _written(kept["notification_settings"][key])
-        added = {"id": next(self._ids), "orgID": 7, "updated": "2026-11-26T03:20:20Z", "provenance": "api", "keepFiringFor": "0s", "record": None}
+        added = {
+            "id": next(self._ids),
+            "orgID": 7,
+            "updated": "2026-11-26T03:20:20Z",
+            "provenance": "api",
+            "keepFiringFor": "0s",
+            "record": None,
+        }
         return kept | added
 
 
@@ -157,7 +186,9 @@ def _written(span: str) -> str:
     """As model.Duration is written: 90m to 1h30m, 7d to 1w."""
     match = SPAN.match(span)
     assert match is not None
-    left_s = sum(int(number or 0) * size for number, size in zip(match.groups(), (604800, 86400, 3600, 60, 1), strict=True))
+    left_s = sum(
+        int(number or 0) * size for number, size in zip(match.groups(), (604800, 86400, 3600, 60, 1), strict=True)
+    )
     if left_s and left_s % 86400 == 0:
         return f"{left_s // 604800}w" if left_s % 604800 == 0 else f"{left_s // 86400}d"
     parts = ((left_s // 3600, "h"), (left_s // 60 % 60, "m"), (left_s % 60, "s"))

@@ -19,7 +19,11 @@ from tests.support.grafana.fake_answers import Answer, Json, Refused, a_uid, an_
 
 ADMIN, VIEWER, EDITOR = "glsa_admin", "glsa_viewer", "glsa_editor"
 READS = {"folders:read", "dashboards:read", "datasources:read", "alert.provisioning:read"}
-TOKENS: dict[str, set[str] | None] = {ADMIN: None, VIEWER: READS, EDITOR: READS | {"folders:create", "folders:write", "dashboards:write", "annotations:create"}}
+TOKENS: dict[str, set[str] | None] = {
+    ADMIN: None,
+    VIEWER: READS,
+    EDITOR: READS | {"folders:create", "folders:write", "dashboards:write", "annotations:create"},
+}
 
 
 class FakeGrafana:
@@ -93,10 +97,16 @@ class FakeGrafana:
             if match and verb == method:
                 allowed = TOKENS[token]
                 if allowed is not None and permission not in allowed:
-                    said = f"You'll need additional permissions to perform this action. Permissions needed: {permission}"
+                    said = (
+                        f"You'll need additional permissions to perform this action. Permissions needed: {permission}"
+                    )
                     raise Refused(403, said, title="Access denied", accessErrorId="ACE0000000001")
                 names = [unquote(one) for one in match.groups()]
-                return handler(self.alerting if path.startswith(ALERTING) else self, *names, *([an_object(sent)] if method in {"POST", "PUT"} else []))
+                return handler(
+                    self.alerting if path.startswith(ALERTING) else self,
+                    *names,
+                    *([an_object(sent)] if method in {"POST", "PUT"} else []),
+                )
         raise Refused(404, "Not found")
 
     def get_folder(self, uid: str) -> Answer:
@@ -107,7 +117,14 @@ class FakeGrafana:
         uid = a_uid(body.get("uid") or f"made-{next(self._ids)}")
         if uid in self.folders:
             raise Refused(409, "the folder has been created already")
-        self.folders[uid] = {"id": next(self._ids), "uid": uid, "title": body["title"], "url": f"/dashboards/f/{uid}", "hasAcl": False, "version": 1}
+        self.folders[uid] = {
+            "id": next(self._ids),
+            "uid": uid,
+            "title": body["title"],
+            "url": f"/dashboards/f/{uid}",
+            "hasAcl": False,
+            "version": 1,
+        }
         return Answer(200, self.folders[uid])
 
     def put_folder(self, uid: str, body: Json) -> Answer:
@@ -139,7 +156,9 @@ class FakeGrafana:
         number = next(self._ids) if found is None else found["dashboard"]["id"]
         kept = board | {"id": number, "uid": uid, "version": version}
         self.dashboards[uid] = {"dashboard": kept, "meta": {"folderUid": folder, "slug": "s", "version": version}}
-        return Answer(200, {"id": number, "uid": uid, "url": f"/d/{uid}/s", "status": "success", "version": version, "slug": "s"})
+        return Answer(
+            200, {"id": number, "uid": uid, "url": f"/d/{uid}/s", "status": "success", "version": version, "slug": "s"}
+        )
 
     def post_annotation(self, body: Json) -> Answer:
         if not body.get("text"):
@@ -148,7 +167,21 @@ class FakeGrafana:
         return Answer(200, {"message": "Annotation added", "id": len(self.annotations)})
 
     def list_sources(self) -> Answer:
-        shown = ("id", "orgId", "uid", "name", "type", "access", "url", "user", "database", "basicAuth", "isDefault", "jsonData", "readOnly")
+        shown = (
+            "id",
+            "orgId",
+            "uid",
+            "name",
+            "type",
+            "access",
+            "url",
+            "user",
+            "database",
+            "basicAuth",
+            "isDefault",
+            "jsonData",
+            "readOnly",
+        )
         return Answer(200, [{key: one[key] for key in shown} for one in self.sources.values()])
 
     def get_source(self, uid: str) -> Answer:
@@ -159,16 +192,40 @@ class FakeGrafana:
         uid = a_uid(body.get("uid") or f"made-{next(self._ids)}")
         if any(one["name"] == body["name"] or one["uid"] == uid for one in self.sources.values()):
             raise Refused(409, "data source with the same name already exists")
-        empty = {"url": "", "user": "", "database": "", "basicAuth": False, "basicAuthUser": "", "isDefault": False, "jsonData": {}, "readOnly": False}
-        self.sources[uid] = empty | body | {"id": next(self._ids), "uid": uid, "orgId": 1, "version": 1, "secureJsonFields": {}}
-        return Answer(200, {"datasource": self.sources[uid], "id": self.sources[uid]["id"], "message": "Datasource added", "name": body["name"]})
+        empty = {
+            "url": "",
+            "user": "",
+            "database": "",
+            "basicAuth": False,
+            "basicAuthUser": "",
+            "isDefault": False,
+            "jsonData": {},
+            "readOnly": False,
+        }
+        self.sources[uid] = (
+            empty | body | {"id": next(self._ids), "uid": uid, "orgId": 1, "version": 1, "secureJsonFields": {}}
+        )
+        return Answer(
+            200,
+            {
+                "datasource": self.sources[uid],
+                "id": self.sources[uid]["id"],
+                "message": "Datasource added",
+                "name": body["name"],
+            },
+        )
 
     def put_source(self, uid: str, body: Json) -> Answer:
         found = there(self.sources, uid, "Data source not found")
         needs(body, "name", "type", "access")
-        emptied = {key: None if key == "jsonData" else "" for key in ("url", "basicAuthUser", "jsonData")}  # it replaces
+        emptied = {
+            key: None if key == "jsonData" else "" for key in ("url", "basicAuthUser", "jsonData")
+        }  # it replaces
         self.sources[uid] = found | emptied | body | {"version": found["version"] + 1}
-        return Answer(200, {"datasource": self.sources[uid], "id": found["id"], "message": "Datasource updated", "name": body["name"]})
+        return Answer(
+            200,
+            {"datasource": self.sources[uid], "id": found["id"], "message": "Datasource updated", "name": body["name"]},
+        )
 
 
 Route = tuple[str, str, str, Callable[..., Answer]]

@@ -71,17 +71,25 @@ def fuzz_operators(url: str, model: str, cases: int) -> Tally:
     tally = Tally()
     for operation in operations:
         modes = [GenerationMode.POSITIVE]
-        if operation.path.endswith("drain"):  # the only one with a parameter that can be wrong: any path is right by the schema
+        if operation.path.endswith(
+            "drain"
+        ):  # the only one with a parameter that can be wrong: any path is right by the schema
             modes.append(GenerationMode.NEGATIVE)
         for mode in modes:
-            _sender(operation, mode, max(2, cases // len(operations) // len(modes)), partial(_operate, (url, model), tally))()
+            _sender(
+                operation, mode, max(2, cases // len(operations) // len(modes)), partial(_operate, (url, model), tally)
+            )()
     return tally
 
 
 def _operate(where: tuple[str, str], tally: Tally, case: Any) -> None:
     url, model = where
     if tally.cases % 2:
-        real = {"name": model, "replica_id": _some(url, "inventory", "gangs", "replica_id"), "request_id": _some(url, "requests", "requests", "request_id")}
+        real = {
+            "name": model,
+            "replica_id": _some(url, "inventory", "gangs", "replica_id"),
+            "request_id": _some(url, "requests", "requests", "request_id"),
+        }
         case.path_parameters = {name: real[name] for name in case.path_parameters}
     tally.note(case, case.call(base_url=url, timeout=120))
 

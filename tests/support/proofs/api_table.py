@@ -162,7 +162,12 @@ def disabled_model(site: Site) -> None:
 async def crowd(url: str, model: str) -> None:
     """At the stated bound the next ones get 429 with Retry-After, at once; everybody inside is served."""
     limit = httpx.Limits(max_connections=1024)
-    body = {"model": model, "prompt": "x", "ignore_eos": True, "loop_guard": False}  # streams would keep this client busy with reading
+    body = {
+        "model": model,
+        "prompt": "x",
+        "ignore_eos": True,
+        "loop_guard": False,
+    }  # streams would keep this client busy with reading
 
     async with httpx.AsyncClient(base_url=url, timeout=300, limits=limit) as client:
         inside: list[asyncio.Task[httpx.Response]] = []

@@ -29,7 +29,12 @@ def hostile(values: int, at_ns: int) -> Iterator[Record]:
     for number in range(values):
         fresh = [value(kind, number) for kind in ("m", "v", "x", "t", "e")]
         ended = closed(f"a{number}", delivered=2, at_ns=at_ns, outcome="completed" if number % 2 else "timeout")
-        yield replace(ended, model=fresh[0], labels=Labels(*fresh[1:]), ttft_ns=5_000_000_000 if number % 7 == 0 else ended.ttft_ns)
+        yield replace(
+            ended,
+            model=fresh[0],
+            labels=Labels(*fresh[1:]),
+            ttft_ns=5_000_000_000 if number % 7 == 0 else ended.ttft_ns,
+        )
         one = [fresh[place] if place == number % 5 else f"one-{place}" for place in range(5)]
         yield replace(opened(f"b{number}", at_ns=at_ns), model=one[0], labels=Labels(*one[1:]))
         yield from _under_a_pair(number, at_ns)
@@ -47,7 +52,9 @@ def _under_a_pair(number: int, at_ns: int) -> Iterator[Record]:
     for event in range(3 * number, 3 * number + 3):
         model, labels = _pair(event % SIDE, event % SIDE)
         name = EVENTS[event // SIDE % len(EVENTS)]
-        yield Counted(gateway_id="gw", model=model, at_ns=at_ns, name=name, reason=value("because", event), value=2, labels=labels)
+        yield Counted(
+            gateway_id="gw", model=model, at_ns=at_ns, name=name, reason=value("because", event), value=2, labels=labels
+        )
 
 
 def _pair(model: int, version: int) -> tuple[str, Labels]:
@@ -59,9 +66,21 @@ def _pair(model: int, version: int) -> tuple[str, Labels]:
 def _from_elsewhere(number: int, at_ns: int) -> Iterator[Record]:
     """Names and reasons of their own under labels that are well known, and reports."""
     labels = Labels("1", "stable", "base", "production")
-    yield Counted(gateway_id="gw", model="m", at_ns=at_ns, name="tokenization_errors", reason=value("because", number), value=2, labels=labels)
-    yield Counted(gateway_id="gw", model="m", at_ns=at_ns, name=value("event", number), reason=LONG, value=1, labels=labels)
-    yield Reported(gateway_id="gw", model=value("m", number), at_ns=at_ns, name="pii_scans", good=3, bad=1, labels=labels)
+    yield Counted(
+        gateway_id="gw",
+        model="m",
+        at_ns=at_ns,
+        name="tokenization_errors",
+        reason=value("because", number),
+        value=2,
+        labels=labels,
+    )
+    yield Counted(
+        gateway_id="gw", model="m", at_ns=at_ns, name=value("event", number), reason=LONG, value=1, labels=labels
+    )
+    yield Reported(
+        gateway_id="gw", model=value("m", number), at_ns=at_ns, name="pii_scans", good=3, bad=1, labels=labels
+    )
     yield Reported(gateway_id="gw", model="m", at_ns=at_ns, name=value("report", number), good=1, bad=1, labels=labels)
     yield Dropped(gateway_id="gw", at_ns=at_ns, reason=value("reason", number), records=1, tokens=1)
 

@@ -65,7 +65,9 @@ def observed() -> Observed:
     named = ("CALMOPS_PROOF_URL", "CALMOPS_PROOF_KAFKA", "CALMOPS_PROOF_TRACES_PORT")
     missing = [name for name in named if name not in os.environ]
     if missing:
-        sys.exit(f"no {', '.join(missing)}: run this proof by `python tests/proofs/run.py --short {Path(sys.argv[0]).name}`")
+        sys.exit(
+            f"no {', '.join(missing)}: run this proof by `python tests/proofs/run.py --short {Path(sys.argv[0]).name}`"
+        )
     url, kafka, port = (os.environ[name] for name in named)
     return Observed(url, kafka, int(port))
 

@@ -57,11 +57,19 @@ class Plain:
         self._number += 1
         name = f"r{self._number}"
         self._queues[name] = asyncio.Queue()
-        params = SamplingParams(max_tokens=TOKENS, temperature=0.8, seed=int(request.query_params["seed"]), loop_guard=False)
+        params = SamplingParams(
+            max_tokens=TOKENS, temperature=0.8, seed=int(request.query_params["seed"]), loop_guard=False
+        )
         self._new.append(
             Placement(
-                request_id=name, model="plain", attempt=1, gateway_id="g", stream_token=self._number, prompt_ids=(5, 6, 7, 8),
-                params=params, deadline_ns=time.time_ns() + 300 * 10**9,
+                request_id=name,
+                model="plain",
+                attempt=1,
+                gateway_id="g",
+                stream_token=self._number,
+                prompt_ids=(5, 6, 7, 8),
+                params=params,
+                deadline_ns=time.time_ns() + 300 * 10**9,
             )  # fmt: skip
         )
         return StreamingResponse(self._lines(name), media_type="text/plain")
@@ -85,7 +93,9 @@ class Plain:
             for delta in result.deltas.get("g", ()):
                 for offset, token in enumerate(delta.token_ids):
                     assert self._loop is not None
-                    self._loop.call_soon_threadsafe(self._queues[delta.request_id].put_nowait, (delta.index + offset, token))
+                    self._loop.call_soon_threadsafe(
+                        self._queues[delta.request_id].put_nowait, (delta.index + offset, token)
+                    )
 
 
 class Client:
@@ -119,7 +129,10 @@ class Client:
         """The longest silence; CAP_S for a stream that never went on."""
         if self.seen < TOKENS:
             return CAP_S
-        return min(CAP_S, max([b - a for a, b in zip(self.times_s, self.times_s[1:], strict=False)] + [self.times_s[0] - fault_s]))
+        return min(
+            CAP_S,
+            max([b - a for a, b in zip(self.times_s, self.times_s[1:], strict=False)] + [self.times_s[0] - fault_s]),
+        )
 
 
 async def fault(url: str, sent: signal.Signals, rng: random.Random) -> float:
@@ -164,7 +177,9 @@ def main() -> None:
     rounds, kinds, port = int(sys.argv[1]), [signal.Signals[name] for name in sys.argv[2:]], free_port()
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     serve.start(http_options={"host": "127.0.0.1", "port": port})
-    deployment = serve.deployment(Plain).options(num_replicas=2, max_ongoing_requests=64, ray_actor_options={"num_cpus": 1})
+    deployment = serve.deployment(Plain).options(
+        num_replicas=2, max_ongoing_requests=64, ray_actor_options={"num_cpus": 1}
+    )
     serve.run(deployment.bind(), name="plain")
     kit.first_in_line()
     rng = random.Random(0)

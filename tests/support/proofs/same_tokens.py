@@ -25,7 +25,10 @@ from tests.support.engine.tiny_engine import Run, placement
 from tests.support.proofs import kit
 
 Dtype = Literal["float32", "bfloat16"]
-NEAR_TIE: dict[Dtype, float] = {"float32": 0.001, "bfloat16": 0.25}  # nats; bfloat16 keeps 8 bits of a logit of up to 30
+NEAR_TIE: dict[Dtype, float] = {
+    "float32": 0.001,
+    "bfloat16": 0.25,
+}  # nats; bfloat16 keeps 8 bits of a logit of up to 30
 MODEL = kit.ROOT / "platform" / "calmops" / "models" / "stdlib-5m"
 MIX: dict[str, Any] = {"kv_blocks": 512, "max_sequences": 16, "max_rows_per_step": 64}
 WIDE: dict[str, Any] = {"kv_blocks": 512, "max_sequences": 16, "max_rows_per_step": 512}
@@ -60,7 +63,9 @@ def compare(engine: Any, wanted: list, elsewhere: dict[str, list[int]]) -> dict[
     mixed, wide = engine(**MIX).finish(wanted), engine(**WIDE).finish(wanted)
     tight = engine(**TIGHT)
     squeezed = tight.finish(wanted)
-    middle = engine(**MIX).finish([resumed_at(one, alone[one.request_id], len(alone[one.request_id]) // 2) for one in wanted])
+    middle = engine(**MIX).finish(
+        [resumed_at(one, alone[one.request_id], len(alone[one.request_id]) // 2) for one in wanted]
+    )
     diverged: dict[str, list[tuple[str, int, float]]] = {"here": [], "tp": []}
     for one in wanted:
         ids = alone[one.request_id]
@@ -78,7 +83,9 @@ def margin(engine: Any, one: Any, answers: tuple[list[int], list[int]], at: int)
     """How far the scores of the two tokens lie apart by which two answers part at index ``at``."""
     ids, other = answers
     again = resumed_at(one, ids, at) if at else one
-    again = msgspec.structs.replace(again, params=msgspec.structs.replace(again.params, logprobs=100_000, max_tokens=at + 1))
+    again = msgspec.structs.replace(
+        again, params=msgspec.structs.replace(again.params, logprobs=100_000, max_tokens=at + 1)
+    )
     top = {token: logprob for token, logprob, _ in engine(**MIX).finish([again])[one.request_id, 0].logprobs[0].top}
     heat = one.params.temperature
     noise = gumbel([(one.params.seed, 0, at)], max(top) + 1)[0]
@@ -86,7 +93,9 @@ def margin(engine: Any, one: Any, answers: tuple[list[int], list[int]], at: int)
     return abs(a - b)
 
 
-def cells(rank: int, tp: int, how: dict[str, Any], asked: tuple[int, int, dict[float, dict[str, list[int]]]]) -> dict[float, Any] | None:
+def cells(
+    rank: int, tp: int, how: dict[str, Any], asked: tuple[int, int, dict[float, dict[str, list[int]]]]
+) -> dict[float, Any] | None:
     """Greedy and sampled on one rank: rank 0 compares, the others follow its plans, which come by broadcast.
 
     ``how``: the engine's dtype, exact and backend. ``asked``: how many requests, how long at most, and for each temperature what was said at another tp.
@@ -199,7 +208,10 @@ def prove(dtype: Dtype, long: bool) -> None:
         cost = f"; cost of exact x{kit.spread(cost_of_exact(dtype, 20)):.2f}"
     exact_one = tallies["exact"]
     kit.verdict(
-        not exact_one.margins and rows == 0 and preempted > 0 and exact_one.runs >= (512 if long else 60)
+        not exact_one.margins
+        and rows == 0
+        and preempted > 0
+        and exact_one.runs >= (512 if long else 60)
         and all(tally.near_ties for tally in tallies.values()),
         f"{4 * counts[True]} requests in {dtype}, each in 4 ways; {'; '.join(str(tally) for tally in tallies.values() if tally.runs)}; {preempted} preemptions; "
         f"{rows} differing rows of logits of 4 tiny families{cost}",
@@ -217,8 +229,13 @@ def prove_kernel(long: bool) -> None:
             for temperature, got in run_gang(cells, tp, how, (count, longest, nothing), timeout_s=1500).items():
                 tally.add(got["requests"], got["diverged"]["here"])
                 preempted += got["preempted"]
-                print(f"{dtype} tp {tp} temperature {temperature}: {got['requests']} runs, {got['diverged']['here']}", flush=True)
-    kit.verdict(not tally.margins and preempted > 0, f"{8 * count} requests, each in 4 ways; {tally}; {preempted} preemptions")
+                print(
+                    f"{dtype} tp {tp} temperature {temperature}: {got['requests']} runs, {got['diverged']['here']}",
+                    flush=True,
+                )
+    kit.verdict(
+        not tally.margins and preempted > 0, f"{8 * count} requests, each in 4 ways; {tally}; {preempted} preemptions"
+    )
 
 
 class Tally:

@@ -81,7 +81,13 @@ async def load(url: str, rounds: int) -> None:
     """A bit of everything that can happen to a request."""
     async with kit.client() as client:
         for number in range(rounds):
-            body: dict[str, Any] = {"model": MODEL, "prompt": f"# {number}\n", "max_tokens": 60, "ignore_eos": True, "loop_guard": False}
+            body: dict[str, Any] = {
+                "model": MODEL,
+                "prompt": f"# {number}\n",
+                "max_tokens": 60,
+                "ignore_eos": True,
+                "loop_guard": False,
+            }
             many = [kit.complete_stream(client, url, {**body, "seed": seed}) for seed in range(6)]
             await asyncio.gather(
                 *many,
@@ -113,7 +119,9 @@ def disturb(url: str) -> None:
     async def killed() -> None:
         async with kit.client() as client:
             body = {"model": MODEL, "prompt": "def ", "max_tokens": 1000, "ignore_eos": True, "loop_guard": False}
-            streams = [asyncio.create_task(kit.complete_stream(client, url, {**body, "seed": seed})) for seed in range(8)]
+            streams = [
+                asyncio.create_task(kit.complete_stream(client, url, {**body, "seed": seed})) for seed in range(8)
+            ]
             await asyncio.sleep(0.5)
             os.kill(kit.inventory(url)["gangs"][0]["ranks"][0]["pid"], signal.SIGKILL)
             await asyncio.gather(*streams)

@@ -72,7 +72,10 @@ class SharedPlatform:
         assert self._url is not None, "the platform isn't up"
         found = {"CALMOPS_PROOF_URL": self._url, "CALMOPS_HOME": str(self._home)}
         if self._broker is not None:
-            found |= {"CALMOPS_PROOF_KAFKA": self._broker.bootstrap_servers, "CALMOPS_PROOF_TRACES_PORT": str(self._traces_port)}
+            found |= {
+                "CALMOPS_PROOF_KAFKA": self._broker.bootstrap_servers,
+                "CALMOPS_PROOF_TRACES_PORT": str(self._traces_port),
+            }
         return found
 
     def _up(self) -> str | None:

@@ -37,7 +37,9 @@ def test_what_is_committed_is_what_is_generated() -> None:
 
 
 def test_every_alert_has_a_runbook_a_summary_and_somebody_who_is_told() -> None:
-    told = {one["name"] for one in yaml.safe_load((SHIPPED / "receivers.yaml").read_text(encoding="utf-8"))["receivers"]}
+    told = {
+        one["name"] for one in yaml.safe_load((SHIPPED / "receivers.yaml").read_text(encoding="utf-8"))["receivers"]
+    }
     alerts = [rule for rule in rules() if "alert" in rule]
     assert alerts
     for rule in alerts:
@@ -62,7 +64,11 @@ def test_maintenance_silences_all_but_zeros_and_watchers() -> None:
 def test_an_alert_is_about_one_environment_and_about_a_shard_only_where_it_has_one() -> None:
     alerts = {(rule["alert"], rule["labels"]["severity"]): rule["annotations"] for rule in rules() if "alert" in rule}
     with_shard = {name for name, told in alerts.items() if "$labels.shard" in told["summary"]}
-    burning = {(rule["alert"], "ticket") for rule in rules() if "alert" in rule and "shard:calmops_objective_burn" in rule["expr"]}
+    burning = {
+        (rule["alert"], "ticket")
+        for rule in rules()
+        if "alert" in rule and "shard:calmops_objective_burn" in rule["expr"]
+    }
     assert with_shard == burning
     assert all("environment=%q" in told["description"] for told in alerts.values() if "topk" in told["description"])
 
@@ -78,7 +84,9 @@ def test_a_dashboards_address_has_no_variable_without_a_value() -> None:
 
 def test_what_pages_read_is_never_older_than_half_of_what_prometheus_looks_back() -> None:
     groups = yaml.safe_load((SHIPPED / RULES).read_text(encoding="utf-8"))["groups"]
-    intervals = {rule["record"]: seconds(group["interval"]) for group in groups for rule in group["rules"] if "record" in rule}
+    intervals = {
+        rule["record"]: seconds(group["interval"]) for group in groups for rule in group["rules"] if "record" in rule
+    }
     pages = [rule["expr"] for rule in rules() if "alert" in rule and rule["labels"]["severity"] == "page"]
     read = {name for name in intervals if any(name in expression for expression in pages)}
     assert "model:calmops_objective_budget:left30d" in read and max(intervals[name] for name in read) <= 150
@@ -87,15 +95,30 @@ def test_what_pages_read_is_never_older_than_half_of_what_prometheus_looks_back(
 
 def test_every_objective_has_each_scenario_that_it_can_have() -> None:
     folder = read_folder()
-    common = {"fast burn", "slow burn", "recovery", "idle", "low traffic", "counter reset", "maintenance", "missing series"}
+    common = {
+        "fast burn",
+        "slow burn",
+        "recovery",
+        "idle",
+        "low traffic",
+        "counter reset",
+        "maintenance",
+        "missing series",
+    }
     for one in folder.promises.objectives:
         tests = yaml.safe_load((SHIPPED / "rule_tests" / f"{one.name}.yaml").read_text(encoding="utf-8"))["tests"]
         told = " ".join(test["name"] for test in tests)
         wanted = common - {"low traffic", "counter reset"} if isinstance(one, Value) else common
         assert {kind for kind in common if kind in told} == wanted, one.name
         asked = str([test["promql_expr_test"] for test in tests])
-        severities = {window.severity for window in folder.promises.windows.of(one)[0]} if isinstance(one, Ratio) else {one.severity}
-        assert {severity for severity in ("page", "ticket") if f'severity="{severity}"' in asked} == severities, one.name
+        severities = (
+            {window.severity for window in folder.promises.windows.of(one)[0]}
+            if isinstance(one, Ratio)
+            else {one.severity}
+        )
+        assert {severity for severity in ("page", "ticket") if f'severity="{severity}"' in asked} == severities, (
+            one.name
+        )
         if "page" in severities and isinstance(one, Ratio):
             assert "at risk: 4.5 times" in told and "not at risk" in told
 

@@ -9,7 +9,7 @@ from typer.main import get_command
 
 from alerts.generate import RULES, SHIPPED
 from calmops.cli.main import build
-from calmops.foundation.metric_names import METRICS, WATCHED
+from calmops.foundation.metric_names import BESIDE_COUNTS, METRICS
 from calmops.objectives.promises.objective import EVENTS_SERIES, GAUGES
 from tests.support.alerts.runbook_text import commands, queries, runbooks
 
@@ -45,7 +45,11 @@ def test_a_runbooks_commands_exist(path: Path) -> None:
 @pytest.mark.parametrize("path", runbooks(), ids=lambda path: path.stem)
 def test_a_runbooks_queries_ask_for_series_that_there_are(path: Path) -> None:
     recorded = {rule["record"] for rule in rules() if "record" in rule}
-    exposed = {f"{one.name}{end}" for one in (*METRICS, *WATCHED) for end in (("_bucket", "_sum", "_count") if one.kind == "histogram" else ("",))}
+    exposed = {
+        f"{one.name}{end}"
+        for one in (*METRICS, *BESIDE_COUNTS)
+        for end in (("_bucket", "_sum", "_count") if one.kind == "histogram" else ("",))
+    }
     asked = {name for query in queries(path) for name in SERIES.findall(re.sub(r'"[^"]*"', '""', query))}
     assert asked
     assert asked <= recorded | exposed | {EVENTS_SERIES, *GAUGES, "up"}, asked

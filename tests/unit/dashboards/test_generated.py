@@ -12,7 +12,7 @@ import yaml
 from alerts.generate import RULES
 from alerts.generate import SHIPPED as ALERTS
 from calmops.cli.generated_files import differing
-from calmops.foundation.metric_names import METRICS, WATCHED
+from calmops.foundation.metric_names import BESIDE_COUNTS, METRICS
 from calmops.messages.record import NOT_COUNTED, OUTCOMES, SUCCESSES
 from dashboards.generate import DASHBOARDS, SHIPPED, generated
 
@@ -50,7 +50,7 @@ def test_what_is_committed_is_what_is_generated() -> None:
 
 @pytest.mark.parametrize(("name", "board"), boards())
 def test_every_query_asks_for_series_that_there_are(name: str, board: dict[str, Any]) -> None:
-    known = {one.name for one in (*METRICS, *WATCHED)} | {rule["record"] for rule in rules() if "record" in rule}
+    known = {one.name for one in (*METRICS, *BESIDE_COUNTS)} | {rule["record"] for rule in rules() if "record" in rule}
     for expression in expressions(board):
         assert asked_for(expression) <= known, f"{name}: {expression}"
 
@@ -58,14 +58,19 @@ def test_every_query_asks_for_series_that_there_are(name: str, board: dict[str, 
 def test_every_metric_is_on_a_panel_or_in_a_rule_or_said_to_be_raw() -> None:
     asked = set().union(*(asked_for(expression) for _, board in boards() for expression in expressions(board)))
     asked |= set().union(*(asked_for(rule["expr"]) for rule in rules()))
-    assert {one.name for one in (*METRICS, *WATCHED)} - asked == RAW
+    assert {one.name for one in (*METRICS, *BESIDE_COUNTS)} - asked == RAW
 
 
 @pytest.mark.parametrize(("name", "board"), boards())
 def test_panels_lie_beside_each_other_and_have_titles_of_their_own(name: str, board: dict[str, Any]) -> None:
     places = [(panel["gridPos"], panel["title"]) for panel in board["panels"]]
     for (a, one), (b, other) in itertools.combinations(places, 2):
-        apart = a["x"] + a["w"] <= b["x"] or b["x"] + b["w"] <= a["x"] or a["y"] + a["h"] <= b["y"] or b["y"] + b["h"] <= a["y"]
+        apart = (
+            a["x"] + a["w"] <= b["x"]
+            or b["x"] + b["w"] <= a["x"]
+            or a["y"] + a["h"] <= b["y"]
+            or b["y"] + b["h"] <= a["y"]
+        )
         assert apart, f"{name}: {one} and {other} overlap"
         assert one != other, f"{name}: two panels are called {one}"
     assert all(place["x"] + place["w"] <= 24 for place, _ in places)
@@ -88,16 +93,28 @@ def test_a_link_takes_no_label_from_a_line_that_hasnt_got_it(name: str, board: d
         (link,) = panel["fieldConfig"]["defaults"]["links"]
         taken = set(re.findall(r"\$\{__field\.labels\.(\w+)\}", link["url"]))
         for target in panel["targets"]:
-            kept = [set(labels.replace(" ", "").split(",")) for labels in re.findall(r"\bby \(([^)]*)\)", target["expr"])]
+            kept = [
+                set(labels.replace(" ", "").split(",")) for labels in re.findall(r"\bby \(([^)]*)\)", target["expr"])
+            ]
             assert all(taken <= labels for labels in kept), f"{name}: {panel['title']}"
             assert not taken or kept or "sum(" not in target["expr"], f"{name}: {panel['title']}"
         others = {"source", "model", "version", "variant", "shard"} - taken
-        assert "${__all_variables}" in link["url"] or all(f"${{{one}:queryparam}}" in link["url"] for one in others), f"{name}: {panel['title']}"
+        assert "${__all_variables}" in link["url"] or all(f"${{{one}:queryparam}}" in link["url"] for one in others), (
+            f"{name}: {panel['title']}"
+        )
 
 
 def test_the_share_of_requests_that_went_well_or_badly_is_of_those_that_its_objective_counts() -> None:
-    figures = {panel["title"]: panel["targets"][0]["expr"] for _, board in boards() for panel in board["panels"] if panel["type"] == "stat"}
-    for title, outcomes in (("Requests that ended well", SUCCESSES), ("Failed", set(OUTCOMES) - {*SUCCESSES, *NOT_COUNTED})):
+    figures = {
+        panel["title"]: panel["targets"][0]["expr"]
+        for _, board in boards()
+        for panel in board["panels"]
+        if panel["type"] == "stat"
+    }
+    for title, outcomes in (
+        ("Requests that ended well", SUCCESSES),
+        ("Failed", set(OUTCOMES) - {*SUCCESSES, *NOT_COUNTED}),
+    ):
         taken, every = figures[title].split(" / ")
         assert set(re.findall(r'outcome=~"([^"]*)"', taken)[0].split("|")) == set(outcomes)
         assert set(re.findall(r'outcome!~"([^"]*)"', every)[0].split("|")) == set(NOT_COUNTED)
@@ -105,7 +122,9 @@ def test_the_share_of_requests_that_went_well_or_badly_is_of_those_that_its_obje
 
 def rows_of_the_guide() -> list[list[str]]:
     text = (SHIPPED / "README.md").read_text(encoding="utf-8")
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| ")]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| ")
+    ]
     assert len(rows) > 10
     return [row for row in rows if row[0] != "SLI of the field guide"]
 
@@ -113,7 +132,7 @@ def rows_of_the_guide() -> list[list[str]]:
 @pytest.mark.parametrize("row", rows_of_the_guide(), ids=lambda row: row[0])
 def test_each_row_of_the_guide_names_what_there_is(row: list[str]) -> None:
     _, metrics, promised, panel, shown_by = row
-    assert set(re.findall(r"`(\w+)`", metrics)) <= {one.name for one in (*METRICS, *WATCHED)}
+    assert set(re.findall(r"`(\w+)`", metrics)) <= {one.name for one in (*METRICS, *BESIDE_COUNTS)}
     objectives = {file.stem for file in (ALERTS / "objectives").glob("*.yaml")}
     alerts = {rule["alert"] for rule in rules() if "alert" in rule}
     kinds = {"ratio", "zero", "value"}

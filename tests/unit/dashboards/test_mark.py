@@ -19,7 +19,17 @@ def test_a_deploy_is_a_moment_that_the_dashboards_ask_for(run: Run, grafana: Fak
 
 
 def test_a_game_day_is_a_stretch_of_time(run: Run, grafana: FakeGrafana) -> None:
-    said = run("dashboards", "mark", "game-day", "gangs die", "--from", "2026-11-26T14:00:00Z", "--to", "2026-11-26T16:30:00+01:00", "--json")
+    said = run(
+        "dashboards",
+        "mark",
+        "game-day",
+        "gangs die",
+        "--from",
+        "2026-11-26T14:00:00Z",
+        "--to",
+        "2026-11-26T16:30:00+01:00",
+        "--json",
+    )
     assert json.loads(said.out)["kind"] == "game-day"
     assert (grafana.annotations[0]["time"], grafana.annotations[0]["timeEnd"]) == (1795701600000, 1795707000000)
 
@@ -34,7 +44,9 @@ def test_a_game_day_is_a_stretch_of_time(run: Run, grafana: FakeGrafana) -> None
         (("game-day", "x", "--from", "2026-11-26T14:00:00Z", "--to", "2026-11-26T13:00:00Z"), "lies before"),
     ],
 )
-def test_what_cant_be_a_mark_is_refused_before_grafana_is_asked(run: Run, grafana: FakeGrafana, arguments: tuple[str, ...], told: str) -> None:
+def test_what_cant_be_a_mark_is_refused_before_grafana_is_asked(
+    run: Run, grafana: FakeGrafana, arguments: tuple[str, ...], told: str
+) -> None:
     said = run("dashboards", "mark", *arguments)
     assert said.status == 2 and told in said.err
     assert not grafana.calls

@@ -70,7 +70,10 @@ def test_a_first_push_makes_every_alerting_rule_and_who_is_told(run: Run, grafan
     receivers = yaml.safe_load((SHIPPED / "receivers.yaml").read_text(encoding="utf-8"))["receivers"]
     points = {one["name"]: one["settings"]["url"] for one in grafana.alerting.contact_points.values()}
     assert points == {f"calmops-{one['name']}": one["webhook"] for one in receivers}
-    assert grafana.alerting.intervals == {("calmops", "calmops-short-spans"): 30, ("calmops", "calmops-long-spans"): 240}
+    assert grafana.alerting.intervals == {
+        ("calmops", "calmops-short-spans"): 30,
+        ("calmops", "calmops-long-spans"): 240,
+    }
 
 
 def test_a_rule_fires_for_each_series_and_says_its_value(run: Run, grafana: FakeGrafana) -> None:
@@ -81,11 +84,20 @@ def test_a_rule_fires_for_each_series_and_says_its_value(run: Run, grafana: Fake
     assert question["model"]["expr"] == source["expr"] and question["model"]["instant"] is True
     assert question["datasourceUid"] == "calmops-prometheus"
     assert made["condition"] == condition["refId"] and "is_number($A)" in condition["model"]["expression"]
-    assert made["noDataState"] == "OK" and made["execErrState"] == "KeepLast" and made["missingSeriesEvalsToResolve"] == 1
+    assert (
+        made["noDataState"] == "OK" and made["execErrState"] == "KeepLast" and made["missingSeriesEvalsToResolve"] == 1
+    )
     assert rule(grafana, "TelemetryStopped (page)")["execErrState"] == "Alerting"
     assert "burns {{ $values.A.Value | humanize }} times" in made["annotations"]["description"]
-    assert not any("| query" in text or "$value " in text for one in grafana.alerting.rules.values() for text in one["annotations"].values())
-    assert made["labels"] == source["labels"] and made["annotations"]["runbook_url"] == source["annotations"]["runbook_url"]
+    assert not any(
+        "| query" in text or "$value " in text
+        for one in grafana.alerting.rules.values()
+        for text in one["annotations"].values()
+    )
+    assert (
+        made["labels"] == source["labels"]
+        and made["annotations"]["runbook_url"] == source["annotations"]["runbook_url"]
+    )
 
 
 def test_who_is_told_is_told_as_often_as_by_alertmanager(run: Run, grafana: FakeGrafana) -> None:
@@ -113,7 +125,9 @@ def test_a_push_after_the_others_leaves_what_the_other_made(run: Run, grafana: F
     run(*DASHBOARDS)
     run(*ALERTS)
     grafana.calls.clear()
-    assert set(changes(run(*DASHBOARDS, "--json")).values()) == set(changes(run(*ALERTS, "--json")).values()) == {"same"}
+    assert (
+        set(changes(run(*DASHBOARDS, "--json")).values()) == set(changes(run(*ALERTS, "--json")).values()) == {"same"}
+    )
     assert grafana.writes() == []
 
 
@@ -142,7 +156,11 @@ def by_hand(grafana: FakeGrafana, what: str) -> None:
     if what == "folder":
         grafana.folders["calmops"]["title"] = "changed by hand"
     elif what == "data source":
-        grafana.sources["calmops-prometheus"] |= {"url": "changed by hand", "basicAuthUser": "kept", "jsonData": {"httpMethod": "POST"}}
+        grafana.sources["calmops-prometheus"] |= {
+            "url": "changed by hand",
+            "basicAuthUser": "kept",
+            "jsonData": {"httpMethod": "POST"},
+        }
     elif what == "dashboard":
         grafana.dashboards["calmops-debug"]["dashboard"]["panels"].append({"title": "changed by hand"})
     elif what == "contact point":
@@ -170,7 +188,9 @@ HAND: dict[str, tuple[tuple[str, ...], str, str]] = {
 
 
 @pytest.mark.parametrize("what", HAND)
-def test_a_change_by_hand_is_shown_by_a_dry_run_and_mended_by_a_push(what: str, run: Run, grafana: FakeGrafana, folder: Path) -> None:
+def test_a_change_by_hand_is_shown_by_a_dry_run_and_mended_by_a_push(
+    what: str, run: Run, grafana: FakeGrafana, folder: Path
+) -> None:
     command, name, shown = HAND[what]
     announce(folder)
     command += ("--alerts", str(folder)) if command is ALERTS else ()
@@ -186,7 +206,9 @@ def test_a_change_by_hand_is_shown_by_a_dry_run_and_mended_by_a_push(what: str, 
     if what == "data source":
         kept = grafana.sources["calmops-prometheus"]
         assert kept["url"] == "http://prometheus:9090"
-        assert kept["basicAuthUser"] == "kept" and kept["jsonData"] == {"httpMethod": "POST"}, "what isn't ours was lost"
+        assert kept["basicAuthUser"] == "kept" and kept["jsonData"] == {"httpMethod": "POST"}, (
+            "what isn't ours was lost"
+        )
 
 
 def test_a_secret_in_an_address_is_in_no_diff(run: Run, grafana: FakeGrafana, folder: Path) -> None:
@@ -202,16 +224,37 @@ def test_what_is_not_ours_stays_as_it_was(run: Run, grafana: FakeGrafana, folder
     run(*DASHBOARDS)
     run(*ALERTS)
     theirs = {"title": "theirs", "provenance": "", "folderUID": "calmops", "ruleGroup": "theirs"}
-    grafana.alerting.rules |= {"theirs": theirs | {"uid": "theirs"}, "calmops-not": theirs | {"uid": "calmops-not", "folderUID": "else"}}
-    grafana.alerting.contact_points["theirs"] = {"uid": "theirs", "name": "theirs", "type": "email", "settings": {}, "provenance": "api"}
-    grafana.alerting.contact_points["calmops-typed"] = {"uid": "calmops-typed", "name": "x", "type": "email", "settings": {}}
+    grafana.alerting.rules |= {
+        "theirs": theirs | {"uid": "theirs"},
+        "calmops-not": theirs | {"uid": "calmops-not", "folderUID": "else"},
+    }
+    grafana.alerting.contact_points["theirs"] = {
+        "uid": "theirs",
+        "name": "theirs",
+        "type": "email",
+        "settings": {},
+        "provenance": "api",
+    }
+    grafana.alerting.contact_points["calmops-typed"] = {
+        "uid": "calmops-typed",
+        "name": "x",
+        "type": "email",
+        "settings": {},
+    }
     grafana.alerting.mute_timings["weekend"] = {"name": "weekend", "time_intervals": [], "provenance": "api"}
-    grafana.dashboards["theirs"] = {"dashboard": {"uid": "theirs", "title": "theirs", "version": 1}, "meta": {"folderUid": "calmops"}}
+    grafana.dashboards["theirs"] = {
+        "dashboard": {"uid": "theirs", "title": "theirs", "version": 1},
+        "meta": {"folderUid": "calmops"},
+    }
     drop_alert(folder, "TokenCostHigh")
-    before = json.dumps([grafana.dashboards["theirs"], grafana.alerting.rules["theirs"], grafana.alerting.contact_points["theirs"]])
+    before = json.dumps(
+        [grafana.dashboards["theirs"], grafana.alerting.rules["theirs"], grafana.alerting.contact_points["theirs"]]
+    )
     run(*DASHBOARDS)
     assert changes(run(*ALERTS, "--alerts", str(folder), "--json"))["alert rule TokenCostHigh (ticket)"] == "remove"
-    after = json.dumps([grafana.dashboards["theirs"], grafana.alerting.rules["theirs"], grafana.alerting.contact_points["theirs"]])
+    after = json.dumps(
+        [grafana.dashboards["theirs"], grafana.alerting.rules["theirs"], grafana.alerting.contact_points["theirs"]]
+    )
     assert after == before
     assert "calmops-not" in grafana.alerting.rules and "weekend" in grafana.alerting.mute_timings
     assert "calmops-typed" in grafana.alerting.contact_points, "it came by hand, not by a push"
@@ -219,7 +262,12 @@ def test_what_is_not_ours_stays_as_it_was(run: Run, grafana: FakeGrafana, folder
 
 def test_a_rule_of_somebody_in_our_group_is_never_overwritten(run: Run, grafana: FakeGrafana) -> None:
     run(*ALERTS)
-    grafana.alerting.rules["theirs"] = {"uid": "theirs", "title": "Theirs", "folderUID": "calmops", "ruleGroup": "calmops-long-spans"}
+    grafana.alerting.rules["theirs"] = {
+        "uid": "theirs",
+        "title": "Theirs",
+        "folderUID": "calmops",
+        "ruleGroup": "calmops-long-spans",
+    }
     rule(grafana, "RequestsFailing (ticket)")["isPaused"] = True
     said = run(*ALERTS)
     assert said.status == 2 and "holds Theirs, which isn't ours and would be lost; move it" in said.err
@@ -246,7 +294,10 @@ def test_what_is_no_longer_written_down_goes(run: Run, grafana: FakeGrafana, fol
     tree["route"]["routes"] = [one for one in tree["route"]["routes"] if one["receiver"] != "finops"]
     routes.write_text(yaml.safe_dump(tree), encoding="utf-8")
     dry = run(*ALERTS, "--alerts", str(folder), "--dry-run")
-    assert "would be removed: alert rule TokenCostHigh (ticket)" in dry.out and '-  "title": "TokenCostHigh (ticket)",' in dry.out
+    assert (
+        "would be removed: alert rule TokenCostHigh (ticket)" in dry.out
+        and '-  "title": "TokenCostHigh (ticket)",' in dry.out
+    )
     done = changes(run(*ALERTS, "--alerts", str(folder), "--json"))
     assert sorted(key for key, action in done.items() if action == "remove") == [
         "alert rule TokenCostHigh (ticket)", "contact point calmops-finops", "mute timing calmops-maintenance-21261231T2200Z-21270101T0230Z",
@@ -256,28 +307,47 @@ def test_what_is_no_longer_written_down_goes(run: Run, grafana: FakeGrafana, fol
     assert set(changes(run(*ALERTS, "--alerts", str(folder), "--json")).values()) == {"same"}
 
 
-def test_rules_of_a_group_that_is_gone_go_and_those_that_moved_stay(run: Run, grafana: FakeGrafana, folder: Path) -> None:
+def test_rules_of_a_group_that_is_gone_go_and_those_that_moved_stay(
+    run: Run, grafana: FakeGrafana, folder: Path
+) -> None:
     run(*ALERTS)
     number = len(grafana.alerting.rules)
     file = folder / "generated/prometheus-rules.yaml"
     drop_alert(folder, "TokenCostHigh")
-    file.write_text(file.read_text(encoding="utf-8").replace("name: calmops-long-spans", "name: calmops-renamed"), encoding="utf-8")
+    file.write_text(
+        file.read_text(encoding="utf-8").replace("name: calmops-long-spans", "name: calmops-renamed"), encoding="utf-8"
+    )
     done = changes(run(*ALERTS, "--alerts", str(folder), "--json"))
-    assert done["alert rule RequestsFailing (ticket)"] == "update" and done["alert rule TokenCostHigh (ticket)"] == "remove"
+    assert (
+        done["alert rule RequestsFailing (ticket)"] == "update"
+        and done["alert rule TokenCostHigh (ticket)"] == "remove"
+    )
     assert len(grafana.alerting.rules) == number - 1
     assert {one["ruleGroup"] for one in grafana.alerting.rules.values()} == {"calmops-short-spans", "calmops-renamed"}
 
 
-def test_maintenance_of_every_model_mutes_what_prometheus_would_and_a_zero_never(run: Run, grafana: FakeGrafana, folder: Path) -> None:
+def test_maintenance_of_every_model_mutes_what_prometheus_would_and_a_zero_never(
+    run: Run, grafana: FakeGrafana, folder: Path
+) -> None:
     announce(folder)
     assert run(*ALERTS, "--alerts", str(folder)).status == 0
     (timing,) = grafana.alerting.mute_timings.values()
     day = {"months": ["12"], "years": ["2126"], "location": "UTC"}
     assert timing["time_intervals"] == [
         day | {"days_of_month": ["31"], "times": [{"start_time": "22:00", "end_time": "24:00"}]},
-        day | {"days_of_month": ["1"], "months": ["1"], "years": ["2127"], "times": [{"start_time": "00:00", "end_time": "02:30"}]},
+        day
+        | {
+            "days_of_month": ["1"],
+            "months": ["1"],
+            "years": ["2127"],
+            "times": [{"start_time": "00:00", "end_time": "02:30"}],
+        },
     ]
-    muted = {one["title"] for one in grafana.alerting.rules.values() if one["notification_settings"].get("mute_time_intervals")}
+    muted = {
+        one["title"]
+        for one in grafana.alerting.rules.values()
+        if one["notification_settings"].get("mute_time_intervals")
+    }
     assert {"RequestsFailing (page)", "RequestsFailing (ticket)", "TokenCostHigh (ticket)"} <= muted
     for never in ("PersonalDataLeaked", "TokenizationFailing", "TelemetryStopped"):
         assert f"{never} (page)" not in muted and f"{never} (page, escalation)" not in muted

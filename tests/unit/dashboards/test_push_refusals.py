@@ -28,7 +28,9 @@ def refused(said: Said, status: int, *words: str) -> None:
 
 
 @BOTH
-def test_a_wrong_token(command: tuple[str, ...], run: Run, grafana: FakeGrafana, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_token(
+    command: tuple[str, ...], run: Run, grafana: FakeGrafana, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GRAFANA_TOKEN", "glsa_wrong")
     refused(run(*command), 2, grafana.url, "says: Invalid API key (401)", "service account's token", "--token-file")
     assert grafana.writes() == []
@@ -42,12 +44,22 @@ MISSING = {
 
 
 @pytest.mark.parametrize("who", MISSING)
-def test_a_missing_permission_is_named_with_what_it_was_for(who: str, run: Run, grafana: FakeGrafana, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_permission_is_named_with_what_it_was_for(
+    who: str, run: Run, grafana: FakeGrafana, monkeypatch: pytest.MonkeyPatch
+) -> None:
     command, token, permission = MISSING[who]
     if command == ALERTS[:2]:
         run(*DASHBOARDS)  # an administrator makes folder and data source
     monkeypatch.setenv("GRAFANA_TOKEN", token)
-    refused(run(*command), 2, grafana.url, "asked to create ", f"Permissions needed: {permission} (403)", "service account that permission", "Admin for")
+    refused(
+        run(*command),
+        2,
+        grafana.url,
+        "asked to create ",
+        f"Permissions needed: {permission} (403)",
+        "service account that permission",
+        "Admin for",
+    )
 
 
 def test_a_viewers_token_is_enough_for_a_dry_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +73,9 @@ def test_nobody_answers(command: tuple[str, ...], run: Run) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, so nobody else's; not listening, so refused
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        refused(run(*command, "--url", url), 5, f"Grafana at {url} can't be reached", "Connection refused", "check --url")
+        refused(
+            run(*command, "--url", url), 5, f"Grafana at {url} can't be reached", "Connection refused", "check --url"
+        )
 
 
 def test_it_answers_too_late(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +96,12 @@ STRANGERS = {
 @pytest.mark.parametrize("who", STRANGERS)
 def test_an_address_that_is_no_grafana(who: str, run: Run, grafana: FakeGrafana) -> None:
     grafana.broken, told = STRANGERS[who]
-    refused(run(*DASHBOARDS), 2, f"{grafana.url} doesn't answer as Grafana does ({told})", "the path that it is served under")
+    refused(
+        run(*DASHBOARDS),
+        2,
+        f"{grafana.url} doesn't answer as Grafana does ({told})",
+        "the path that it is served under",
+    )
 
 
 def test_the_path_that_grafana_is_served_under_is_kept(run: Run, grafana: FakeGrafana) -> None:
@@ -105,7 +124,13 @@ def test_a_body_that_grafana_refuses_is_told_with_its_words(run: Run, grafana: F
     rules = folder / "generated/prometheus-rules.yaml"
     rules.write_text(rules.read_text(encoding="utf-8").replace("interval: 4m", "interval: 7s"), encoding="utf-8")
     said = run(*ALERTS, "--alerts", str(folder))
-    refused(said, 1, "create rule group calmops-long-spans", "divided exactly by scheduler interval: 10 (400)", "can be repeated")
+    refused(
+        said,
+        1,
+        "create rule group calmops-long-spans",
+        "divided exactly by scheduler interval: 10 (400)",
+        "can be repeated",
+    )
     assert {one["ruleGroup"] for one in grafana.alerting.rules.values()} == {"calmops-short-spans"}
 
 
@@ -138,8 +163,17 @@ def test_a_dashboard_that_somebody_makes_meanwhile_is_not_overwritten(run: Run, 
 def test_a_contact_point_that_a_notification_policy_uses_is_told(run: Run, grafana: FakeGrafana) -> None:
     run(*ALERTS)
     alerting = grafana.alerting
-    alerting.contact_points["calmops-left"] = alerting.contact_points["calmops-safety"] | {"uid": "calmops-left", "name": "calmops-left"}
-    alerting.rules["theirs"] = {"uid": "theirs", "title": "t", "folderUID": "f", "ruleGroup": "g", "notification_settings": {"receiver": "calmops-left"}}
+    alerting.contact_points["calmops-left"] = alerting.contact_points["calmops-safety"] | {
+        "uid": "calmops-left",
+        "name": "calmops-left",
+    }
+    alerting.rules["theirs"] = {
+        "uid": "theirs",
+        "title": "t",
+        "folderUID": "f",
+        "ruleGroup": "g",
+        "notification_settings": {"receiver": "calmops-left"},
+    }
     refused(run(*ALERTS), 1, "remove contact point calmops-left", "currently used", "(409)", "look at it in Grafana")
 
 
@@ -195,13 +229,21 @@ def test_an_address_that_is_none(what: str, run: Run) -> None:
 
 BROKEN = {
     "no YAML": ("generated/prometheus-rules.yaml", "groups: [", "isn't as it was generated"),
-    "no rules": ("generated/prometheus-rules.yaml", "groups: [{name: a, interval: soon, rules: []}]", "$.groups[0].interval"),
+    "no rules": (
+        "generated/prometheus-rules.yaml",
+        "groups: [{name: a, interval: soon, rules: []}]",
+        "$.groups[0].interval",
+    ),
     "two of a name": (
         "generated/prometheus-rules.yaml",
         "groups: [{name: a, interval: 30s, rules: [{alert: A, expr: x}, {alert: A, expr: y}]}]",
         "has two rules A (alert)",
     ),
-    "no such receiver": ("generated/alertmanager.yaml", "route: {receiver: nobody, group_by: []}", "tells nobody, whom receivers.yaml doesn't name"),
+    "no such receiver": (
+        "generated/alertmanager.yaml",
+        "route: {receiver: nobody, group_by: []}",
+        "tells nobody, whom receivers.yaml doesn't name",
+    ),
     "no receivers": ("receivers.yaml", "receivers: []", "receivers.yaml:1: otherwise: is missing"),
 }
 
@@ -217,4 +259,9 @@ def test_a_folder_that_is_not_as_it_should_be(what: str, run: Run, grafana: Fake
 
 def test_the_command_line_starts_without_grafanas_client_and_builders() -> None:
     code = "import sys, dashboards.commands; print(sorted(name for name in sys.modules if name.startswith('grafana')))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | PATHS).stdout == "[]\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | PATHS
+        ).stdout
+        == "[]\n"
+    )

@@ -52,7 +52,11 @@ def register(app: typer.Typer, connect: Connect) -> None:
     ) -> None:
         """Talk to the model; shows time to first token, tokens per second and inter-token latency of each answer."""
         server = connect(Target(url, token_file))
-        body: dict[str, Any] = {"model": model or server.default_model(), "max_tokens": max_tokens, "temperature": temperature}
+        body: dict[str, Any] = {
+            "model": model or server.default_model(),
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+        }
         body |= {"stream": True, "stream_options": {"include_usage": True}, "truncate": "sliding"}
         body |= {} if seed is None else {"seed": seed}
         first: list[dict[str, str]] = [{"role": "system", "content": system}] if system else []

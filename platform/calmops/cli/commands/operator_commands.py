@@ -69,6 +69,8 @@ def register(app: typer.Typer, connect: Connect) -> None:
         act(Target(url, token_file), path, f"{model}: {verb}d", as_json)
 
     @app.command()
-    def enable(model: str, url: str | None = URL, token_file: Path | None = TOKEN_FILE, as_json: bool = AS_JSON) -> None:
+    def enable(
+        model: str, url: str | None = URL, token_file: Path | None = TOKEN_FILE, as_json: bool = AS_JSON
+    ) -> None:
         """Take requests for a model again."""
         act(Target(url, token_file), f"/admin/models/{quote(model, safe='')}/enable", f"{model}: enabled", as_json)

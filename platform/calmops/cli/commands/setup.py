@@ -33,7 +33,10 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def setup(
-        part: Part = typer.Argument(Part.engine, help="engine: compile; kafka: a local broker; prometheus: a local one, with Alertmanager; bench: engines to compare"),
+        part: Part = typer.Argument(
+            Part.engine,
+            help="engine: compile; kafka: a local broker; prometheus: a local one, with Alertmanager; bench: engines to compare",
+        ),
         as_json: bool = AS_JSON,
     ) -> None:
         """Compile the engine's parts (nothing is downloaded), or fetch what runs beside it: a Kafka broker, Prometheus, the peers of `make bench`."""
@@ -57,14 +60,20 @@ def _kafka() -> str | None:
 
 
 def _prometheus() -> str | None:
-    return _said(_function("calmops.local_services.prometheus_programs", "install")(paths.folder("tools") / "prometheus"))
+    return _said(
+        _function("calmops.local_services.prometheus_programs", "install")(paths.folder("tools") / "prometheus")
+    )
 
 
 def _bench() -> str | None:
     """Install what the extra `bench` names, in the versions that are pinned, into the running interpreter's environment."""
-    wanted = [line.split(";")[0].strip() for line in requires("calmops") or [] if "extra ==" in line and "bench" in line]
+    wanted = [
+        line.split(";")[0].strip() for line in requires("calmops") or [] if "extra ==" in line and "bench" in line
+    ]
     if not wanted:
-        raise SetupError("calmops isn't installed as a package here; run `make install` in its checkout, then this again")
+        raise SetupError(
+            "calmops isn't installed as a package here; run `make install` in its checkout, then this again"
+        )
     command = [sys.executable, "-m", "pip", "install", "-c", str(_constraints()), *wanted]
     done = subprocess.run(command, timeout=INSTALL_TIMEOUT_S, check=False, stdout=sys.stderr)
     if done.returncode != 0:
@@ -75,7 +84,9 @@ def _bench() -> str | None:
 def _constraints() -> Path:
     """The pinned versions: beside the sources in a checkout, inside the package in a wheel."""
     package = Path(calmops.__file__).parent
-    found = [folder / "constraints.txt" for folder in (package, package.parents[1]) if (folder / "constraints.txt").is_file()]
+    found = [
+        folder / "constraints.txt" for folder in (package, package.parents[1]) if (folder / "constraints.txt").is_file()
+    ]
     if not found:
         raise SetupError("constraints.txt did not come with this installation of calmops; install it again")
     return found[0]

@@ -10,14 +10,14 @@ from rich.live import Live
 from rich.text import Text
 
 from calmops.cli.client import TOKEN_FILE, URL, Connect, Server, Target
-from calmops.cli.metrics_reading import Figures, Reading, figures, read
+from calmops.cli.metrics_reading import MetricsReading, Reading, figures, read
 from calmops.cli.output import AS_JSON, print_json, shown, table_of
 
 GANG_COLUMNS = (
     "model", "replica_id", "shard", "node", "tp", "pids", "state", "step", "heard_ms_ago", "running", "waiting", "kv_used",
     "tokens_in_flight",
 )  # fmt: skip
-FIGURE_COLUMNS = Figures._fields
+FIGURE_COLUMNS = MetricsReading._fields
 LIVE = typer.Option(False, "--live", "-l", help="Keep showing, until interrupted.")
 WINDOW_S = typer.Option(1.0, "--window-s", min=0.1, max=60.0, help="Seconds between two looks at /metrics.")
 
@@ -47,7 +47,7 @@ def register(app: typer.Typer, connect: Connect) -> None:
             wide.print(picture(server.url, inventory, lines))
 
 
-def picture(url: str, inventory: dict[str, Any], lines: list[Figures]) -> RenderableType:
+def picture(url: str, inventory: dict[str, Any], lines: list[MetricsReading]) -> RenderableType:
     """Both tables and the counts beneath them."""
     gangs = [_row(gang) for gang in inventory.get("gangs", [])]
     disabled = [model["name"] for model in inventory.get("models", []) if model.get("disabled")]
@@ -71,7 +71,7 @@ def _watch(server: Server, window_s: float) -> None:
             screen.update(picture(server.url, inventory, lines), refresh=True)
 
 
-def _look(server: Server, before: Reading, window_s: float) -> tuple[dict[str, Any], list[Figures], Reading]:
+def _look(server: Server, before: Reading, window_s: float) -> tuple[dict[str, Any], list[MetricsReading], Reading]:
     began_ns = time.monotonic_ns()
     time.sleep(window_s)
     after = read(server.text("/metrics"))

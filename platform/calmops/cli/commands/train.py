@@ -14,7 +14,9 @@ from calmops.foundation.errors import InputError
 
 TOLERANCE_BITS = 5e-4  # a card's figures have three decimals
 CORPUS = typer.Option(None, "--corpus", help="Folder of text or .tar.xz archive; default: Python's standard library.")
-WORK = typer.Option(None, "--work", help="Checkpoints and loss curve; a run is resumed from here. Default: the state folder.")
+WORK = typer.Option(
+    None, "--work", help="Checkpoints and loss curve; a run is resumed from here. Default: the state folder."
+)
 RELEASE = typer.Option(Path("release"), "--release", help="Folder that gets the finished model.")
 CHECK = typer.Option(None, "--check", help="Measure this release's card figures again instead (some minutes a core).")
 NOW = typer.Option(False, "--release-now", help="Release the newest checkpoint of a run, and train no further.")
@@ -60,7 +62,9 @@ def register(app: typer.Typer) -> None:
             "peak_rate": peak_rate, "dtype": dtype, "seed": seed, "checkpoint_every": checkpoint_every, "threads": threads,
         }  # fmt: skip
         folder = work if work is not None else paths.folder("training") / release.name
-        figures = _train(corpus, folder, release, {name: value for name, value in given.items() if value is not None}, now)
+        figures = _train(
+            corpus, folder, release, {name: value for name, value in given.items() if value is not None}, now
+        )
         if as_json:
             print_json(figures)
         else:
@@ -88,7 +92,9 @@ def _check(release: Path, corpus: Path | None, *, as_json: bool) -> None:
     with progress(f"Reading the corpus {corpus or 'of the standard library'}"):
         read = read_corpus(corpus)
     if not digest_matches(stated, read):
-        raise InputError(f"{release}: its card is about another corpus (digest {stated.corpus_digest}); name it with --corpus")
+        raise InputError(
+            f"{release}: its card is about another corpus (digest {stated.corpus_digest}); name it with --corpus"
+        )
     with progress("Measuring bits a byte of the model and of a Kneser-Ney 5-gram, some minutes"):
         found = measure(release, read)
     rows = {

@@ -44,11 +44,15 @@ def make_backend(settings: EngineSettings, rank: int = 0) -> Backend:
 
 def _cuda_backend(settings: EngineSettings, rank: int) -> Backend:
     if not torch.cuda.is_available():
-        raise UnsupportedModel("device is cuda, and this process sees no GPU: set device to cpu, or give the gang a GPU")
+        raise UnsupportedModel(
+            "device is cuda, and this process sees no GPU: set device to cpu, or give the gang a GPU"
+        )
     try:
         from calmops.engine.backends.cuda import CudaBackend
     except ModuleNotFoundError as error:
-        raise UnsupportedModel(f"a GPU's attention needs Triton, which comes with torch's CUDA builds: {error}") from error
+        raise UnsupportedModel(
+            f"a GPU's attention needs Triton, which comes with torch's CUDA builds: {error}"
+        ) from error
     return CudaBackend(settings, rank)
 
 

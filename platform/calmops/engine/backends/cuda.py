@@ -145,13 +145,17 @@ class CudaBackend:
                 self._captured[size] = self._captured_step(size, beside)
         except torch.OutOfMemoryError as error:
             used = f"kv_blocks {self._settings.kv_blocks} take {self.cache.bytes() / 2**30:.1f} GiB"
-            raise UnsupportedModel(f"the GPU's memory doesn't hold model, cache and steps: {used}; lower kv_blocks or max_sequences") from error
+            raise UnsupportedModel(
+                f"the GPU's memory doesn't hold model, cache and steps: {used}; lower kv_blocks or max_sequences"
+            ) from error
         except RuntimeError as error:
             self._captured.clear()
             torch.cuda.synchronize()
             what = f"a step of the model family {self.config.model_type!r} can't be captured in a CUDA graph"
             if self._settings.exact:
-                raise UnsupportedModel(f"exact needs captured steps, and {what}: set exact to false ({error})") from error
+                raise UnsupportedModel(
+                    f"exact needs captured steps, and {what}: set exact to false ({error})"
+                ) from error
             _log.warning("%s, so that each is launched anew, which is slower: %s", what, error)
 
     @torch.inference_mode()

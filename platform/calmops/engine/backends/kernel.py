@@ -12,7 +12,7 @@ import torch
 
 from calmops.engine import tensor_parallel
 from calmops.engine.checkpoint import load_checkpoint
-from calmops.engine.kernel import Kernel, PackSettings, Reduction, best_path, load, pack
+from calmops.engine.kernel import Kernel, PackSettings, SharedMemoryAllReduce, best_path, load, pack
 from calmops.engine.kernel.sampling import KernelSampler
 from calmops.engine.sampler import Draw, Drawn
 from calmops.engine.settings import EngineSettings
@@ -59,13 +59,13 @@ class KernelBackend:
         return self._sampler.sample(logits, draws)
 
 
-def _sum_over_ranks(settings: EngineSettings, rank: int) -> Reduction | None:
+def _sum_over_ranks(settings: EngineSettings, rank: int) -> SharedMemoryAllReduce | None:
     """Our own sum, with the bits of DeepSpeed's, which would spin for ever on a core that its peer needs; see decisions/."""
     if settings.tp == 1:
         return None
     path = best_path()
     assert path is not None, "settled: the kernel runs here"
-    ours = Reduction(load(path), tensor_parallel.told_by_rank_0(secrets.token_hex(8)), rank, settings.tp)
+    ours = SharedMemoryAllReduce(load(path), tensor_parallel.told_by_rank_0(secrets.token_hex(8)), rank, settings.tp)
     tensor_parallel.meet()
     ours.unlink()
     return ours

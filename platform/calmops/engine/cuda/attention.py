@@ -19,9 +19,7 @@ MOST_SPLITS = 32
 _LEAST_ROWS = 16  # of a product on tensor cores
 
 
-def store(
-    kv: tuple[torch.Tensor, torch.Tensor], memory: tuple[torch.Tensor, torch.Tensor], places: "Places"
-) -> None:
+def store(kv: tuple[torch.Tensor, torch.Tensor], memory: tuple[torch.Tensor, torch.Tensor], places: "Places") -> None:
     """Write the rows' keys and values [T, Hkv, D] into a layer's memory [slots, Hkv, D], each at its row's place."""
     (k, v), (keys, values) = kv, memory
     rows, heads = k.shape[:2]
@@ -33,9 +31,7 @@ def store(
     )  # fmt: skip
 
 
-def attend(
-    q: torch.Tensor, memory: tuple[torch.Tensor, torch.Tensor], places: "Places", how: "How"
-) -> torch.Tensor:
+def attend(q: torch.Tensor, memory: tuple[torch.Tensor, torch.Tensor], places: "Places", how: "How") -> torch.Tensor:
     """Q [T, H, D] over the memory of its layer to [T, H, Dv]: every row sees its sequence up to its own position."""
     keys, values = memory
     rows, heads, size = q.shape

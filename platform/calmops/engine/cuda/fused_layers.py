@@ -15,7 +15,9 @@ import triton.language as tl
 
 _ROTARY = "apply_rotary_pos_emb"  # a function of each family's module, which its attention looks up when it runs
 _AGREE = {torch.bfloat16: 2.0**-7, torch.float32: 1e-5}  # relative: an ulp of bfloat16
-_OTHERWISE = 0.01  # of bfloat16's values, at most so many may be an ulp off: a rounding more or less turns a third of them
+_OTHERWISE = (
+    0.01  # of bfloat16's values, at most so many may be an ulp off: a rounding more or less turns a third of them
+)
 
 Rotate = Callable[..., tuple[torch.Tensor, torch.Tensor]]
 
@@ -23,7 +25,9 @@ Rotate = Callable[..., tuple[torch.Tensor, torch.Tensor]]
 def fuse_norms(model: Any) -> int:
     """Replace the forward of every RMS norm that ours equals; how many were replaced."""
     found = [module for module in model.modules() if type(module).__name__.endswith("RMSNorm")]
-    agreeing = {kind: _norm_agrees(next(one for one in found if type(one) is kind)) for kind in {type(one) for one in found}}
+    agreeing = {
+        kind: _norm_agrees(next(one for one in found if type(one) is kind)) for kind in {type(one) for one in found}
+    }
     fused = [module for module in found if agreeing[type(module)]]
     for module in fused:
         module.forward = _Norm(module)
@@ -61,9 +65,7 @@ class FusedRotary:
         return rotate(q, k, cos, sin)
 
 
-def rotate(
-    q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def rotate(q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Rotary embeddings: q [1, H, T, D] and k [1, Hkv, T, D] turned by cos and sin [1, T, D], as new tensors."""
     _, heads, rows, size = q.shape
     assert cos.shape == sin.shape == (1, rows, size), f"cos is {tuple(cos.shape)}, rows turn by {(1, rows, size)}"

@@ -49,13 +49,13 @@ def _truncated(scaled: torch.Tensor, params: Sequence[SamplingParams]) -> torch.
         scaled[rows] = scaled[rows].masked_fill(scaled[rows] < torch.maximum(floor, nucleus), -torch.inf)
     least = [one.min_p for one in params]
     if any(least):  # the logarithm of 0 leaves a row as it is
-        scaled = scaled.masked_fill(scaled < scaled.amax(dim=-1, keepdim=True) + _column(least, scaled).log(), -torch.inf)
+        scaled = scaled.masked_fill(
+            scaled < scaled.amax(dim=-1, keepdim=True) + _column(least, scaled).log(), -torch.inf
+        )
     return scaled
 
 
-def _with_logprobs(
-    logits: torch.Tensor, draws: Sequence[Draw], ids: torch.Tensor, asked: list[int]
-) -> list[Drawn]:
+def _with_logprobs(logits: torch.Tensor, draws: Sequence[Draw], ids: torch.Tensor, asked: list[int]) -> list[Drawn]:
     """The drawn ``ids`` [W], with log-probabilities of the unmodified distribution for the rows that asked."""
     scores = logits[asked]
     total = _weights(scores).sum(dim=-1, keepdim=True).double() / _ONE

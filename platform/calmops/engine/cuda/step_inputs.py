@@ -27,7 +27,9 @@ class StepInputs:
     def put(self, plan: StepPlan) -> None:
         """Take the plan over, in the order of the device's stream: a step that still runs keeps its own."""
         rows, wanted = len(plan.tokens), len(plan.wanted_rows)
-        assert rows <= self._rows and wanted <= self._wanted, f"{rows} rows, {wanted} wanted: room for {self._rows}, {self._wanted}"
+        assert rows <= self._rows and wanted <= self._wanted, (
+            f"{rows} rows, {wanted} wanted: room for {self._rows}, {self._wanted}"
+        )
         if self._copied is not None:
             self._copied.synchronize()
         blocks = [0, *accumulate(map(len, plan.block_tables))]

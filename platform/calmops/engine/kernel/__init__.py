@@ -10,15 +10,15 @@ from typing import Any
 import torch
 
 from calmops.engine.kernel import structures
-from calmops.engine.kernel.all_reduce import Reduction
+from calmops.engine.kernel.all_reduce import SharedMemoryAllReduce
 from calmops.engine.kernel.build import best_path, load
 from calmops.engine.kernel.packing import give_back
 from calmops.engine.kernel.support import why_not
-from calmops.engine.kernel.weights import AllReduce, PackSettings, Shaping
+from calmops.engine.kernel.weights import AllReduce, PackSettings, ShapeBuilder
 from calmops.foundation.errors import UnsupportedModel
 from calmops.messages.plan import BLOCK_TOKENS, StepPlan
 
-__all__ = ["AllReduce", "Kernel", "PackSettings", "Reduction", "best_path", "load", "pack", "why_not"]
+__all__ = ["AllReduce", "Kernel", "PackSettings", "SharedMemoryAllReduce", "best_path", "load", "pack", "why_not"]
 
 
 def pack(model: Any, how: PackSettings) -> "Kernel":
@@ -34,7 +34,7 @@ def pack(model: Any, how: PackSettings) -> "Kernel":
         raise UnsupportedModel("the CPU kernel needs a processor with AVX2 and FMA")
     assert how.tp == 1 or how.all_reduce is not None, "a gang of several ranks needs a sum over them"
     library = load(path)
-    shaping = Shaping(model, how)
+    shaping = ShapeBuilder(model, how)
     shape = shaping.shape()
     give_back()
     return Kernel(library, shape, shaping.kept, how)
@@ -48,7 +48,7 @@ class Kernel:
         self._failed: list[BaseException] = []
         self.step_width = int(shape.vocabulary)  # logits of a row
         self._max_rows = how.max_rows
-        if isinstance(how.all_reduce, Reduction):
+        if isinstance(how.all_reduce, SharedMemoryAllReduce):
             shape.reduce, shape.context = structures.REDUCE(how.all_reduce.function), how.all_reduce.handle
             self._kept.append(how.all_reduce)
         elif how.all_reduce is not None:
@@ -59,7 +59,10 @@ class Kernel:
         self._draw = library.calmops_draw
         self._draw.argtypes, self._draw.restype = (ctypes.c_void_p, ctypes.POINTER(structures.Draws)), None
         self._close.argtypes, self._close.restype = (ctypes.c_void_p,), None
-        library.calmops_open.argtypes, library.calmops_open.restype = (ctypes.POINTER(structures.Shape), ctypes.c_char_p), ctypes.c_void_p
+        library.calmops_open.argtypes, library.calmops_open.restype = (
+            (ctypes.POINTER(structures.Shape), ctypes.c_char_p),
+            ctypes.c_void_p,
+        )
         self._model = library.calmops_open(ctypes.byref(shape), how.weights.encode())
         if not self._model:
             raise UnsupportedModel(
@@ -94,7 +97,11 @@ class Kernel:
         def reduce(data: Any, count: int, _context: object) -> None:
             try:
                 if not self._failed:
-                    all_reduce(torch.frombuffer((ctypes.c_float * count).from_address(ctypes.addressof(data.contents)), dtype=torch.float32))
+                    all_reduce(
+                        torch.frombuffer(
+                            (ctypes.c_float * count).from_address(ctypes.addressof(data.contents)), dtype=torch.float32
+                        )
+                    )
             except BaseException as error:
                 self._failed.append(error)
 

@@ -6,7 +6,7 @@ from calmops.foundation.errors import GangError
 from calmops.foundation.paths import SHARED_MEMORY
 
 
-class Reduction:
+class SharedMemoryAllReduce:
     """One rank's end. Open it on every rank, meet, then ``unlink``: nothing is left behind, even after SIGKILL."""
 
     def __init__(self, library: ctypes.CDLL, name: str, rank: int, ranks: int) -> None:

@@ -89,7 +89,9 @@ def load(path: str) -> ctypes.CDLL:
     Raises UnsupportedModel if the path is amx and Linux withholds the tile registers, without which its first tile kills the process.
     """
     if path == "amx" and not _tiles_granted():
-        raise UnsupportedModel("Linux doesn't let this process have AMX's tile registers (arch_prctl): take the path avx512")
+        raise UnsupportedModel(
+            "Linux doesn't let this process have AMX's tile registers (arch_prctl): take the path avx512"
+        )
     return ctypes.CDLL(str(library(path)))
 
 
@@ -97,8 +99,12 @@ def _compile(command: list[str]) -> None:
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=COMPILE_TIMEOUT_S)
     except FileNotFoundError as error:
-        raise SetupError("the CPU kernel can't be compiled: there is no g++ here; install it (Debian: apt install g++)") from error
+        raise SetupError(
+            "the CPU kernel can't be compiled: there is no g++ here; install it (Debian: apt install g++)"
+        ) from error
     except subprocess.CalledProcessError as error:
-        raise SetupError(f"the CPU kernel can't be compiled: {' '.join(command)} said:\n{error.stderr[-2000:]}") from error
+        raise SetupError(
+            f"the CPU kernel can't be compiled: {' '.join(command)} said:\n{error.stderr[-2000:]}"
+        ) from error
     except subprocess.TimeoutExpired as error:
         raise SetupError(f"the CPU kernel wasn't compiled within {COMPILE_TIMEOUT_S} s: {' '.join(command)}") from error

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from calmops.engine.kernel.all_reduce import Reduction
+from calmops.engine.kernel.all_reduce import SharedMemoryAllReduce
 from calmops.engine.kernel.packing import UNIT, Packed, free, in_turns, joined, pack_matrix, padded_ffn
 from calmops.engine.kernel.structures import LayerWeights, Shape, pointer
 from calmops.engine.kernel.support import head_size, window_of
@@ -27,11 +27,11 @@ class PackSettings:
     cores: tuple[int, ...] = ()  # one for each thread, the caller's first; empty: as the kernel schedules
     rank: int = 0
     tp: int = 1
-    all_reduce: "AllReduce | Reduction | None" = None  # needed for tp > 1
+    all_reduce: "AllReduce | SharedMemoryAllReduce | None" = None  # needed for tp > 1
     path: str | None = None  # a code path of build.PATHS; the best one if None
 
 
-class Shaping:
+class ShapeBuilder:
     """Makes the structures, and keeps every tensor that they point to in ``kept``.
 
     All of them are copies: one view of the checkpoint would keep its whole file mapped.
@@ -48,7 +48,9 @@ class Shaping:
         """Pack everything. The model can't be called any more."""
         model, how, config = self._model.model, self._how, self._config
         first = model.layers[0]
-        heads, kv_heads = (one.weight.shape[0] // self._head_size for one in (first.self_attn.q_proj, first.self_attn.k_proj))
+        heads, kv_heads = (
+            one.weight.shape[0] // self._head_size for one in (first.self_attn.q_proj, first.self_attn.k_proj)
+        )
         ffn = padded_ffn(first.mlp.gate_proj.weight.shape[0])
         layers = (LayerWeights * len(model.layers))(*(self._layer(i, one) for i, one in enumerate(model.layers)))
         self.kept.append(layers)

@@ -82,7 +82,9 @@ class Costs:
 
     def spent(self) -> dict[Place, Spent | None]:
         """Of every place that was read last; None where what runs has no price. Where nothing ran within the span nothing was spent."""
-        return {place: self._spent(place, usage.replicas) for place, usage in (self._last[1] if self._last else {}).items()}
+        return {
+            place: self._spent(place, usage.replicas) for place, usage in (self._last[1] if self._last else {}).items()
+        }
 
     def _let_go(self, old: _Slice) -> None:
         for place, one in old.usage.items():
@@ -96,7 +98,9 @@ class Costs:
         if price is None:
             return None
         if ran is None or not any(ran.lasted_ns):
-            return Spent({}, 0, {})  # nothing ran there within the span: a model that nobody serves, an environment of another name
+            return Spent(
+                {}, 0, {}
+            )  # nothing ran there within the span: a model that nobody serves, an environment of another name
         money: dict[Pricing, float] = {}
         for number, lasted_ns in ran.lasted_ns.items():
             an_hour = price.per_hour(number)

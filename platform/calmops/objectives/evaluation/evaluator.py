@@ -46,8 +46,13 @@ class Evaluator:
         self._objectives = objectives
         self._windows = windows
         self._step_s = step_s
-        spans = {severity: [one.long_s for one in windows.windows if one.severity == severity] for severity in ("page", "ticket")}
-        self._keep_s = {one.name: ZERO_S if isinstance(one, Zero) else max([*spans["page"], ZERO_S]) for one in objectives}
+        spans = {
+            severity: [one.long_s for one in windows.windows if one.severity == severity]
+            for severity in ("page", "ticket")
+        }
+        self._keep_s = {
+            one.name: ZERO_S if isinstance(one, Zero) else max([*spans["page"], ZERO_S]) for one in objectives
+        }
         self._keep_steps_s = max([*spans["ticket"], step_s])
         self._ratios = {one.name: one for one in objectives if isinstance(one, Ratio)}
         self._counters: dict[Counter, CounterHistory] = {}
@@ -75,7 +80,10 @@ class Evaluator:
 
     def saved(self) -> list[SavedSums]:
         """What was noted in each step: what budgets and tickets look back on, for an evaluator that comes after this one."""
-        return [SavedSums(name, self._ratios[name].source, labels, steps.saved()) for (name, labels), steps in self._steps.items()]
+        return [
+            SavedSums(name, self._ratios[name].source, labels, steps.saved())
+            for (name, labels), steps in self._steps.items()
+        ]
 
     def resume(self, noted: Iterable[SavedSums], now_s: float) -> None:
         """Go on from there before anything is read, as far as the same events are still counted. Pages look back anew."""
@@ -127,7 +135,9 @@ class Evaluator:
 
     def _note(self, objective: str, labels: Labels, members: Sequence[Labels], at_s: float) -> None:
         """What a shard's, or a model's, members counted in this step; nothing where they weren't read twice in it."""
-        bad, events = (self._rise(objective, members, results, (at_s - self._step_s, at_s)) for results in ((BAD,), (GOOD, BAD)))
+        bad, events = (
+            self._rise(objective, members, results, (at_s - self._step_s, at_s)) for results in ((BAD,), (GOOD, BAD))
+        )
         if bad is None or events is None:
             return
         if (objective, labels) not in self._steps:
@@ -194,7 +204,9 @@ class Evaluator:
         """The burn over the long span of each window that fires."""
         for window in windows:
             spent = self._spent if window.severity == "page" else self._spent_in_steps
-            over_long, over_short = (spent(objective, labels, span_s, at_s) for span_s in (window.long_s, window.short_s))
+            over_long, over_short = (
+                spent(objective, labels, span_s, at_s) for span_s in (window.long_s, window.short_s)
+            )
             if (
                 over_long is not None and over_short is not None
                 and over_long.burn > window.factor and over_short.burn > window.factor

@@ -80,7 +80,12 @@ class StepSums:
     def __init__(self, keep_s: float, grain_s: float = 0.0) -> None:
         self._keep_s, self._grain_s = keep_s, grain_s
         self._times_s, self._events, self._bad, self._steps = array("d"), array("d"), array("d"), array("I")
-        self._columns: tuple[array[Any], ...] = (self._times_s, self._events, self._bad, self._steps)  # but for the times: up to and with each
+        self._columns: tuple[array[Any], ...] = (
+            self._times_s,
+            self._events,
+            self._bad,
+            self._steps,
+        )  # but for the times: up to and with each
         self._let_go = self._all = Noted(0.0, 0.0, 0)
         self._grain_ends_s = float("-inf")
 
@@ -90,7 +95,14 @@ class StepSums:
 
     def saved(self) -> SavedSteps:
         """All that it holds."""
-        return SavedSteps(self._times_s.tolist(), self._events.tolist(), self._bad.tolist(), self._steps.tolist(), self._let_go, self._grain_ends_s)
+        return SavedSteps(
+            self._times_s.tolist(),
+            self._events.tolist(),
+            self._bad.tolist(),
+            self._steps.tolist(),
+            self._let_go,
+            self._grain_ends_s,
+        )
 
     def resume(self, saved: SavedSteps, now_s: float) -> None:
         """Go on, being empty, from what another one held; what is later than now a clock said that was set back since."""

@@ -43,7 +43,10 @@ def maintained(announced: Iterable[Maintenance], at_s: float) -> set[str]:
 
 def _contradictions(tree: dict[str, Any]) -> list[Problem]:
     return [
-        Problem(f"maintenance[{index}].ends", f"must lie after begins ({one['begins']:%Y-%m-%dT%H:%M%z}), got {one['ends']:%Y-%m-%dT%H:%M%z}")
+        Problem(
+            f"maintenance[{index}].ends",
+            f"must lie after begins ({one['begins']:%Y-%m-%dT%H:%M%z}), got {one['ends']:%Y-%m-%dT%H:%M%z}",
+        )
         for index, one in enumerate(tree.get("maintenance", ()))
         if one["ends"] <= one["begins"]
     ]

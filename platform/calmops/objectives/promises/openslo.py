@@ -34,7 +34,9 @@ def read_objectives(folder: Path, windows: Windows) -> list[AnyObjective]:
         found.append(objective)
         for what, name in (("name", objective.name), ("alert", objective.alert)):
             if name in files:
-                problems.append(f"{path.name}: metadata: the {what} {name} is {files[name]}'s; each objective has its own")
+                problems.append(
+                    f"{path.name}: metadata: the {what} {name} is {files[name]}'s; each objective has its own"
+                )
             files.setdefault(name, path.name)
     if not found and not problems:
         problems.append(f"{folder}: holds no objective (*.yaml)")
@@ -65,7 +67,9 @@ def _objective(document: Document) -> AnyObjective:
 
 
 def _ours(annotations: dict[str, str]) -> dict[str, str]:
-    return {key.removeprefix(PREFIX).replace("-", "_"): text for key, text in annotations.items() if key.startswith(PREFIX)}
+    return {
+        key.removeprefix(PREFIX).replace("-", "_"): text for key, text in annotations.items() if key.startswith(PREFIX)
+    }
 
 
 def _contradictions(tree: dict[str, Any], windows: Windows) -> list[Problem]:
@@ -108,17 +112,25 @@ def _goal_problems(document: Document) -> list[Problem]:
         ("op", "value", "lasting"): ("calmops/v1", "thresholdMetric"),
     }.get(tuple(given))
     if fitting is None:
-        return [Problem(where, f"must have target, or most, or op, value and lasting, got {', '.join(given) or 'none of them'}")]
+        return [
+            Problem(
+                where, f"must have target, or most, or op, value and lasting, got {', '.join(given) or 'none of them'}"
+            )
+        ]
     version, indicator = fitting
     problems = []
     if document.apiVersion != version:
-        problems.append(Problem("apiVersion", f"must be {version} for an objective with {given[0]}, got {document.apiVersion}"))
+        problems.append(
+            Problem("apiVersion", f"must be {version} for an objective with {given[0]}, got {document.apiVersion}")
+        )
     if getattr(how, indicator) is None or (how.ratioMetric is not None and how.thresholdMetric is not None):
         problems.append(Problem("spec.indicator.spec", f"must have {indicator} alone for an objective with {given[0]}"))
     elif how.ratioMetric is not None:
         problems += _source_problems(how.ratioMetric)
     elif how.thresholdMetric is not None and (gauge := how.thresholdMetric.metricSource.spec.gauge) not in GAUGES:
-        problems.append(Problem("spec.indicator.spec.thresholdMetric", f"{gauge!r} is no gauge; there are {', '.join(GAUGES)}"))
+        problems.append(
+            Problem("spec.indicator.spec.thresholdMetric", f"{gauge!r} is no gauge; there are {', '.join(GAUGES)}")
+        )
     return problems
 
 
@@ -134,7 +146,12 @@ def _source_problems(metric: RatioMetric) -> list[Problem]:
         return [Problem(f"{where}.good", f"{good.events} end well or badly, whatever they take; leave within_s out")]
     if edges and within_s not in edges:
         told = f"got {within_s:g}" if within_s is not None else "but is missing"
-        return [Problem(f"{where}.good", f"within_s must be an edge of the metric's buckets ({', '.join(f'{edge:g}' for edge in edges)}), {told}")]
+        return [
+            Problem(
+                f"{where}.good",
+                f"within_s must be an edge of the metric's buckets ({', '.join(f'{edge:g}' for edge in edges)}), {told}",
+            )
+        ]
     return []
 
 

@@ -13,10 +13,14 @@ from calmops.objectives.promises.windows import Span
 
 ALERT_NAME = "^[A-Z][A-Za-z0-9]+$"
 
-Name = Annotated[str, Meta(pattern="^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", description="small letters, digits and -, at most 63")]
+Name = Annotated[
+    str, Meta(pattern="^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", description="small letters, digits and -, at most 63")
+]
 Text = Annotated[str, Meta(min_length=1, description="text")]
 Events = Annotated[
-    Literal["inter_token_latency", "time_to_first_token", "requests", "tokenizations", "pii_scans", "telemetry_records"],
+    Literal[
+        "inter_token_latency", "time_to_first_token", "requests", "tokenizations", "pii_scans", "telemetry_records"
+    ],
     Meta(description="what the meter counts"),
 ]
 
@@ -28,7 +32,9 @@ class Annotations(Struct, frozen=True, kw_only=True):
     severity: Annotated[Literal["page", "ticket"], Meta(description="page or ticket")]
     team: Text
     escalation: Text
-    least_events: Annotated[str, Meta(pattern="^[0-9]+$", description="a whole number in quotes, as OpenSLO asks")] = "100"
+    least_events: Annotated[str, Meta(pattern="^[0-9]+$", description="a whole number in quotes, as OpenSLO asks")] = (
+        "100"
+    )
 
 
 class Metadata(Struct, frozen=True, kw_only=True):
@@ -119,10 +125,13 @@ class Goal(Struct, frozen=True, kw_only=True):
 
     displayName: str = ""  # noqa: N815  OpenSLO's word
     target: Annotated[
-        Annotated[float, Meta(gt=0, lt=1)] | None, Meta(description="a share between 0 and 1; for no bad event at all see `most`")
+        Annotated[float, Meta(gt=0, lt=1)] | None,
+        Meta(description="a share between 0 and 1; for no bad event at all see `most`"),
     ] = None
     most: Annotated[Annotated[int, Meta(ge=0, le=0)] | None, Meta(description="0: no bad event")] = None
-    op: Annotated[Literal["lt", "lte", "gt", "gte"] | None, Meta(description="how the value should stand to the bound")] = None
+    op: Annotated[
+        Literal["lt", "lte", "gt", "gte"] | None, Meta(description="how the value should stand to the bound")
+    ] = None
     value: Annotated[float | None, Meta(description="the bound")] = None
     lasting: Annotated[str | None, Meta(description="how long it may be out of bounds: 15m")] = None
 
@@ -144,7 +153,8 @@ class Document(Struct, frozen=True, kw_only=True):
     """One file."""
 
     apiVersion: Annotated[  # noqa: N815  OpenSLO's word
-        Literal["openslo/v1", "calmops/v1"], Meta(description="openslo/v1 for a target, calmops/v1 for a zero or a value")
+        Literal["openslo/v1", "calmops/v1"],
+        Meta(description="openslo/v1 for a target, calmops/v1 for a zero or a value"),
     ]
     kind: Annotated[Literal["SLO"], Meta(description="SLO")]
     metadata: Metadata

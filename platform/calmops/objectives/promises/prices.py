@@ -96,7 +96,9 @@ def _contradictions(tree: dict[str, Any]) -> list[Problem]:
         where, whose = f"prices[{index}]", (one.get("model"), one.get("environment"))
         if whose in met:
             model, environment = (name or "any" for name in whose)
-            problems.append(Problem(where, f"model {model} in environment {environment} has a price already; keep one of them"))
+            problems.append(
+                Problem(where, f"model {model} in environment {environment} has a price already; keep one of them")
+            )
         met.add(whose)
         if not any(one.get(key) is not None for key in ("on_demand_per_hour", "reserved", "owned")):
             problems.append(Problem(where, "names no price; give it on_demand_per_hour, reserved or owned"))

@@ -14,4 +14,6 @@ class Promises(NamedTuple):
     objectives: Sequence[AnyObjective]
     windows: Windows
     announced: Sequence[Maintenance] = ()
-    runbooks: str | None = None  # the address below which they lie; None: nobody named one, the console has those that ship
+    runbooks: str | None = (
+        None  # the address below which they lie; None: nobody named one, the console has those that ship
+    )

@@ -118,7 +118,7 @@ def read_windows(path: Path) -> Windows:
 
 
 def seconds(span: str) -> int:
-    """"5m" to 300. ValueError if it is no span."""
+    """ "5m" to 300. ValueError if it is no span."""
     match = SPAN.match(span)
     if match is None:
         raise ValueError(f"{span!r} is not a span: a whole number with its unit, 30s, 5m, 6h or 3d")

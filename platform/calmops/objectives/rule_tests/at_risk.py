@@ -33,12 +33,23 @@ def _by_what_is_left(objective: Ratio, windows: Windows, window: Window, burn: f
     delay, clean = math.ceil(window.long_s * window.factor / burn / 60), window.long_s // 60 + LATE
     told = f"{burn:g} times as fast as it may"
     whole = Course([(clean, RATE, 0.0), _bad(2 * delay, burning)])
-    yield _test(f"not at risk: {told} pages nobody while the budget is whole", objective, whole, Asked(clean + 2 * delay, fires=False, severity="page"))
+    yield _test(
+        f"not at risk: {told} pages nobody while the budget is whole",
+        objective,
+        whole,
+        Asked(clean + 2 * delay, fires=False, severity="page"),
+    )
     spent = math.ceil(MORE * (1 - windows.at_risk.left) * objective.period_s / 60 * objective.budget)
     begins = spent + clean
     course = Course([_bad(spent, 1.0), (clean, RATE, 0.0), _bad(delay + 30, burning)])
     asked = [Asked(begins, fires=False, severity="page"), Asked(begins + delay // 2, fires=False, severity="page")]
-    yield _test(f"at risk: {told} pages once too little of the budget is left", objective, course, *asked, Asked(begins + delay + LATE, fires=True, severity="page"))
+    yield _test(
+        f"at risk: {told} pages once too little of the budget is left",
+        objective,
+        course,
+        *asked,
+        Asked(begins + delay + LATE, fires=True, severity="page"),
+    )
 
 
 def _by_how_soon_it_ends(objective: Ratio, windows: Windows, window: Window, burn: float) -> Iterator[Test]:
@@ -52,8 +63,13 @@ def _by_how_soon_it_ends(objective: Ratio, windows: Windows, window: Window, bur
     delay = delays.pop(window.name)
     if delay + LATE < min(delays.values(), default=math.inf):
         course = Course([(clean, RATE, 0.0), _bad(delay + 30, burning)])
-        asked = [Asked(clean + delay // 2, fires=False, severity="page"), Asked(clean + delay + LATE, fires=True, severity="page")]
-        yield _test(f"at risk: {burn:g} times as fast as it may would soon end a whole budget", objective, course, *asked)
+        asked = [
+            Asked(clean + delay // 2, fires=False, severity="page"),
+            Asked(clean + delay + LATE, fires=True, severity="page"),
+        ]
+        yield _test(
+            f"at risk: {burn:g} times as fast as it may would soon end a whole budget", objective, course, *asked
+        )
 
 
 def _bad(minutes: int, share: float) -> Stretch:

@@ -52,7 +52,9 @@ def _of_a_ratio(objective: Ratio, windows: Windows) -> Iterator[Test]:
         yield _slow(objective, windows, severity, mine)
     yield from of_a_budget_at_risk(objective, windows)
     as_it_may = Course([(2 * HOUR, RATE * objective.target, RATE * objective.budget * 0.99)])
-    yield _counting("as it may: a budget that burns once never alerts", objective, as_it_may, Asked(2 * HOUR, fires=False))
+    yield _counting(
+        "as it may: a budget that burns once never alerts", objective, as_it_may, Asked(2 * HOUR, fires=False)
+    )
     few = Course([(HOUR, 0.0, objective.least_events / 2 / HOUR)])
     yield _counting("low traffic: too few events say nothing", objective, few, Asked(HOUR, fires=False))
 
@@ -77,7 +79,12 @@ def _of_an_outage(objective: Ratio, found: dict[str, list[Window]], delays: dict
     despite = [Asked(CLEAN + latest + 1 + LATE, fires=True, severity=severity) for severity in delays]
     yield _counting("counter reset: it hides no outage", objective, restarted, *despite)
     restarted = Course([clean, (HOUR, RATE, 0.0)], reset_at=CLEAN)
-    yield _counting("counter reset: it is no outage", objective, restarted, *(Asked(CLEAN + late, fires=False) for late in (0, 5, HOUR)))
+    yield _counting(
+        "counter reset: it is no outage",
+        objective,
+        restarted,
+        *(Asked(CLEAN + late, fires=False) for late in (0, 5, HOUR)),
+    )
     yield _maintained(objective, Course([clean, (latest + 30, 0.0, RATE)]), CLEAN + latest + LATE)
 
 
@@ -91,11 +98,16 @@ def _slow(objective: Ratio, windows: Windows, severity: str, mine: list[Window])
     """A burn that is enough for the slowest window of a severity alone."""
     usable, _ = windows.of(objective)
     slow = min(windows.factor(one, objective) for one in mine)
-    quicker = min((factor for one in usable if (factor := windows.factor(one, objective)) > slow), default=1 / objective.budget)
+    quicker = min(
+        (factor for one in usable if (factor := windows.factor(one, objective)) > slow), default=1 / objective.budget
+    )
     share = (slow + min(quicker, 1 / objective.budget)) / 2 * objective.budget
     delay = _delay(objective, windows, mine, share, HOUR)
     course = Course([(HOUR, RATE, 0.0), (delay + 30, RATE * (1 - share), RATE * share)])
-    asked = [Asked(HOUR + delay // 2, fires=False, severity=severity), Asked(HOUR + delay + LATE, fires=True, severity=severity)]
+    asked = [
+        Asked(HOUR + delay // 2, fires=False, severity=severity),
+        Asked(HOUR + delay + LATE, fires=True, severity=severity),
+    ]
     pages = [windows.factor(one, objective) for one in usable if one.severity == "page"]
     if severity == "ticket" and pages and min(pages) > slow:
         asked.append(Asked(HOUR + delay + 30, fires=False, severity="page"))
@@ -104,9 +116,17 @@ def _slow(objective: Ratio, windows: Windows, severity: str, mine: list[Window])
 
 
 def _maintained(objective: Ratio, course: Course, minute: int) -> Test:
-    silenced = _counting("maintenance: it silences the alert and not the budget", objective, course, Asked(minute, fires=False), more=[maintained("1x2000")])
+    silenced = _counting(
+        "maintenance: it silences the alert and not the budget",
+        objective,
+        course,
+        Asked(minute, fires=False),
+        more=[maintained("1x2000")],
+    )
     chosen = f'{left_series(objective.period_s)}{{objective="{objective.name}"}}'
-    silenced["promql_expr_test"].append({"expr": f"count({chosen} < 1)", "eval_time": f"{minute}m", "exp_samples": [{"labels": "{}", "value": 1}]})
+    silenced["promql_expr_test"].append(
+        {"expr": f"count({chosen} < 1)", "eval_time": f"{minute}m", "exp_samples": [{"labels": "{}", "value": 1}]}
+    )
     return silenced
 
 
@@ -122,13 +142,28 @@ def _of_a_zero(objective: Zero) -> Iterator[Test]:
 
     once = Course([(60, well, 0.0), one_bad, (60, well, 0.0)])
     expected = [*silent(60), *fires(62, 60 + lasts), *silent(62 + lasts)]
-    yield _counting("fast burn and recovery: one bad event alerts at once and for ten minutes", objective, once, *expected)
+    yield _counting(
+        "fast burn and recovery: one bad event alerts at once and for ten minutes", objective, once, *expected
+    )
     now_and_then = Course([(60, well, 0.0), one_bad, (59, well, 0.0), one_bad, (30, well, 0.0)])
-    yield _counting("slow burn: one now and then alerts each time", objective, now_and_then, *fires(62), *silent(62 + lasts, 120), *fires(122))
+    yield _counting(
+        "slow burn: one now and then alerts each time",
+        objective,
+        now_and_then,
+        *fires(62),
+        *silent(62 + lasts, 120),
+        *fires(122),
+    )
     alone = Course([(60, 0.0, 0.0), (1, 0.0, 1.0), (60, 0.0, 0.0)])
     yield _counting("low traffic: a bad event alerts where there is no other", objective, alone, *expected)
     idle = Course([(60, well, 0.0), one_bad, (60, 0.0, 0.0)])
-    yield _counting("idle: it ends where nothing happens any more, and nothing alone never alerts", objective, idle, *expected, *silent(120))
+    yield _counting(
+        "idle: it ends where nothing happens any more, and nothing alone never alerts",
+        objective,
+        idle,
+        *expected,
+        *silent(120),
+    )
     restarted = Course([(60, well, 0.0), (60, well, 0.0)], reset_at=60)
     yield _counting("counter reset: it is no bad event", objective, restarted, *silent(61, 120))
     hidden = Course([(30, well, 0.0), one_bad, (29, well, 0.0), (1, well, 0.0), one_bad, (30, well, 0.0)], reset_at=60)
@@ -137,7 +172,11 @@ def _of_a_zero(objective: Zero) -> Iterator[Test]:
 
 
 def _of_a_value(objective: Value) -> Iterator[Test]:
-    within, past = (objective.bound, objective.bound * 2) if objective.op in ("lt", "lte") else (objective.bound * 2, objective.bound / 2)
+    within, past = (
+        (objective.bound, objective.bound * 2)
+        if objective.op in ("lt", "lte")
+        else (objective.bound * 2, objective.bound / 2)
+    )
     barely = objective.bound + (past - objective.bound) / 100
     lasting, severity = objective.for_s // 60, objective.severity
     fires = 31 + lasting
@@ -147,13 +186,39 @@ def _of_a_value(objective: Value) -> Iterator[Test]:
 
     before, then = [Asked(30, fires=False), Asked(fires - 1, fires=False)], Asked(fires, fires=True, severity=severity)
     over = Asked(fires + 12, fires=False)
-    yield told("fast burn and recovery: far out of bounds for as long as it may be, then alerts, then ends", f"{within:g}x30 {past:g}x{lasting + 10} {within:g}x30", *before, then, over)
-    yield told("slow burn: just out of bounds alerts as well", f"{within:g}x30 {barely:g}x{lasting + 10} {within:g}x30", *before, then, over)
+    yield told(
+        "fast burn and recovery: far out of bounds for as long as it may be, then alerts, then ends",
+        f"{within:g}x30 {past:g}x{lasting + 10} {within:g}x30",
+        *before,
+        then,
+        over,
+    )
+    yield told(
+        "slow burn: just out of bounds alerts as well",
+        f"{within:g}x30 {barely:g}x{lasting + 10} {within:g}x30",
+        *before,
+        then,
+        over,
+    )
     if lasting:
         briefly = " ".join(f"{within:g}x30 {past:g}x{max(0, lasting - 2)}" for _ in range(2))
-        yield told("recovery: out of bounds twice, but never for long enough, says nothing", f"{briefly} {within:g}x30", *(Asked(minute, fires=False) for minute in (fires, fires + 30 + lasting)))
-    yield told("idle: it ends where nothing costs anything any more", f"{within:g}x30 {past:g}x{lasting + 10} stale", then, over)
-    yield told("maintenance silences it", f"{within:g}x30 {past:g}x{lasting + 10}", Asked(fires, fires=False), more=(maintained("1x120"),))
+        yield told(
+            "recovery: out of bounds twice, but never for long enough, says nothing",
+            f"{briefly} {within:g}x30",
+            *(Asked(minute, fires=False) for minute in (fires, fires + 30 + lasting)),
+        )
+    yield told(
+        "idle: it ends where nothing costs anything any more",
+        f"{within:g}x30 {past:g}x{lasting + 10} stale",
+        then,
+        over,
+    )
+    yield told(
+        "maintenance silences it",
+        f"{within:g}x30 {past:g}x{lasting + 10}",
+        Asked(fires, fires=False),
+        more=(maintained("1x120"),),
+    )
     anew = f"{within:g}x30 {past:g}x{2 * lasting + 10}"
     silence = f"_x{31 + lasting // 2} 1x4 stale"
     counting = 31 + lasting // 2 + 5
@@ -163,5 +228,7 @@ def _of_a_value(objective: Value) -> Iterator[Test]:
     )  # fmt: skip
 
 
-def _counting(name: str, objective: Ratio | Zero, course: Course, *asked: Asked, more: list[Series] | None = None) -> Test:
+def _counting(
+    name: str, objective: Ratio | Zero, course: Course, *asked: Asked, more: list[Series] | None = None
+) -> Test:
     return scenario(name, objective.alert, [*counted(objective.name, course), *(more or [])], asked)

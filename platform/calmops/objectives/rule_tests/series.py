@@ -49,7 +49,10 @@ def scenario(name: str, alert: str, series: Iterable[Series], asked: Iterable[As
 def counted(objective: str, course: Course) -> list[Series]:
     """An objective's good and bad events of one shard."""
     return [
-        Series(_series(objective, result), _values([(minutes, counts[which]) for minutes, *counts in course.stretches], course.reset_at))
+        Series(
+            _series(objective, result),
+            _values([(minutes, counts[which]) for minutes, *counts in course.stretches], course.reset_at),
+        )
         for which, result in enumerate((GOOD, BAD))
     ]
 

@@ -30,7 +30,7 @@ FROZEN_S = 300  # a gang's heartbeat is a record each second: counts that stand 
 PAST = {"lt": ">=", "lte": ">", "gt": "<=", "gte": "<"}  # how a value stands to a bound that it doesn't keep
 
 
-class Watcher(NamedTuple):
+class TelemetryAlert(NamedTuple):
     """An alert on the counting itself: where nothing is counted, no budget can burn."""
 
     alert: str
@@ -49,13 +49,13 @@ def _unseen(pace: Pace) -> str:
     return f'count(absent(up{{job="calmops"}} == 1) or absent({names.FOLDED.name}) or sum({counted}) == 0) > 0'
 
 
-WATCHERS = (
-    Watcher(
+TELEMETRY_ALERTS = (
+    TelemetryAlert(
         alert=TELEMETRY_STOPPED, severity="page", team="observability", escalation="platform-lead",
         expression=_unseen, for_s=300, summary="calmops can't be seen",
         description="Its metrics can't be read, or nothing is counted any more: every other alert is blind meanwhile.",
     ),
-    Watcher(
+    TelemetryAlert(
         alert=TELEMETRY_LAGGING, severity="ticket", team="observability", escalation="platform-lead",
         expression=lambda _: f"{names.MISSING.name} > 0", for_s=900, summary="Telemetry records are late or lost",
         description="The meter waits for {{ $value | humanize }} records below the newest ones of their sources.",
@@ -75,7 +75,10 @@ class Links:
 
     def annotations(self, alert: str) -> dict[str, str]:
         """The alert's runbook, and the on-call dashboard of the model and version that it is about, if it is about one."""
-        chosen = "".join(f"{{{{ with $labels.{name} }}}}&var-{name}={{{{ urlquery . }}}}{{{{ end }}}}" for name in ("model", "version"))
+        chosen = "".join(
+            f"{{{{ with $labels.{name} }}}}&var-{name}={{{{ urlquery . }}}}{{{{ end }}}}"
+            for name in ("model", "version")
+        )
         return {
             "runbook_url": f"{self._runbooks}/{alert}.md",
             "dashboard_url": f"{self._dashboards}/calmops-on-call?from=now-1h&to=now{chosen}",
@@ -114,7 +117,7 @@ class Alerts:
                 "labels": {"severity": one.severity, "team": one.team, "escalation": one.escalation},
                 "annotations": {"summary": one.summary, "description": one.description, **self._links.annotations(one.alert)},
             }
-            for one in WATCHERS
+            for one in TELEMETRY_ALERTS
         ]  # fmt: skip
 
     def _firing(self, objective: Ratio, window: Window) -> str:
@@ -139,7 +142,9 @@ class Alerts:
             rule["expr"] = _outside_maintenance(expression)
         if isinstance(objective, Value):
             rule["for"] = span(self._pace.seconds(objective.for_s))
-        where = "{{ $labels.model }}" + (" shard {{ $labels.shard }}" if severity == "ticket" and isinstance(objective, Ratio) else "")
+        where = "{{ $labels.model }}" + (
+            " shard {{ $labels.shard }}" if severity == "ticket" and isinstance(objective, Ratio) else ""
+        )
         rule["labels"] = {
             "severity": severity, "objective": objective.name, "team": objective.team, "escalation": objective.escalation,
         }  # fmt: skip

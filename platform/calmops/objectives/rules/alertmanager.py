@@ -14,10 +14,15 @@ from msgspec import Meta, Struct
 from calmops.foundation.config_file import Problem, parse
 from calmops.objectives.promises.objective import AnyObjective
 from calmops.objectives.promises.windows import Span, seconds, span, span_problem
-from calmops.objectives.rules.alert_rules import TELEMETRY_STOPPED, WATCHERS
+from calmops.objectives.rules.alert_rules import TELEMETRY_ALERTS, TELEMETRY_STOPPED
 from calmops.objectives.rules.series import Pace
 
-ABOUT = ("model", "version", "variant", "environment")  # what an alert is about: staging's page is no reason to hush production
+ABOUT = (
+    "model",
+    "version",
+    "variant",
+    "environment",
+)  # what an alert is about: staging's page is no reason to hush production
 PAGE_GROUP = ("alertname", *ABOUT)
 TICKET_GROUP = (*PAGE_GROUP, "shard")
 DAY_S = 86400
@@ -45,7 +50,9 @@ def read_receivers(path: Path, objectives: Sequence[AnyObjective]) -> ReceiversF
     return msgspec.convert(parse(path, ReceiversFile, lambda tree: _contradictions(tree, objectives)), ReceiversFile)
 
 
-def alertmanager_file(receivers: ReceiversFile, objectives: Sequence[AnyObjective], pace: Pace | None = None) -> dict[str, Any]:
+def alertmanager_file(
+    receivers: ReceiversFile, objectives: Sequence[AnyObjective], pace: Pace | None = None
+) -> dict[str, Any]:
     """The content of alertmanager.yml."""
     pace = pace or Pace()
 
@@ -58,9 +65,18 @@ def alertmanager_file(receivers: ReceiversFile, objectives: Sequence[AnyObjectiv
     for team in teams:
         mine = f'team="{team}"'
         routes += [
-            route(['severity="page"', mine], team, PAGE_GROUP, group_wait=10, group_interval=300, repeat_interval=4 * 3600)
+            route(
+                ['severity="page"', mine], team, PAGE_GROUP, group_wait=10, group_interval=300, repeat_interval=4 * 3600
+            )
             | {"continue": True},
-            route(['severity="ticket"', mine], team, TICKET_GROUP, group_wait=300, group_interval=3600, repeat_interval=3 * DAY_S),
+            route(
+                ['severity="ticket"', mine],
+                team,
+                TICKET_GROUP,
+                group_wait=300,
+                group_interval=3600,
+                repeat_interval=3 * DAY_S,
+            ),
         ]
     routes += [
         route(
@@ -86,7 +102,7 @@ def alertmanager_file(receivers: ReceiversFile, objectives: Sequence[AnyObjectiv
 
 def _named(objectives: Sequence[AnyObjective], field: str) -> list[str]:
     """Every team, or every escalation, once."""
-    return list(dict.fromkeys(getattr(one, field) for one in [*objectives, *WATCHERS]))
+    return list(dict.fromkeys(getattr(one, field) for one in [*objectives, *TELEMETRY_ALERTS]))
 
 
 def _contradictions(tree: dict[str, Any], objectives: Sequence[AnyObjective]) -> list[Problem]:
@@ -99,7 +115,9 @@ def _contradictions(tree: dict[str, Any], objectives: Sequence[AnyObjective]) ->
     ]
     missing = [name for field in ("team", "escalation") for name in _named(objectives, field) if name not in names]
     if missing:
-        problems.append(Problem("receivers", f"has nobody for {', '.join(dict.fromkeys(missing))}, whom objectives name; add them"))
+        problems.append(
+            Problem("receivers", f"has nobody for {', '.join(dict.fromkeys(missing))}, whom objectives name; add them")
+        )
     if tree["otherwise"] not in names:
         problems.append(Problem("otherwise", f"{tree['otherwise']!r} is no receiver; there are {', '.join(names)}"))
     return problems

@@ -18,5 +18,6 @@ def maintenance_rules(announced: Iterable[Maintenance]) -> list[Rule]:
             f"vector(1) and on () (vector(time()) >= {one.begins.timestamp():.0f}) and on () (vector(time()) < {one.ends.timestamp():.0f})"
         )
     return [
-        {"record": MAINTENANCE, "expr": "\nor\n".join(each), "labels": {"model": model} if model else {}} for model, each in lasting.items()
+        {"record": MAINTENANCE, "expr": "\nor\n".join(each), "labels": {"model": model} if model else {}}
+        for model, each in lasting.items()
     ]

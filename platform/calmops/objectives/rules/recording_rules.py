@@ -23,7 +23,9 @@ Rule = dict[str, Any]
 
 def budgets(ratios: Iterable[Ratio]) -> list[Rule]:
     """The share of bad events that each objective allows."""
-    return [{"record": BUDGET, "expr": f"vector({one.budget:.12g})", "labels": {"objective": one.name}} for one in ratios]
+    return [
+        {"record": BUDGET, "expr": f"vector({one.budget:.12g})", "labels": {"objective": one.name}} for one in ratios
+    ]
 
 
 def noted(step_s: int) -> list[Rule]:
@@ -66,7 +68,9 @@ def summed(spans_s: Iterable[int], step_s: int) -> list[Rule]:
     rules = []
     for span_s in spans_s:
         events = events_series("shard", span_s)
-        every, bad = (f"sum_over_time({increments('shard', what, step_s)}[{span(span_s)}])" for what in ("events", "bad"))
+        every, bad = (
+            f"sum_over_time({increments('shard', what, step_s)}[{span(span_s)}])" for what in ("events", "bad")
+        )
         rules += [
             {"record": events, "expr": every},
             {"record": burn_series("shard", span_s), "expr": _burn(bad, events)},

@@ -28,7 +28,9 @@ def rule_file(promises: Promises, links: Links, pace: Pace | None = None) -> dic
     ratios = [one for one in promises.objectives if isinstance(one, Ratio)]
     writer = Alerts(paced, links, pace)
     alerts = [rule for one in promises.objectives for rule in writer.of(one)] + writer.watching()
-    pages, tickets = ([rule for rule in alerts if rule["labels"]["severity"] == severity] for severity in ("page", "ticket"))
+    pages, tickets = (
+        [rule for rule in alerts if rule["labels"]["severity"] == severity] for severity in ("page", "ticket")
+    )
     # Rules of a group are evaluated one after the other: what an alert reads stands before it, so it is never a round late.
     groups = [
         ("calmops-steps", step_s, recording_rules.budgets(ratios) + recording_rules.noted(step_s)),
@@ -42,7 +44,9 @@ def rule_file(promises: Promises, links: Links, pace: Pace | None = None) -> dic
             recording_rules.summed(recording_rules.spans(paced.windows, "ticket"), step_s) + tickets,
         ),
     ]  # fmt: skip
-    return {"groups": [{"name": name, "interval": span(each_s), "rules": rules} for name, each_s, rules in groups if rules]}
+    return {
+        "groups": [{"name": name, "interval": span(each_s), "rules": rules} for name, each_s, rules in groups if rules]
+    }
 
 
 def as_yaml(content: dict[str, Any]) -> str:

@@ -63,10 +63,16 @@ class CountsCollector(Collector):
     def _models(self) -> Iterator[Family]:
         models = sorted(known_models(self._counts).items())
         felt = [(key, self._counts.shards.get(key, {}).values()) for key, _ in models]
-        yield histogram(names.TTFT, 1e9, [([*m], summed((c.ttft for c in by), TTFT_NS)) for m, by in felt], self._traced)
+        yield histogram(
+            names.TTFT, 1e9, [([*m], summed((c.ttft for c in by), TTFT_NS)) for m, by in felt], self._traced
+        )
         yield histogram(names.PER_OUTPUT_TOKEN, 1e9, [([*m], c.per_output_token) for m, c in models])
         yield histogram(names.DURATION, 1e9, [([*m], c.duration) for m, c in models], self._traced)
-        stages = [([*m, stage], one) for m, c in models for stage, one in zip(names.STAGES, (c.queued, c.prefilling, c.decoding), strict=True)]
+        stages = [
+            ([*m, stage], one)
+            for m, c in models
+            for stage, one in zip(names.STAGES, (c.queued, c.prefilling, c.decoding), strict=True)
+        ]
         yield histogram(names.STAGE, 1e9, stages)
         gaps: Histograms = [([*m, "engine"], c.gap_engine) for m, c in models]
         gaps += [([*m, "gateway"], summed((c.gap_gateway for c in by), INTER_TOKEN_NS)) for m, by in felt]
@@ -82,7 +88,9 @@ class CountsCollector(Collector):
 
     def _shards(self) -> Iterator[Family]:
         every = ((m, s, c) for m, by in sorted(self._counts.shards.items()) for s, c in sorted(by.items()))
-        shards = [([*m, shard_label(s)], c) for m, s, c in every if c.latest >= (0, 0)]  # requests that ran nowhere have no gauge
+        shards = [
+            ([*m, shard_label(s)], c) for m, s, c in every if c.latest >= (0, 0)
+        ]  # requests that ran nowhere have no gauge
         yield histogram(names.STEP_DURATION, 1e9, [(labels, c.duration) for labels, c in shards])
         yield histogram(names.BATCH_ROWS, 1, [(labels, c.rows) for labels, c in shards])
         yield plain(names.STEPS, [(labels, c.steps) for labels, c in shards])
@@ -105,7 +113,14 @@ class CountsCollector(Collector):
         yield plain(names.UNREADABLE, [([], counts.unreadable)])
         yield plain(names.EVENT, list(_events(counts)))
         reports = [([*m, name], one) for m, by in sorted(counts.reports.items()) for name, one in sorted(by.items())]
-        yield plain(names.REPORTS, [([*labels, result], getattr(one, result)) for labels, one in reports for result in (names.GOOD, names.BAD)])
+        yield plain(
+            names.REPORTS,
+            [
+                ([*labels, result], getattr(one, result))
+                for labels, one in reports
+                for result in (names.GOOD, names.BAD)
+            ],
+        )
         yield plain(names.REPORTED_VALUE, [(labels, one.value) for labels, one in reports if one.value is not None])
         yield plain(names.COUNTING_SINCE, [([], counts.since_ns / 1e9)])
 
@@ -131,12 +146,17 @@ def shard_label(shard: int) -> str:
     return {NO_SHARD: "none", OTHER_SHARD: OTHER}.get(shard, str(shard))
 
 
-def exposition(counts: Counts, traced: Traced | None = None, *, now_ns: int | None = None, openmetrics: bool = False) -> bytes:
+def exposition(
+    counts: Counts, traced: Traced | None = None, *, now_ns: int | None = None, openmetrics: bool = False
+) -> bytes:
     """The counts in Prometheus' text format, or in OpenMetrics, with exemplars of what is ``traced``.
 
     ``now_ns``: the meter's wall clock; None: as they stood when a shard was heard of last.
     """
-    return _text(CountsCollector(counts, last_heard_ns(counts) if now_ns is None else now_ns, traced if openmetrics else None), openmetrics)
+    return _text(
+        CountsCollector(counts, last_heard_ns(counts) if now_ns is None else now_ns, traced if openmetrics else None),
+        openmetrics,
+    )
 
 
 def last_heard_ns(counts: Counts) -> int:
@@ -193,7 +213,11 @@ def histogram(metric: names.Metric, unit: float, samples: Histograms, traced: Tr
     family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
     edges = [*(str(float(edge)) for edge in metric.edges), "+Inf"]
     for labels, one in samples:
-        found = {} if traced is None or "engine" in labels[len(names.MODEL) :] else traced.of(metric.name, tuple(labels[: len(names.MODEL)]))
+        found = (
+            {}
+            if traced is None or "engine" in labels[len(names.MODEL) :]
+            else traced.of(metric.name, tuple(labels[: len(names.MODEL)]))
+        )
         buckets = [
             (edge, count, _exemplar(found[number])) if number in found else (edge, count)
             for number, (edge, count) in enumerate(zip(edges, accumulate(one.buckets), strict=True))

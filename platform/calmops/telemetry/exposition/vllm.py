@@ -55,7 +55,9 @@ def _models(counts: Counts) -> Models:
 
 def _shards(counts: Counts) -> list[tuple[list[str], list[ShardCounts]]]:
     found: dict[tuple[str, str], list[ShardCounts]] = {}
-    named = [(key[0], by) for key, by in counts.shards.items()] + [(name, rest.shards) for (name, _), rest in counts.retired.items()]
+    named = [(key[0], by) for key, by in counts.shards.items()] + [
+        (name, rest.shards) for (name, _), rest in counts.retired.items()
+    ]
     for name, by in named:
         for number, shard in by.items():
             if number != NO_SHARD:
@@ -108,5 +110,8 @@ def _steps(each: list[tuple[list[str], list[ShardCounts]]], now_ns: int) -> Iter
     yield plain(names.RUNNING, gauge("running"))
     yield plain(names.WAITING, gauge("waiting"))
     used, total = gauge("kv_blocks_used"), gauge("kv_blocks_total")
-    yield plain(names.KV_USAGE, [(labels, blocks / of if of else 0.0) for (labels, blocks), (_, of) in zip(used, total, strict=True)])
+    yield plain(
+        names.KV_USAGE,
+        [(labels, blocks / of if of else 0.0) for (labels, blocks), (_, of) in zip(used, total, strict=True)],
+    )
     yield plain(names.PREEMPTIONS, [(labels, sum(one.preempted for one in them)) for labels, them in each])

@@ -52,8 +52,12 @@ def _explain(body: bytes, error: Exception) -> RecordError:
         return RecordError(f"not a telemetry record ({len(body)} bytes): {error}")
     if head.schema != SCHEMA:
         return _unknown(head)
-    return RecordError(f"record {head.seq} of source {head.source!r} does not fit {SCHEMA}: {error}", (head.source, head.seq))
+    return RecordError(
+        f"record {head.seq} of source {head.source!r} does not fit {SCHEMA}: {error}", (head.source, head.seq)
+    )
 
 
 def _unknown(head: _Head) -> UnknownSchema:
-    return UnknownSchema(f"record has schema {head.schema!r}, this release reads {SCHEMA!r}: upgrade the meter", (head.source, head.seq))
+    return UnknownSchema(
+        f"record has schema {head.schema!r}, this release reads {SCHEMA!r}: upgrade the meter", (head.source, head.seq)
+    )

@@ -166,7 +166,9 @@ def _position(topic: str, partition: int) -> str:
 
 def _client(settings: KafkaSettings) -> dict[str, Any]:
     """What producer, consumer and admin client have in common."""
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # several lines a second in an outage: the forwarder says it once
+    logging.getLogger("kafka").setLevel(
+        logging.CRITICAL
+    )  # several lines a second in an outage: the forwarder says it once
     return {
         "bootstrap_servers": settings.servers(),
         "client_id": "calmops",

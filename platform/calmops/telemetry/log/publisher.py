@@ -27,7 +27,11 @@ class Publisher:
     """
 
     def __init__(
-        self, gateway_id: str, settings: TelemetrySettings, clock: Clock | None = None, labels: Mapping[str, Labels] | None = None
+        self,
+        gateway_id: str,
+        settings: TelemetrySettings,
+        clock: Clock | None = None,
+        labels: Mapping[str, Labels] | None = None,
     ) -> None:
         """``labels``: by model; of what it counts itself, and for whoever makes records for it."""
         self._gateway_id = gateway_id
@@ -55,7 +59,12 @@ class Publisher:
         """Publish that one of ``foundation.metric_names.EVENTS`` happened, ``value`` times."""
         self.publish(
             Counted(
-                gateway_id=self._gateway_id, model=model, at_ns=self._clock.wall_ns(), name=name, reason=reason, value=value,
+                gateway_id=self._gateway_id,
+                model=model,
+                at_ns=self._clock.wall_ns(),
+                name=name,
+                reason=reason,
+                value=value,
                 labels=self.labels.get(model, NO_LABELS),
             )  # fmt: skip
         )

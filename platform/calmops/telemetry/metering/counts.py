@@ -80,14 +80,20 @@ class ModelCounts(msgspec.Struct, kw_only=True):
     accepted: int = 0
     attempts: int = 0
     prompts: Histogram = msgspec.field(default_factory=lambda: empty(PROMPT_TOKENS))
-    answers: Histogram = msgspec.field(default_factory=lambda: empty(PROMPT_TOKENS))  # journaled tokens of ended requests that ran
-    longest: Histogram = msgspec.field(default_factory=lambda: empty(PROMPT_TOKENS))  # likewise, of the longest choice alone
+    answers: Histogram = msgspec.field(
+        default_factory=lambda: empty(PROMPT_TOKENS)
+    )  # journaled tokens of ended requests that ran
+    longest: Histogram = msgspec.field(
+        default_factory=lambda: empty(PROMPT_TOKENS)
+    )  # likewise, of the longest choice alone
     tokenized_chars: int = 0  # of prompts that came as text
     tokenized_tokens: int = 0  # likewise
     ledger_unknown: int = 0
     duration: Histogram = msgspec.field(default_factory=lambda: empty(DURATION_NS))
     queued: Histogram = msgspec.field(default_factory=lambda: empty(DURATION_NS))  # acceptance to the first step
-    prefilling: Histogram = msgspec.field(default_factory=lambda: empty(DURATION_NS))  # the first step to the first token
+    prefilling: Histogram = msgspec.field(
+        default_factory=lambda: empty(DURATION_NS)
+    )  # the first step to the first token
     decoding: Histogram = msgspec.field(default_factory=lambda: empty(DURATION_NS))  # first token to the request's end
     per_output_token: Histogram = msgspec.field(default_factory=lambda: empty(PER_OUTPUT_TOKEN_NS))
     gap_engine: Histogram = msgspec.field(default_factory=lambda: empty(INTER_TOKEN_NS))
@@ -98,7 +104,17 @@ class ModelCounts(msgspec.Struct, kw_only=True):
         _add(self.outcomes, other.outcomes)
         for name in ("accepted", "attempts", "tokenized_chars", "tokenized_tokens", "ledger_unknown"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        for name in ("prompts", "answers", "longest", "duration", "queued", "prefilling", "decoding", "per_output_token", "gap_engine"):
+        for name in (
+            "prompts",
+            "answers",
+            "longest",
+            "duration",
+            "queued",
+            "prefilling",
+            "decoding",
+            "per_output_token",
+            "gap_engine",
+        ):
             getattr(self, name).take(getattr(other, name))
 
 

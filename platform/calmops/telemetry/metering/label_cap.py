@@ -37,7 +37,9 @@ def admitted(counts: Counts, model: str, labels: Labels, at_ns: int) -> Key:
     if key in counts.keys:
         counts.keys[key] = max(counts.keys[key], at_ns)
         return key
-    if len(counts.keys) >= MOST_KEYS or any(value not in known and len(known) >= MOST_VALUES for value, known in zip(key, counts.label_values, strict=True)):
+    if len(counts.keys) >= MOST_KEYS or any(
+        value not in known and len(known) >= MOST_VALUES for value, known in zip(key, counts.label_values, strict=True)
+    ):
         _retire_silent(counts, at_ns)
     for number, (value, known) in enumerate(zip(key, counts.label_values, strict=True)):
         if value not in known and len(known) >= MOST_VALUES:

@@ -53,7 +53,11 @@ class Meter:
     """Folds the log on a thread of its own; ``exposition`` may be called from any thread."""
 
     def __init__(
-        self, settings: TelemetrySettings, state: Path | None = None, clock: Clock | None = None, see: Callable[[Record], None] | None = None
+        self,
+        settings: TelemetrySettings,
+        state: Path | None = None,
+        clock: Clock | None = None,
+        see: Callable[[Record], None] | None = None,
     ) -> None:
         """``see`` is given each record once it is counted, in the log's order, on the meter's thread; it must not raise."""
         self._settings = settings
@@ -86,7 +90,9 @@ class Meter:
     def check_health(self) -> None:
         """Raises MeterEnded when what is shown has stood still since the thread that folds ended."""
         if self._thread.ident is not None and not self._thread.is_alive() and not self._stopping.is_set():
-            raise MeterEnded("the thread that folds the log has ended, what is shown stands still; start the meter anew")
+            raise MeterEnded(
+                "the thread that folds the log has ended, what is shown stands still; start the meter anew"
+            )
 
     def exposition(self) -> bytes:
         """All counts in Prometheus' text format."""
@@ -132,7 +138,9 @@ class Meter:
         except codec.RecordError as error:
             self._misread((name, position) if self._settings.kafka is None else error.place, now_ns)
             return
-        self._reach(envelope.source, envelope.seq, old=envelope.record.at_ns < self._counts.rebuilt_ns + CLOCKS_DIFFER_NS)
+        self._reach(
+            envelope.source, envelope.seq, old=envelope.record.at_ns < self._counts.rebuilt_ns + CLOCKS_DIFFER_NS
+        )
         folded = self._counts.folded
         try:
             fold(self._counts, envelope, now_ns)

@@ -6,7 +6,9 @@ be forwarded once more from where it was; what was forgotten would then be count
 
 from calmops.telemetry.metering.counts import LATE_RECORDS, Counts, SourceProgress
 
-SILENT_NS = 3600 * 10**9  # a source that was read nothing of for so long has nothing late under way: a log keeps its order
+SILENT_NS = (
+    3600 * 10**9
+)  # a source that was read nothing of for so long has nothing late under way: a log keeps its order
 
 
 def is_new(counts: Counts, source: str, seq: int, heard_ns: int) -> bool:

@@ -2,17 +2,17 @@
 
 from pathlib import Path
 
-from calmops.training.card.card_figures import Figures, Sample
+from calmops.training.card.card_figures import CardFigures, Sample
 
 CARD_FILE = "README.md"
 
 
-def write_card(figures: Figures, folder: Path, *, curve: Path) -> None:
+def write_card(figures: CardFigures, folder: Path, *, curve: Path) -> None:
     """Write the card of the release in ``folder``; ``curve`` is the loss curve's picture, beside it."""
     (folder / CARD_FILE).write_text(card_text(figures, name=folder.name, curve=curve.name))
 
 
-def card_text(figures: Figures, *, name: str, curve: str) -> str:
+def card_text(figures: CardFigures, *, name: str, curve: str) -> str:
     """The card as Markdown."""
     parts = [
         _front(figures),
@@ -28,16 +28,16 @@ def card_text(figures: Figures, *, name: str, curve: str) -> str:
     return "\n".join(parts)
 
 
-def _front(figures: Figures) -> str:
+def _front(figures: CardFigures) -> str:
     license_id = "psf-2.0" if _is_stdlib(figures) else "other"
     return f"---\nlicense: {license_id}\nlibrary_name: transformers\ntags: [code, llama]\n---\n"
 
 
-def _is_stdlib(figures: Figures) -> bool:
+def _is_stdlib(figures: CardFigures) -> bool:
     return figures.corpus.startswith("Python's standard library")
 
 
-def _what_it_is(f: Figures) -> str:
+def _what_it_is(f: CardFigures) -> str:
     text = (
         f"A toy: a Llama of {f.parameters / 1e6:.2f} million parameters (tied embeddings counted once), trained from "
         "nothing on a small body of text. It is there so that everything around a model can be run, tested and "
@@ -51,7 +51,7 @@ def _what_it_is(f: Figures) -> str:
     return text
 
 
-def _training(f: Figures, curve: str) -> str:
+def _training(f: CardFigures, curve: str) -> str:
     short = f.steps - f.long_window_steps
     steps = (
         f"{f.steps:,}: {short:,} with windows of {f.first_window} tokens, then {f.long_window_steps:,} with windows "
@@ -80,11 +80,11 @@ def _training(f: Figures, curve: str) -> str:
     )
 
 
-def _epochs(f: Figures) -> float:
+def _epochs(f: CardFigures) -> float:
     return f.tokens_seen / max(1, f.training_tokens + f.chat_tokens)
 
 
-def _held_out(f: Figures) -> str:
+def _held_out(f: CardFigures) -> str:
     verdict = "better" if f.bits_per_byte < f.ngram_bits_per_byte else "**worse**"
     ratio = f.bits_per_byte / f.ngram_bits_per_byte
     return (
@@ -104,7 +104,7 @@ def _sample(sample: Sample) -> str:
     return f"Prompt ({how}):\n{fence}\n{sample.prompt}\n{fence}\nCompletion:\n{fence}\n{sample.text}\n{fence}\n"
 
 
-def _limits(f: Figures) -> str:
+def _limits(f: CardFigures) -> str:
     text = (
         "## Limits and licence\n\nIt repeats itself, invents names and may recite its training text. "
         "No safety work of any kind was done.\n\n"

@@ -31,7 +31,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     text: str
 
 
-class Figures(msgspec.Struct, frozen=True, kw_only=True):
+class CardFigures(msgspec.Struct, frozen=True, kw_only=True):
     """What a card states. Bits a byte are over every held-out file; the subset is its smallest files."""
 
     corpus: str
@@ -68,16 +68,16 @@ class HeldOut(msgspec.Struct, frozen=True, kw_only=True):
     ngram: float
 
 
-def read_figures(folder: Path) -> Figures:
+def read_figures(folder: Path) -> CardFigures:
     """The figures beside a release; InputError if there are none or they are malformed."""
     path = folder / FIGURES_FILE
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Figures)
+        return msgspec.json.decode(path.read_bytes(), type=CardFigures)
     except (OSError, msgspec.DecodeError) as error:
         raise InputError(f"{path} holds no figures of a training: {error}") from error
 
 
-def write_figures(figures: Figures, folder: Path) -> None:
+def write_figures(figures: CardFigures, folder: Path) -> None:
     """Write ``figures`` beside the release in ``folder``."""
     (folder / FIGURES_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=1) + b"\n")
 
@@ -113,7 +113,7 @@ def subset(corpus: Corpus) -> list[Document]:
     return small or [min(corpus.held_out, key=lambda d: len(d.text))]
 
 
-def digest_matches(figures: Figures, corpus: Corpus) -> bool:
+def digest_matches(figures: CardFigures, corpus: Corpus) -> bool:
     """Whether ``corpus`` is the one that the card is about."""
     return manifest_digest(corpus) == figures.corpus_digest
 

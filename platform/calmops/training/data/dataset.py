@@ -15,7 +15,7 @@ from calmops.training.loop.training_options import TrainingOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class Dataset:
     """``files`` and ``chats`` are token ids of the training split, one list a document or conversation."""
 
     corpus: Corpus
@@ -24,11 +24,11 @@ class Prepared:
     chats: list[list[int]]
 
 
-def prepare(options: TrainingOptions) -> Prepared:
+def prepare(options: TrainingOptions) -> Dataset:
     """Read the corpus, train the tokenizer on its training split, encode both."""
     corpus = read_corpus(options.corpus)
     tokenizer = train_tokenizer((document.text for document in corpus.training), options.vocabulary)
-    return Prepared(
+    return Dataset(
         corpus=corpus,
         tokenizer=tokenizer,
         files=[encode_file(tokenizer, document.text) for document in corpus.training],

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError
 
-from actors.gateway.attempts import Driver
+from actors.gateway.attempts import AttemptDriver
 from actors.gateway.live_request import LiveRequest
 from actors.gateway.routing_book import BOOK
 from calmops.foundation.clock import SystemClock
@@ -26,14 +26,14 @@ Answer = Callable[[Placement, LiveRequest], Awaitable[Summary]]
 
 @dataclass
 class Switches:
-    """What the driver needs of a switchboard."""
+    """What the driver needs of a exchange."""
 
     heard: bool = True  # whether some replica of the model is
     cancelled: list[tuple[int, str]] = field(default_factory=list)
     dead: list[str] = field(default_factory=list)
 
     @property
-    def links(self) -> "Switches":
+    def liveness(self) -> "Switches":
         return self
 
     def lost_replicas(self) -> tuple[str, ...]:
@@ -98,14 +98,29 @@ def say(placement: Placement, live: LiveRequest, until: int) -> None:
             token_ids=(index,), text="x", released=index + 1, finish_reason="length" if index + 1 == TOKENS else None,
         )  # fmt: skip
         frame = Frame(
-            replica_id="x", gang_id="g", shard=0, model="m", fingerprint="f", step=1, link_seq=1, engine_ns=0, deltas=(delta,)
+            replica_id="x",
+            gang_id="g",
+            shard=0,
+            model="m",
+            fingerprint="f",
+            step=1,
+            link_seq=1,
+            engine_ns=0,
+            deltas=(delta,),
         )
         assert live.take(delta, frame, 0) is not None
 
 
 async def answers(placement: Placement, live: LiveRequest) -> Summary:
     say(placement, live, TOKENS)
-    return Summary(request_id="r", stream_token=placement.stream_token, attempt=placement.attempt, replica_id="", fingerprint="f", choices=())
+    return Summary(
+        request_id="r",
+        stream_token=placement.stream_token,
+        attempt=placement.attempt,
+        replica_id="",
+        fingerprint="f",
+        choices=(),
+    )
 
 
 async def is_cancelled(_placement: Placement, _live: LiveRequest) -> Summary:
@@ -151,7 +166,7 @@ def drive(*script: Answer, timeout_s: float = 30.0, heard: bool = True) -> tuple
     async def run() -> tuple[LiveRequest, Handle, Switches]:
         live, switches = live_request(timeout_s), Switches(heard=heard)
         handle = Handle(live, *script)
-        driver = Driver(switches, lambda: ("draining",), max_attempts=3, no_replica_s=0.2)  # type: ignore[arg-type]  # Switches has what it uses
+        driver = AttemptDriver(switches, lambda: ("draining",), max_attempts=3, no_replica_s=0.2)  # type: ignore[arg-type]  # Switches has what it uses
         await asyncio.wait_for(driver.drive(live, handle), 10)
         return live, handle, switches
 
@@ -213,7 +228,10 @@ def test_a_full_replica_refuses_a_new_request_and_passes_on_one_that_has_begun()
 def test_the_closing_record_tells_where_a_request_went_on_from() -> None:
     live, _, _ = drive(dies_halfway, is_full, answers)
     closed = live.journal.close("length", live.journal.accepted_ns, 0)
-    assert [(move.attempt, move.replica_id, move.tokens) for move in closed.moves] == [(1, "replica-1", 2), (2, "replica-2", 2)]
+    assert [(move.attempt, move.replica_id, move.tokens) for move in closed.moves] == [
+        (1, "replica-1", 2),
+        (2, "replica-2", 2),
+    ]
     assert 0 < closed.moves[0].at_ns <= closed.moves[1].at_ns
 
 

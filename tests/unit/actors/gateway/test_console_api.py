@@ -78,7 +78,11 @@ def asked(one: Any, token: str | None) -> httpx.Response:
 def test_without_a_meter_it_says_so_and_shows_the_rest() -> None:
     answer = asked(gateway(None), None)
     told = answer.json()
-    assert (answer.status_code, told["alerts_unknown"], told["unmetered"]) == (200, "telemetry is off", "telemetry is off")
+    assert (answer.status_code, told["alerts_unknown"], told["unmetered"]) == (
+        200,
+        "telemetry is off",
+        "telemetry is off",
+    )
     assert told["figures"] == told["alerts"] == told["requests"] == told["gangs"] == []
 
 

@@ -28,7 +28,11 @@ def view(**more: Any) -> dict[str, Any]:
         ("routable if any router may choose it", [view(), view(routable=True)], {"routable": True}),
         ("linked only if all hear it", [view(), view(linked=False, step=-1, heard_ms_ago=None)], {"linked": False}),
         ("heard when the last of them heard it", [view(heard_ms_ago=90), view(heard_ms_ago=4)], {"heard_ms_ago": 4}),
-        ("no step before the first frame", [view(linked=False, step=-1, heard_ms_ago=None)], {"step": None, "heard_ms_ago": None}),
+        (
+            "no step before the first frame",
+            [view(linked=False, step=-1, heard_ms_ago=None)],
+            {"step": None, "heard_ms_ago": None},
+        ),
     ],
 )
 def test_views_are_merged(why: str, views: list[dict[str, Any]], expected: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ def test_a_probe_runs_outside_the_context_of_the_request_that_asked() -> None:
         return SimpleNamespace(done=True, error=None)
 
     gateway: Any = SimpleNamespace(
-        served=("m",), roster=SimpleNamespace(disabled=()), switchboard=SimpleNamespace(last_token_ns={}), accept=accept,
+        served=("m",), roster=SimpleNamespace(disabled=()), exchange=SimpleNamespace(last_token_ns={}), accept=accept,
         close=lambda _live: None,
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ import pytest
 
 from actors.gateway import capture, request_log
 from actors.gateway.live_request import LiveRequest
-from actors.gateway.request_log import Notes
+from actors.gateway.request_log import RequestLog
 from calmops.foundation.config_sections import CaptureConfig
 from calmops.foundation.json_log import log_file
 from calmops.intake.validate import Intake
@@ -21,6 +21,7 @@ from calmops.streams.journal import Journal
 from calmops.tracing.context import begin
 
 END_IDS = {"m": (0,)}
+LOGS_README = Path(__file__).resolve().parents[4] / "platform" / "deploy" / "logs" / "README.md"
 
 
 @pytest.fixture(autouse=True)
@@ -45,22 +46,37 @@ def lines(process: str) -> list[dict[str, object]]:
 
 
 def test_a_line_says_how_a_request_was_asked_but_not_what(tmp_path: Path) -> None:
-    noted = Notes("gw-lines", CaptureConfig(), END_IDS)
+    noted = RequestLog("gw-lines", CaptureConfig(), END_IDS)
     noted.ended(*ended(stop=["secret"], stop_ids=(0, 4), temperature=0.5))
     noted.ended(*ended(stop_ids=()))
     noted.refused("r2", "m", "refused_input")
     noted.close()
     first, second, refused = lines("gw-lines")
-    assert (first["content_parameters"], first["ignore_eos"], first["prompt_as"]) == (["stop", "stop_ids"], False, "ids")
+    assert (first["content_parameters"], first["ignore_eos"], first["prompt_as"]) == (
+        ["stop", "stop_ids"],
+        False,
+        "ids",
+    )
     assert (second["content_parameters"], second["ignore_eos"]) == ([], True)
     assert (refused["message"], refused["outcome"]) == ("request refused", "refused_input")
     assert "secret" not in log_file("requests", "gw-lines").read_text()
     assert not list((tmp_path / "captured").glob("*"))
 
 
-def test_a_disk_that_stalls_keeps_nobody_waiting_and_what_finds_no_room_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_logs_readme_names_every_field_of_a_line() -> None:
+    noted = RequestLog("gw-fields", CaptureConfig(), END_IDS)
+    noted.ended(*ended(stop=["x"]))
+    noted.close()
+    (line,) = lines("gw-fields")
+    text = LOGS_README.read_text(encoding="utf-8")
+    assert not [name for name in line if f"`{name}`" not in text]
+
+
+def test_a_disk_that_stalls_keeps_nobody_waiting_and_what_finds_no_room_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(request_log, "MOST_WAITING", 3)
-    noted, stalled = Notes("gw-stalled", CaptureConfig(), END_IDS), threading.Event()
+    noted, stalled = RequestLog("gw-stalled", CaptureConfig(), END_IDS), threading.Event()
     until_s = time.monotonic() + 10
     while noted._waiting.qsize():  # what it does at its start is over
         assert time.monotonic() < until_s
@@ -84,7 +100,7 @@ def test_a_disk_that_stalls_keeps_nobody_waiting_and_what_finds_no_room_is_count
 
 
 def test_content_that_the_disk_refuses_costs_the_copy_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    noted = Notes("gw-full", CaptureConfig(enabled=True), END_IDS)
+    noted = RequestLog("gw-full", CaptureConfig(enabled=True), END_IDS)
 
     def full(*_: object) -> None:
         raise OSError("No space left on device")
@@ -105,7 +121,10 @@ def test_what_was_captured_is_whole_or_not_there_and_old_files_go(tmp_path: Path
     )  # fmt: skip
     kept.keep(one)
     kept.keep(one)
-    found = [msgspec.json.decode(line, type=Captured) for line in (tmp_path / "captured" / "gw-kept.jsonl").read_bytes().splitlines()]
+    found = [
+        msgspec.json.decode(line, type=Captured)
+        for line in (tmp_path / "captured" / "gw-kept.jsonl").read_bytes().splitlines()
+    ]
     assert found == [one, one]
     left = tmp_path / "captured" / "gw-of-yesterday.jsonl"
     left.write_bytes(b"x")

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 import calmops
-from actors.launch.deploy_digest import identities
+from actors.launch.deploy_digest import deploy_digests
 from calmops.foundation.config import Config
 from calmops.foundation.config_sections import FailoverConfig, HttpConfig, LimitsConfig, ModelConfig, RetentionConfig
 
@@ -16,7 +16,7 @@ MODELS = {"model-stdlib-5m", "model-other"}
 
 
 def changed(config: Config, variables: dict[str, str] | None = None) -> set[str]:
-    before, after = identities(BOTH, {}), identities(config, variables or {})
+    before, after = deploy_digests(BOTH, {}), deploy_digests(config, variables or {})
     assert before.keys() == after.keys()
     return {name for name in before if before[name] != after[name]}
 
@@ -25,7 +25,12 @@ def changed(config: Config, variables: dict[str, str] | None = None) -> set[str]
     ("config", "expected"),
     [
         (BOTH, set()),
-        (msgspec.structs.replace(BOTH, models=(msgspec.structs.replace(BOTH.models[0], kv_blocks=960), BOTH.models[1])), {"model-stdlib-5m"}),
+        (
+            msgspec.structs.replace(
+                BOTH, models=(msgspec.structs.replace(BOTH.models[0], kv_blocks=960), BOTH.models[1])
+            ),
+            {"model-stdlib-5m"},
+        ),
         (msgspec.structs.replace(BOTH, http=HttpConfig(gateways=2)), {"gateway"}),
         (msgspec.structs.replace(BOTH, retention=RetentionConfig(spool_age_s=60.0)), {"gateway", "telemetry"}),
         (msgspec.structs.replace(BOTH, limits=LimitsConfig(max_waiting=7)), {"gateway", *MODELS}),
@@ -39,7 +44,7 @@ def test_a_change_concerns_only_what_is_made_of_it(config: Config, expected: set
 
 
 def test_with_telemetry_off_there_is_no_meter_and_another_gateway() -> None:
-    on, off = identities(BOTH, {}), identities(msgspec.structs.replace(BOTH, telemetry=False), {})
+    on, off = deploy_digests(BOTH, {}), deploy_digests(msgspec.structs.replace(BOTH, telemetry=False), {})
     assert on.keys() - off.keys() == {"telemetry"}
     assert {name for name in off if on[name] != off[name]} == {"gateway"}
 
@@ -50,7 +55,7 @@ def test_another_token_concerns_the_gateway_which_reads_it_at_its_start(tmp_path
     found = []
     for token in ("one", "two"):
         file.write_text(token)
-        found.append(identities(guarded, {}))
+        found.append(deploy_digests(guarded, {}))
     assert {name for name in found[0] if found[0][name] != found[1][name]} == {"gateway"}
 
 

@@ -13,14 +13,20 @@ from calmops.foundation.config_sections import ObjectivesConfig
 from calmops.telemetry.metering.meter import MeterEnded
 
 
-def test_files_that_somebody_is_editing_keep_no_meter_from_starting_and_are_read_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_somebody_is_editing_keep_no_meter_from_starting_and_are_read_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     prices, folder = tmp_path / "prices.yaml", tmp_path / "promises"
     prices.write_text("currency: EU")
     (folder / "objectives").mkdir(parents=True)
     (folder / "objectives" / "half.yaml").write_bytes(b"apiVersion: \xff")
     watch, traces, files = _watch(Config(objectives=ObjectivesConfig(path=str(folder), prices_file=str(prices))))
     assert traces is None
-    assert [f'part="{part}"}} 1.0' in watch.metrics().decode() for part in ("objectives", "prices", "roster")] == [True, True, False]
+    assert [f'part="{part}"}} 1.0' in watch.metrics().decode() for part in ("objectives", "prices", "roster")] == [
+        True,
+        True,
+        False,
+    ]
     prices.write_text("currency: EUR")
     files.read_again(watch)
     assert watch._costs.prices.currency == "XXX", "not at each turn"
@@ -42,7 +48,10 @@ def test_it_answers_only_who_was_told_its_path() -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler("secret", lambda _: b"counts", watch))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        answers = {path: httpx.get(f"http://127.0.0.1:{server.server_port}{path}") for path in ("/metrics", "/state", "/secret/metrics", "/secret/state")}
+        answers = {
+            path: httpx.get(f"http://127.0.0.1:{server.server_port}{path}")
+            for path in ("/metrics", "/state", "/secret/metrics", "/secret/state")
+        }
     finally:
         server.shutdown()
         server.server_close()

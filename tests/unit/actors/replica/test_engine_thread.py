@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import pytest
 
-from actors.replica.engine_thread import GATEWAY_SILENT_NS, EngineThread, Identity
+from actors.replica.engine_thread import GATEWAY_SILENT_NS, EngineThread, FrameHeader
 from calmops.engine.engine import StepResult
 from calmops.foundation.errors import CalmopsError, LoadError
 from calmops.foundation.sockets import FrameServer
@@ -17,7 +17,7 @@ from calmops.messages.request import SamplingParams
 from calmops.messages.roster import GatewayEntry
 
 STALL_S = 0.1  # a heartbeat each 20 ms
-ME = Identity(replica_id="replica", gang_id="gang", model="m", fingerprint="f")
+ME = FrameHeader(replica_id="replica", gang_id="gang", model="m", fingerprint="f")
 decode = msgspec.msgpack.Decoder(FromReplica).decode
 encode = msgspec.msgpack.encode
 

@@ -42,7 +42,19 @@ def invoke(platform: FakePlatform) -> Invoke:
 
 def test_every_command_explains_itself(invoke: Invoke) -> None:
     shown = invoke("--help").output
-    for command in ("setup", "status", "chat", "requests", "cancel", "drain", "disable", "enable", "config", "train", "bench"):
+    for command in (
+        "setup",
+        "status",
+        "chat",
+        "requests",
+        "cancel",
+        "drain",
+        "disable",
+        "enable",
+        "config",
+        "train",
+        "bench",
+    ):
         assert f"  {command} " in shown
         assert invoke(command, "--help").exit_code == 0
 
@@ -80,7 +92,16 @@ def test_requests_are_listed_for_people_and_for_machines(invoke: Invoke) -> None
 
 def test_status_shows_gangs_ranks_and_rates(invoke: Invoke) -> None:
     shown = invoke("status").output
-    for expected in ("r1", "41, 42", "serving", "5/512", "disabled: other", "2 migration(s)", "1 gateway(s)", "no answer from g2"):
+    for expected in (
+        "r1",
+        "41, 42",
+        "serving",
+        "5/512",
+        "disabled: other",
+        "2 migration(s)",
+        "1 gateway(s)",
+        "no answer from g2",
+    ):
         assert expected in shown
     figures = json.loads(invoke("status", "--json").output)["figures"][0]
     assert figures["model"] == "stdlib-5m"

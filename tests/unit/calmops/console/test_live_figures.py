@@ -2,7 +2,7 @@
 
 import pytest
 
-from calmops.console.live_figures import NOTHING, Figures, ModelReading
+from calmops.console.live_figures import NOTHING, LiveFigures, ModelReading
 from calmops.foundation.quantiles import quantile
 
 EDGES = (0.1, 0.2, 0.4)
@@ -10,7 +10,13 @@ EDGES = (0.1, 0.2, 0.4)
 
 @pytest.mark.parametrize(
     ("buckets", "share", "expected"),
-    [([0, 0, 0, 0], 0.5, None), ([10, 0, 0, 0], 0.5, 0.05), ([5, 0, 5, 0], 0.75, 0.3), ([5, 5, 0, 0], 0.5, 0.1), ([1, 0, 0, 9], 0.5, 0.4)],
+    [
+        ([0, 0, 0, 0], 0.5, None),
+        ([10, 0, 0, 0], 0.5, 0.05),
+        ([5, 0, 5, 0], 0.75, 0.3),
+        ([5, 5, 0, 0], 0.5, 0.1),
+        ([1, 0, 0, 9], 0.5, 0.4),
+    ],
 )
 def test_quantiles_are_straight_within_a_bucket(buckets: list[int], share: float, expected: float | None) -> None:
     assert quantile(EDGES, buckets, share) == (None if expected is None else pytest.approx(expected))
@@ -19,12 +25,18 @@ def test_quantiles_are_straight_within_a_bucket(buckets: list[int], share: float
 def reading(generated: int, failed: int, quick: int) -> ModelReading:
     gaps, ttft = list(NOTHING.inter_token), list(NOTHING.ttft)
     gaps[0] = quick
-    return ModelReading(gaps, ttft, generated, {"completed": 9 * failed, "failed": failed, "client_cancelled": 50 * failed}, 3, 1)
+    return ModelReading(
+        gaps, ttft, generated, {"completed": 9 * failed, "failed": failed, "client_cancelled": 50 * failed}, 3, 1
+    )
 
 
 def test_rates_and_shares_are_those_of_the_span_and_not_of_all_time() -> None:
-    figures = Figures(span_s=10)
-    for at_s, one in ((0.0, reading(100_000, 900, 5)), (5.0, reading(100_000, 900, 5)), (15.0, reading(101_000, 901, 25))):
+    figures = LiveFigures(span_s=10)
+    for at_s, one in (
+        (0.0, reading(100_000, 900, 5)),
+        (5.0, reading(100_000, 900, 5)),
+        (15.0, reading(101_000, 901, 25)),
+    ):
         figures.read(at_s, {"m": one})
     (told,) = figures.shown()
     assert told["tokens_per_s"] == 100
@@ -36,7 +48,7 @@ def test_rates_and_shares_are_those_of_the_span_and_not_of_all_time() -> None:
 
 
 def test_a_meter_that_counts_anew_gives_no_negative_rate() -> None:
-    figures = Figures()
+    figures = LiveFigures()
     figures.read(0.0, {"m": reading(5_000, 7, 70)})
     assert figures.shown() == []
     figures.read(1.0, {"m": reading(40, 1, 4)})

@@ -8,7 +8,14 @@ MS = 1_000_000
 
 def opened(request_id: str, at_ms: float = 0) -> Opened:
     return Opened(
-        request_id=request_id, model="m", gateway_id="g", at_ns=int(at_ms * MS), prompt_tokens=3, max_tokens=9, choices=1, stream=True
+        request_id=request_id,
+        model="m",
+        gateway_id="g",
+        at_ns=int(at_ms * MS),
+        prompt_tokens=3,
+        max_tokens=9,
+        choices=1,
+        stream=True,
     )
 
 
@@ -45,7 +52,11 @@ def test_a_request_waits_is_prefilled_decodes_and_ends() -> None:
 def test_each_token_has_its_gap_and_its_steps_rows_and_a_migration_is_marked() -> None:
     strips = Strips()
     strips.see(opened("a"))
-    for frame in (step("a", 10, gap_ms=None), step("a", 20, rows=4), step("a", 500, gap_ms=480, tokens=2, attempt=2, rows=2)):
+    for frame in (
+        step("a", 10, gap_ms=None),
+        step("a", 20, rows=4),
+        step("a", 500, gap_ms=480, tokens=2, attempt=2, rows=2),
+    ):
         strips.see(frame)
     (row,) = strips.shown(600 * MS)["requests"]
     assert (row["gaps_ms"], row["rows"], row["marks"]) == ([None, 10, 480, 0], [1, 4, 2, 2], [{"index": 2}])

@@ -41,7 +41,9 @@ def search(model: Model, width: int, max_tokens: int, kv_blocks: int = 64) -> tu
         work = scheduler.plan()
         assert work is not None
         for beam in work.wanted:
-            ranked = sorted(zip(VOCABULARY, model.logprobs(tuple(beam.output_ids)), strict=True), key=lambda one: -one[1])
+            ranked = sorted(
+                zip(VOCABULARY, model.logprobs(tuple(beam.output_ids)), strict=True), key=lambda one: -one[1]
+            )
             beams.report(beam, ranked[: beams.top_k])
         scheduler.commit(work, [0] * len(work.wanted))
         if beams.ready:

@@ -34,7 +34,9 @@ def cycle(period: int, tokens: int) -> list[int]:
         ("a runaway with the guard off", cycle(3, LOOP_TAIL_TOKENS), {"loop_guard": False}, 4000, None),
     ],
 )
-def test_a_sequence_ends(why: str, output: list[int], params: dict[str, object], max_model_len: int, reason: str | None) -> None:
+def test_a_sequence_ends(
+    why: str, output: list[int], params: dict[str, object], max_model_len: int, reason: str | None
+) -> None:
     assert finish_reason(sequence(output, **params), max_model_len) == reason, why
 
 

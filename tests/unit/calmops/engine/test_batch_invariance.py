@@ -18,9 +18,16 @@ from calmops.foundation.processor import MKL_MODE
 
 
 @pytest.mark.parametrize(
-    ("vendor", "flags", "mode"), [("GenuineIntel", "avx2 fma avx512f", "AVX512,STRICT"), ("GenuineIntel", "avx2 fma", "AVX2,STRICT"), ("AuthenticAMD", "avx2 fma", None)]
+    ("vendor", "flags", "mode"),
+    [
+        ("GenuineIntel", "avx2 fma avx512f", "AVX512,STRICT"),
+        ("GenuineIntel", "avx2 fma", "AVX2,STRICT"),
+        ("AuthenticAMD", "avx2 fma", None),
+    ],
 )
-def test_mkl_is_told_on_intels_processors(vendor: str, flags: str, mode: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_mkl_is_told_on_intels_processors(
+    vendor: str, flags: str, mode: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "cpuinfo").write_text(f"vendor_id\t: {vendor}\nflags\t\t: {flags}\n", encoding="utf-8")
     monkeypatch.setattr(processor, "CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.setenv(MKL_MODE, "")
@@ -45,7 +52,9 @@ def test_onednn_is_back_afterwards_whatever_happens() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_an_exact_backend_loads_here(dtype: Literal["float32", "bfloat16"], llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exact_backend_loads_here(
+    dtype: Literal["float32", "bfloat16"], llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checked: list[torch.nn.Module] = []
 
     def check(model: torch.nn.Module) -> None:
@@ -65,5 +74,7 @@ def test_a_processor_whose_products_are_not_is_refused(monkeypatch: pytest.Monke
         return real(rows, weight, *more) + (len(rows) < 16)
 
     monkeypatch.setattr(torch.nn.functional, "linear", by_rows)
-    with pytest.raises(UnsupportedModel, match="weight of 96 x 64 torch computes 4 rows to other bits than 64; set exact to false"):
+    with pytest.raises(
+        UnsupportedModel, match="weight of 96 x 64 torch computes 4 rows to other bits than 64; set exact to false"
+    ):
         batch_invariance.check_products(torch.nn.ModuleList([torch.nn.Embedding(8, 64), torch.nn.Linear(64, 96)]))

@@ -43,7 +43,9 @@ def test_rows_are_drawn_by_the_rules_of_the_cpu_sampler() -> None:
 
 def test_rows_beyond_the_plan_belong_to_scratch() -> None:
     inputs = StepInputs(CPU, rows=8, wanted=4, blocks=10, scratch_block=99)
-    inputs.put(_plan(tokens=(5, 6, 7), positions=(16, 17, 3), sequences=(0, 0, 1), tables=((4, 8), (2,)), wanted=(1, 2)))
+    inputs.put(
+        _plan(tokens=(5, 6, 7), positions=(16, 17, 3), sequences=(0, 0, 1), tables=((4, 8), (2,)), wanted=(1, 2))
+    )
     places = inputs.places(5)
     at = places.offsets + places.positions // 16
     assert inputs.tokens(5).tolist() == [5, 6, 7, 0, 0]
@@ -63,7 +65,12 @@ def test_what_an_earlier_plan_left_is_gone() -> None:
 
 @pytest.mark.parametrize(
     ("rows", "exact", "expected"),
-    [(1, False, (1,)), (100, False, (1, 2, 4, 8, 16, 32, 64, 100)), (256, True, (256,)), (2048, False, (1, 2, 4, 8, 16, 32))],
+    [
+        (1, False, (1,)),
+        (100, False, (1, 2, 4, 8, 16, 32, 64, 100)),
+        (256, True, (256,)),
+        (2048, False, (1, 2, 4, 8, 16, 32)),
+    ],
 )
 def test_sizes_that_are_captured(rows: int, exact: bool, expected: tuple[int, ...]) -> None:
     assert sizes(rows, exact=exact, largest=32 if rows > 1000 else 512) == expected
@@ -98,7 +105,10 @@ def test_a_nucleus_doesnt_hang_on_the_rows_beside() -> None:
     torch.manual_seed(1)
     scores = torch.randn((64, 4001)) * 2
     params = SamplingParams(max_tokens=1, temperature=1.0, top_p=0.9, logprobs=3)
-    draws = [Draw(params=msgspec.structs.replace(params, seed=row), choice=0, position=0, prompt_ids=[], answer_ids=[]) for row in range(64)]
+    draws = [
+        Draw(params=msgspec.structs.replace(params, seed=row), choice=0, position=0, prompt_ids=[], answer_ids=[])
+        for row in range(64)
+    ]
     together = draw(scores, draws)
     assert [draw(scores[row : row + 1], [draws[row]])[0] for row in range(64)] == together
 

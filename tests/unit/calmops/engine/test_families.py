@@ -18,7 +18,15 @@ def config(**more: Any) -> Any:
     ("given", "told"),
     [
         ({"rope_parameters": {"rope_type": "longrope"}}, "rope type longrope"),
-        ({"rope_parameters": {"full_attention": {"rope_type": "default"}, "sliding_attention": {"rope_type": "longrope"}}}, "rope type longrope"),
+        (
+            {
+                "rope_parameters": {
+                    "full_attention": {"rope_type": "default"},
+                    "sliding_attention": {"rope_type": "longrope"},
+                }
+            },
+            "rope type longrope",
+        ),
         ({"layer_types": ["full_attention", "chunked_attention"]}, "attends in chunks"),
     ],
 )
@@ -28,7 +36,10 @@ def test_ways_that_hang_on_the_neighbours_are_refused(tmp_path: Any, given: dict
 
 
 def test_usual_ways_are_not(tmp_path: Any) -> None:
-    check_family(config(rope_parameters={"rope_type": "llama3", "rope_theta": 1e4}, layer_types=["full_attention"]), EngineSettings(folder=tmp_path))
+    check_family(
+        config(rope_parameters={"rope_type": "llama3", "rope_theta": 1e4}, layer_types=["full_attention"]),
+        EngineSettings(folder=tmp_path),
+    )
 
 
 def test_a_model_that_takes_no_positions_is_refused() -> None:

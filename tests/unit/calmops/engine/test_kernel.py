@@ -89,7 +89,11 @@ def test_packing_keeps_every_weight(weights: str) -> None:
         ("llama", {"hidden_act": "gelu"}, "activation is 'gelu'"),
         ("llama", {"head_dim": 24}, "head size is 24, not a multiple of 16"),
         ("llama", {"mlp_bias": True}, "feed-forward layers have biases"),
-        ("llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}}, "scaled by 'dynamic'"),
+        (
+            "llama",
+            {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}},
+            "scaled by 'dynamic'",
+        ),
     ],
 )
 def test_a_model_that_the_kernel_does_not_run_is_named_with_the_reason(

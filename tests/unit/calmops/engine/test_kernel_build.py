@@ -20,7 +20,9 @@ AVX512 = f"{AVX2} avx512f avx512bw avx512vl avx512dq"
         ("GenuineIntel", f"{AVX512} avx512_bf16 {AMX}", "amx"), ("GenuineIntel", f"{AVX512} {AMX}", "avx512"), ("AuthenticAMD", AVX2, "avx2"), ("GenuineIntel", f"{AVX2} avx512f", "avx2"), ("AuthenticAMD", "fpu sse4_2 avx2", None),
     ],
 )  # fmt: skip
-def test_it_is_the_fastest_that_the_processor_runs(vendor: str, flags: str, path: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_it_is_the_fastest_that_the_processor_runs(
+    vendor: str, flags: str, path: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nvendor_id\t: {vendor}\nflags\t\t: {flags}\n", encoding="utf-8")
     monkeypatch.setattr(processor, "CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.setattr(build, "_tiles_granted", lambda: True)
@@ -35,7 +37,9 @@ def test_it_is_the_fastest_that_the_processor_runs(vendor: str, flags: str, path
 
 
 @pytest.mark.parametrize(("status", "has"), [(0, True), (1, False)])
-def test_the_compiler_is_asked_whether_it_knows_tiles(status: int, has: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_compiler_is_asked_whether_it_knows_tiles(
+    status: int, has: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     compiler = tmp_path / "g++"
     compiler.write_text(f'#!/bin/sh\necho "$@" > "{tmp_path}/asked"\nexit {status}\n', encoding="utf-8")
     compiler.chmod(0o755)
@@ -54,6 +58,8 @@ def test_tiles_that_linux_withholds_are_an_error_with_a_way_out(monkeypatch: pyt
         build.load("amx")
 
 
-def test_a_machine_that_says_nothing_of_its_processor_gets_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_machine_that_says_nothing_of_its_processor_gets_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(processor, "CPUINFO", tmp_path / "none")
     assert build.best_path() is None

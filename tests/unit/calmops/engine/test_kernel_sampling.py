@@ -48,7 +48,9 @@ def test_every_row_draws_what_torch_draws(sampler: KernelSampler, seed: int) -> 
             assert ours.token_id == theirs.token_id
             assert (ours.logprob is None) == (theirs.logprob is None)
             assert [i for i, _ in ours.top] == [i for i, _ in theirs.top]
-            pairs = zip((ours.logprob, *(v for _, v in ours.top)), (theirs.logprob, *(v for _, v in theirs.top)), strict=True)
+            pairs = zip(
+                (ours.logprob, *(v for _, v in ours.top)), (theirs.logprob, *(v for _, v in theirs.top)), strict=True
+            )
             assert all(a == b if a is None or b is None else abs(a - b) < 1e-4 for a, b in pairs)
 
 

@@ -13,7 +13,13 @@ from tests.support.engine.engine_driver import Driver, drive, place, stream_toke
 from tests.support.engine.tiny_checkpoints import VOCABULARY
 
 # Without a prefix cache: these tests count what is computed. The last but one is with it.
-EXACT: dict[str, Any] = {"exact": True, "kv_blocks": 64, "max_sequences": 8, "max_rows_per_step": 48, "prefix_cache": False}
+EXACT: dict[str, Any] = {
+    "exact": True,
+    "kv_blocks": 64,
+    "max_sequences": 8,
+    "max_rows_per_step": 48,
+    "prefix_cache": False,
+}
 
 
 def prompt(seed: int, length: int) -> list[int]:
@@ -236,7 +242,9 @@ def test_an_impossible_request_is_refused_and_leaves_nothing_behind(driver: Driv
     assert not driver.step()
 
 
-def test_a_request_that_begins_like_an_earlier_one_finds_its_blocks_and_gets_the_same_tokens(llama: Path, driver: Driver) -> None:
+def test_a_request_that_begins_like_an_earlier_one_finds_its_blocks_and_gets_the_same_tokens(
+    llama: Path, driver: Driver
+) -> None:
     cached = drive(llama, **(EXACT | {"prefix_cache": True}))
     first, again = (alone(cached, 6, 100), alone(cached, 6, 100))
     assert first == again == alone(driver, 6, 100)

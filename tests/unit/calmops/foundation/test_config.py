@@ -76,7 +76,9 @@ REFUSED = {
     ),
     "a choice lists what there is": (
         "models:\n- dtype: float16\n",
-        ["calmops.yaml:2: models[0].dtype: must be one of 'bfloat16', 'float32', got 'float16'; type of weights and cache"],
+        [
+            "calmops.yaml:2: models[0].dtype: must be one of 'bfloat16', 'float32', got 'float16'; type of weights and cache"
+        ],
     ),
     "an unknown setting gets the nearest name": (
         "models:\n- replica: 2\n",
@@ -84,13 +86,17 @@ REFUSED = {
     ),
     "an unknown setting that resembles nothing gets the list": (
         "zzz: 1\n",
-        ["calmops.yaml:1: zzz: is not a setting; known: models, environment, http, telemetry, kafka, limits, retention, failover, objectives, tracing, capture, grafana, vllm_names"],
+        [
+            "calmops.yaml:1: zzz: is not a setting; known: models, environment, http, telemetry, kafka, limits, retention, failover, objectives, tracing, capture, grafana, vllm_names"
+        ],
     ),
     "a secret in the file is refused": (
         "kafka:\n  bootstrap_servers: a:1\n  sasl_password: x\n",
         [
-            ("calmops.yaml:3: kafka.sasl_password: secrets are not written here; "
-            "put it in a file and name it by sasl_password_file")
+            (
+                "calmops.yaml:3: kafka.sasl_password: secrets are not written here; "
+                "put it in a file and name it by sasl_password_file"
+            )
         ],
     ),
     "a key given twice is refused": (
@@ -124,8 +130,10 @@ REFUSED = {
     "a model that isn't the shipped one needs a path": (
         "models:\n- tp: 1\n- name: mine\n",
         [
-            ("calmops.yaml:3: models[1].name: 'mine' has no path; "
-            "set path to a checkpoint folder, or name it 'stdlib-5m' to serve the shipped model")
+            (
+                "calmops.yaml:3: models[1].name: 'mine' has no path; "
+                "set path to a checkpoint folder, or name it 'stdlib-5m' to serve the shipped model"
+            )
         ],
     ),
     "a name used twice": (
@@ -139,8 +147,10 @@ REFUSED = {
     "an address that others can reach needs an operator's token": (
         "http:\n  host: 0.0.0.0\n  insecure: true\n",
         [
-            ("calmops.yaml:1: http.admin_token_file: is needed with http.host '0.0.0.0' (it guards /admin/*); "
-            "set it, or the variable CALMOPS_ADMIN_TOKEN")
+            (
+                "calmops.yaml:1: http.admin_token_file: is needed with http.host '0.0.0.0' (it guards /admin/*); "
+                "set it, or the variable CALMOPS_ADMIN_TOKEN"
+            )
         ],
     ),
     "SASL needs its password": (
@@ -152,8 +162,10 @@ REFUSED = {
         [
             "calmops.yaml:2: http.prt: is not a setting; did you mean port?",
             "calmops.yaml:4: models[0].tp: must be a whole number >= 1, got 0; ranks that share one replica's weights",
-            ("calmops.yaml:5: models[0].kv_blocks: must be a whole number >= 4, got 1; "
-            "the cache's hard budget, in blocks of 16 tokens"),
+            (
+                "calmops.yaml:5: models[0].kv_blocks: must be a whole number >= 4, got 1; "
+                "the cache's hard budget, in blocks of 16 tokens"
+            ),
         ],
     ),
 }

@@ -48,5 +48,8 @@ def test_what_was_begun_is_ended_where_it_did_not(running: dict[str, Part]) -> N
 
 
 def test_services_are_refused_where_telemetry_is_off() -> None:
-    with pytest.raises(ConfigError, match="telemetry is off"), services.started(Config(telemetry=False), "kafka", print):
+    with (
+        pytest.raises(ConfigError, match="telemetry is off"),
+        services.started(Config(telemetry=False), "kafka", print),
+    ):
         pass

@@ -45,7 +45,13 @@ def test_pages_are_grouped_by_version_and_environment_and_tickets_by_shard_too(t
 
 def test_a_page_silences_the_tickets_of_its_objective(tmp_path: Path) -> None:
     first, second = routes(tmp_path)["inhibit_rules"]
-    assert first["target_matchers"] == ['severity="ticket"'] and first["equal"] == ["objective", "model", "version", "variant", "environment"]
+    assert first["target_matchers"] == ['severity="ticket"'] and first["equal"] == [
+        "objective",
+        "model",
+        "version",
+        "variant",
+        "environment",
+    ]
     assert second["source_matchers"] == ['alertname="TelemetryStopped"']
 
 

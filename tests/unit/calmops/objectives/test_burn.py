@@ -32,7 +32,9 @@ def rise(values: list[float], span: tuple[float, float], every_s: float = 15.0, 
         ("samples outside don't count", [0, 10, 20, 30, 40], (15, 45), 20.0),
     ],
 )
-def test_an_increase_is_promqls(said: str, values: list[float], span: tuple[float, float], expected: float | None) -> None:
+def test_an_increase_is_promqls(
+    said: str, values: list[float], span: tuple[float, float], expected: float | None
+) -> None:
     assert rise(values, span) == (None if expected is None else pytest.approx(expected)), said
 
 
@@ -70,9 +72,12 @@ def test_coarse_step_sums_are_small_and_wrong_by_no_more_than_a_grain_at_the_far
 
 
 @pytest.mark.parametrize(
-    ("bad", "events", "budget", "expected"), [(1, 100, 0.01, 1.0), (144, 1000, 0.01, 14.4), (0, 10, 0.01, 0.0), (0, 0, 0.01, None)]
+    ("bad", "events", "budget", "expected"),
+    [(1, 100, 0.01, 1.0), (144, 1000, 0.01, 14.4), (0, 10, 0.01, 0.0), (0, 0, 0.01, None)],
 )
-def test_a_burn_of_one_uses_up_the_budget_within_its_period(bad: float, events: float, budget: float, expected: float | None) -> None:
+def test_a_burn_of_one_uses_up_the_budget_within_its_period(
+    bad: float, events: float, budget: float, expected: float | None
+) -> None:
     assert burn(bad, events, budget) == (None if expected is None else pytest.approx(expected))
 
 

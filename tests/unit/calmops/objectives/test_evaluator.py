@@ -14,7 +14,9 @@ from tests.support.evaluator_traffic import DAY, HOUR, MODEL, Driven, Traffic, b
 from tests.support.openslo_documents import WINDOWS
 
 COMMON = {"name": "o", "title": "O", "says": "It holds.", "alert": "OBroken", "team": "t", "escalation": "e"}
-SUCCESS = Ratio(**COMMON, severity="page", source=Source(events="requests"), target=0.99, period_s=30 * 86400, least_events=100)
+SUCCESS = Ratio(
+    **COMMON, severity="page", source=Source(events="requests"), target=0.99, period_s=30 * 86400, least_events=100
+)
 
 
 @pytest.fixture(name="windows", scope="module")
@@ -57,7 +59,9 @@ def test_what_burns_as_it_may_never_alerts(windows: Windows) -> None:
 
 @pytest.mark.parametrize(("said", "every"), [("idle", 10**6), ("36 events in six hours, of the 100 that it takes", 10)])
 def test_idle_and_low_traffic_say_nothing(said: str, every: int, windows: Windows) -> None:
-    driven = Driven(SUCCESS, windows, Traffic(lambda minute: minute % every == 0, between(DAY, DAY + HOUR, 1.0))).run(DAY + HOUR)
+    driven = Driven(SUCCESS, windows, Traffic(lambda minute: minute % every == 0, between(DAY, DAY + HOUR, 1.0))).run(
+        DAY + HOUR
+    )
     assert not driven.minutes("page"), said
 
 
@@ -71,7 +75,12 @@ def test_a_restart_of_the_counters_is_no_outage_and_hides_none(windows: Windows)
 
 
 def test_missing_readings_are_no_outage(windows: Windows) -> None:
-    driven = Driven(SUCCESS, windows, Traffic(steady(100), between(0, 0, 0.0))).run(DAY).run(2 * HOUR, reading=False).run(HOUR)
+    driven = (
+        Driven(SUCCESS, windows, Traffic(steady(100), between(0, 0, 0.0)))
+        .run(DAY)
+        .run(2 * HOUR, reading=False)
+        .run(HOUR)
+    )
     assert not driven.minutes("page") and not driven.minutes("ticket")
 
 
@@ -112,7 +121,12 @@ def test_what_isnt_read_any_more_is_let_go_once_nothing_looks_back_on_it(windows
 
     def run(minutes: range, *shards: str) -> None:
         for minute in minutes:
-            names = [Counter(name, (*MODEL, shard), result) for name in ("o", "z") for shard in shards for result in (GOOD, BAD)]
+            names = [
+                Counter(name, (*MODEL, shard), result)
+                for name in ("o", "z")
+                for shard in shards
+                for result in (GOOD, BAD)
+            ]
             evaluator.read(60.0 * minute, dict.fromkeys(names, float(minute)), {})
             evaluator.evaluate(60.0 * minute)
 

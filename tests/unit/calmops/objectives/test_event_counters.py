@@ -14,7 +14,9 @@ QUICK = Ratio(
     target=0.99, period_s=86400, least_events=1,
 )  # fmt: skip
 CLEAN = Zero(name="clean", **COMMON, severity="page", source=Source(events="pii_scans"))
-CHEAP = Value(name="cheap", **COMMON, severity="page", gauge="calmops_cost_per_1k_tokens", op="lte", bound=2.0, for_s=60)
+CHEAP = Value(
+    name="cheap", **COMMON, severity="page", gauge="calmops_cost_per_1k_tokens", op="lte", bound=2.0, for_s=60
+)
 HERE = ("m", "1", "stable", "base", "test", "0")
 
 
@@ -32,7 +34,9 @@ def test_both_results_are_there_from_the_start_so_that_the_first_bad_event_is_a_
 
 
 @pytest.mark.parametrize(
-    "tally", [Timed([1, 2]), Timed([0] * len(INTER_TOKEN_EDGES_S)), Ended(1, 1)], ids=["two buckets", "no last one", "not timed"]
+    "tally",
+    [Timed([1, 2]), Timed([0] * len(INTER_TOKEN_EDGES_S)), Ended(1, 1)],
+    ids=["two buckets", "no last one", "not timed"],
 )
 def test_a_tally_of_another_kind_is_refused(tally: Timed | Ended) -> None:
     with pytest.raises(AssertionError, match="inter_token_latency"):

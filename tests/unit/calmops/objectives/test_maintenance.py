@@ -23,7 +23,13 @@ def written(folder: Path, text: str) -> Path:
 
 def test_a_model_is_maintained_from_its_begin_to_before_its_end(tmp_path: Path) -> None:
     announced = read_maintenance(written(tmp_path, FILE))
-    expected = {BEGINS_S - 1: set(), BEGINS_S: {"m"}, BEGINS_S + 3599: {"m"}, BEGINS_S + 3600: {""}, BEGINS_S + 7200: set()}
+    expected = {
+        BEGINS_S - 1: set(),
+        BEGINS_S: {"m"},
+        BEGINS_S + 3599: {"m"},
+        BEGINS_S + 3600: {""},
+        BEGINS_S + 7200: set(),
+    }
     assert {at_s: maintained(announced, at_s) for at_s in expected} == expected
 
 
@@ -47,8 +53,14 @@ def test_an_empty_file_announces_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("maintenance:\n  - {begins: 2026-12-01T22:00:00Z, ends: 2026-12-01T21:00:00Z, reason: r}\n", "must lie after begins"),
-        ("maintenance:\n  - {begins: 2026-12-01T22:00:00, ends: 2026-12-01T23:00:00, reason: r}\n", "a time with its zone"),
+        (
+            "maintenance:\n  - {begins: 2026-12-01T22:00:00Z, ends: 2026-12-01T21:00:00Z, reason: r}\n",
+            "must lie after begins",
+        ),
+        (
+            "maintenance:\n  - {begins: 2026-12-01T22:00:00, ends: 2026-12-01T23:00:00, reason: r}\n",
+            "a time with its zone",
+        ),
         ("maintenance:\n  - {begins: soon, ends: later, reason: r}\n", "a time with its zone"),
         ("maintenance:\n  - {begins: 2026-12-01T22:00:00Z, ends: 2026-12-01T23:00:00Z}\n", "reason: is missing"),
     ],

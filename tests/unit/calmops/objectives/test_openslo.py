@@ -56,7 +56,9 @@ def test_windows_that_an_objective_can_never_fire_are_left_out(windows: Windows)
         ("apiVersion", "openslo/v2", "openslo/v1 for a target"),
     ],
 )  # fmt: skip
-def test_a_document_that_cant_be_kept_is_refused(tmp_path: Path, windows: Windows, where: str, value: Any, told: str | None) -> None:
+def test_a_document_that_cant_be_kept_is_refused(
+    tmp_path: Path, windows: Windows, where: str, value: Any, told: str | None
+) -> None:
     tree = document()
     if where.startswith("metadata/annotations/"):
         tree["metadata"]["annotations"][where.removeprefix("metadata/annotations/")] = value
@@ -99,7 +101,9 @@ def test_an_objective_that_no_window_can_fire_for_says_nothing(tmp_path: Path, w
         read_objective(SHIPPED / "token-latency-p50.yaml", steep)
 
 
-def test_names_and_alerts_are_each_objectives_own_and_all_problems_come_at_once(tmp_path: Path, windows: Windows) -> None:
+def test_names_and_alerts_are_each_objectives_own_and_all_problems_come_at_once(
+    tmp_path: Path, windows: Windows
+) -> None:
     write(tmp_path, document(), "a.yaml")
     write(tmp_path, document(), "b.yaml")
     write(tmp_path, "kind: [", "c.yaml")
@@ -117,8 +121,14 @@ def test_a_folder_without_objectives_is_refused(tmp_path: Path, windows: Windows
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("windows: [{name: a, severity: page, long: 5m, short: 1h, factor: 2}]", "must be shorter than long (5m), got 1h"),
-        ("windows: [{name: a, severity: page, long: soon, short: 1h, factor: 2}]", "windows[0].long: 'soon' is not a span"),
+        (
+            "windows: [{name: a, severity: page, long: 5m, short: 1h, factor: 2}]",
+            "must be shorter than long (5m), got 1h",
+        ),
+        (
+            "windows: [{name: a, severity: page, long: soon, short: 1h, factor: 2}]",
+            "windows[0].long: 'soon' is not a span",
+        ),
         ("windows: [{name: a, severity: shout, long: 1h, short: 5m, factor: 2}]", "page or ticket"),
         ("windows: []", "must have at least one entry"),
     ],

@@ -28,7 +28,9 @@ prices:
     price = read.of("m", "production")
     assert price is not None
     assert price.per_hour(3) == {"owned": 0, "reserved": 5, "on_demand": 4}
-    assert read.of("m", "test") == Price(environment="test", owned=Owned(replicas=1, price=8760, lasts_days=365, running_per_hour=0.5))
+    assert read.of("m", "test") == Price(
+        environment="test", owned=Owned(replicas=1, price=8760, lasts_days=365, running_per_hour=0.5)
+    )
     assert read.of("other", "staging") == Price(on_demand_per_hour=1)
 
 
@@ -49,7 +51,11 @@ def test_a_wrong_file_is_told_by_line(tmp_path: Path, text: str, said: str) -> N
 
 
 def test_commitments_are_paid_idle_or_not_and_the_rest_on_demand() -> None:
-    price = Price(on_demand_per_hour=4, reserved=Reserved(replicas=2, per_hour=3), owned=Owned(replicas=1, price=2400, lasts_days=100))
+    price = Price(
+        on_demand_per_hour=4,
+        reserved=Reserved(replicas=2, per_hour=3),
+        owned=Owned(replicas=1, price=2400, lasts_days=100),
+    )
     assert [price.per_hour(replicas) for replicas in (0, 3, 5)] == [
         {"owned": 1, "reserved": 6, "on_demand": 0}, {"owned": 1, "reserved": 6, "on_demand": 0}, {"owned": 1, "reserved": 6, "on_demand": 8}
     ]  # fmt: skip

@@ -27,7 +27,9 @@ def test_what_it_lacks_is_what_ships(own: Path) -> None:
 def test_its_runbooks_lie_where_it_says_and_otherwise_nowhere_in_particular(own: Path) -> None:
     assert read_folder().promises.runbooks is None
     assert read_folder(own).promises.runbooks is None
-    (own / "links.yaml").write_text("runbooks: https://wiki.example/runbooks/\ndashboards: https://grafana.example/d\n", encoding="utf-8")
+    (own / "links.yaml").write_text(
+        "runbooks: https://wiki.example/runbooks/\ndashboards: https://grafana.example/d\n", encoding="utf-8"
+    )
     assert read_folder(own).promises.runbooks == "https://wiki.example/runbooks"
 
 

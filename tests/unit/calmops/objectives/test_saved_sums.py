@@ -33,7 +33,9 @@ def test_budgets_and_tickets_go_on_after_a_restart_as_if_there_had_been_none(win
     restarted.evaluator.resume(saved_sums.read(tmp_path / "memory"), 60.0 * restarted.minute)
     restarted.run(2 * HOUR)
     one, other = (each.evaluator.left(SUCCESS, MODEL, 60.0 * each.minute) for each in (undisturbed, restarted))
-    assert one is not None and other == pytest.approx(one + 8 / 43200, abs=1e-9), "but for the restart's own minute, in which nothing was read twice"
+    assert one is not None and other == pytest.approx(one + 8 / 43200, abs=1e-9), (
+        "but for the restart's own minute, in which nothing was read twice"
+    )
     assert 4 * DAY - 1 in undisturbed.minutes("ticket")
     assert 4 * DAY - 1 in restarted.minutes("ticket"), "it looks back a day, and was restarted two hours ago"
     assert restarted.evaluator.models("o") == [MODEL]
@@ -42,7 +44,10 @@ def test_budgets_and_tickets_go_on_after_a_restart_as_if_there_had_been_none(win
 def test_what_is_later_than_now_is_left_out_and_so_is_what_counted_other_events(windows: Windows) -> None:
     noted = driven(windows).run(HOUR).evaluator.saved()
     assert {one.labels for one in noted} == {MODEL, SHARD}
-    earlier, other = Evaluator([SUCCESS], windows), Evaluator([msgspec.structs.replace(SUCCESS, source=Source(events="tokenizations"))], windows)
+    earlier, other = (
+        Evaluator([SUCCESS], windows),
+        Evaluator([msgspec.structs.replace(SUCCESS, source=Source(events="tokenizations"))], windows),
+    )
     earlier.resume(noted, 60.0 * HOUR / 2)
     assert {one.steps.times_s[-1] for one in earlier.saved()} == {60.0 * HOUR / 2}
     other.resume(noted, 60.0 * HOUR)
@@ -54,7 +59,10 @@ def test_what_is_later_than_now_is_left_out_and_so_is_what_counted_other_events(
 
 def test_a_file_that_isnt_there_or_is_anothers_says_nothing(tmp_path: Path) -> None:
     assert saved_sums.read(tmp_path / "none") == []
-    incomplete, negative = (["o", {"events": "requests"}, SHARD, [[1.0], [1.0], bad, [steps], [0.0, 0.0, 0], 0.0]] for bad, steps in (([], 1), ([0.0], -1)))
+    incomplete, negative = (
+        ["o", {"events": "requests"}, SHARD, [[1.0], [1.0], bad, [steps], [0.0, 0.0, 0], 0.0]]
+        for bad, steps in (([], 1), ([0.0], -1))
+    )
     for body in (b"", b"\xc1", *(msgspec.msgpack.encode([one]) for one in (["o"], incomplete, negative))):
         (tmp_path / "odd").write_bytes(body)
         assert saved_sums.read(tmp_path / "odd") == []

@@ -1,7 +1,7 @@
 """Who is silent, whose frames have gaps."""
 
 from calmops.messages.frame import Frame, StepFacts
-from calmops.streams.gang_liveness import DEAD_FACTOR, Links
+from calmops.streams.gang_liveness import DEAD_FACTOR, GangLiveness
 
 STALL_NS = 500_000_000
 TICK_NS = 100_000_000
@@ -25,7 +25,7 @@ def frame(link_seq: int, *, gang: str = "g1", duration_ns: int | None = None, la
     )  # fmt: skip
 
 
-def ticks(links: Links, start_ns: int, end_ns: int) -> tuple[str, ...]:
+def ticks(links: GangLiveness, start_ns: int, end_ns: int) -> tuple[str, ...]:
     """Look every tick; the gangs that fell silent."""
     silent: tuple[str, ...] = ()
     for now_ns in range(start_ns, end_ns, TICK_NS):
@@ -34,14 +34,14 @@ def ticks(links: Links, start_ns: int, end_ns: int) -> tuple[str, ...]:
 
 
 def test_a_gap_in_link_seq_is_told_and_a_heartbeat_counts_as_heard() -> None:
-    links = Links(STALL_NS, anyone)
+    links = GangLiveness(STALL_NS, anyone)
     assert not links.heard(frame(1), 0).gap
     assert not links.heard(frame(2), 1).gap
     assert links.heard(frame(4), 2).gap
 
 
 def test_a_gang_is_silent_after_the_stall_bound_and_not_before() -> None:
-    links = Links(STALL_NS, anyone)
+    links = GangLiveness(STALL_NS, anyone)
     links.heard(frame(1), 0)
     assert ticks(links, 0, STALL_NS + 1) == ()
     assert ticks(links, STALL_NS, STALL_NS + 2 * TICK_NS) == ("g1",)
@@ -52,7 +52,7 @@ def test_a_gang_is_silent_after_the_stall_bound_and_not_before() -> None:
 
 def test_a_gang_that_takes_no_placements_is_no_reason_to_leave_a_silent_one() -> None:
     taking = {"replica-g1"}
-    links = Links(STALL_NS, taking.__contains__)
+    links = GangLiveness(STALL_NS, taking.__contains__)
     links.heard(frame(1), 0)
     ticks(links, 0, 2 * STALL_NS)
     links.heard(frame(1, gang="g2"), 2 * STALL_NS)
@@ -64,7 +64,7 @@ def test_a_gang_that_takes_no_placements_is_no_reason_to_leave_a_silent_one() ->
 
 
 def test_a_silent_gang_that_speaks_again_is_used_again_and_one_that_does_not_is_dead() -> None:
-    links = Links(STALL_NS, anyone)
+    links = GangLiveness(STALL_NS, anyone)
     links.heard(frame(1), 0)
     links.heard(frame(1, gang="g2"), 0)
     ticks(links, 0, 2 * STALL_NS)
@@ -75,21 +75,21 @@ def test_a_silent_gang_that_speaks_again_is_used_again_and_one_that_does_not_is_
 
 
 def test_a_gang_of_long_steps_has_five_of_them() -> None:
-    links = Links(STALL_NS, anyone)
+    links = GangLiveness(STALL_NS, anyone)
     links.heard(frame(1, duration_ns=400_000_000), 0)
     assert ticks(links, 0, 2_000_000_001) == ()
     assert ticks(links, 2_000_000_000, 2_200_000_000) == ("g1",)
 
 
 def test_a_gateway_that_was_held_up_itself_blames_nobody() -> None:
-    links = Links(STALL_NS, anyone)
+    links = GangLiveness(STALL_NS, anyone)
     links.heard(frame(1), 0)
     links.silent(TICK_NS)
     assert links.silent(10 * STALL_NS) == ()
 
 
 def test_a_lost_gang_stays_fenced_and_its_replica_is_named() -> None:
-    links = Links(STALL_NS, anyone)
+    links = GangLiveness(STALL_NS, anyone)
     links.heard(frame(1), 0)
     links.lost("g1")
     assert links.heard(frame(2), 1).lost

@@ -51,13 +51,20 @@ def test_histogram_edges_are_those_declared(metric: Metric) -> None:
 
 def test_a_model_that_only_said_hello_has_its_series_from_the_beginning() -> None:
     counts = Counts()
-    hello = Counted(gateway_id="gw", model="m", at_ns=T0_NS, name="tokenization_errors", reason="release_mismatch", value=0)
+    hello = Counted(
+        gateway_id="gw", model="m", at_ns=T0_NS, name="tokenization_errors", reason="release_mismatch", value=0
+    )
     nameless = Counted(gateway_id="gw", model="", at_ns=T0_NS, name="log_failures", reason="OSError", value=1)
     for envelope in envelopes("gw", [hello, nameless]):
         fold(counts, envelope)
     samples = [s for one in text_string_to_metric_families(exposition(counts).decode()) for s in one.samples]
     of_m = {s.name: s.value for s in samples if s.labels.get("model") == "m"}
-    assert {"calmops_requests_total", "calmops_events_total", "calmops_tokens_total", "gen_ai_server_request_duration_seconds_count"} <= of_m.keys()
+    assert {
+        "calmops_requests_total",
+        "calmops_events_total",
+        "calmops_tokens_total",
+        "gen_ai_server_request_duration_seconds_count",
+    } <= of_m.keys()
     assert set(of_m.values()) == {0}
     assert {s.labels["outcome"] for s in samples if s.name == "calmops_requests_total"} == set(OUTCOMES)
     assert [s.labels["reason"] for s in samples if s.labels.get("model") == ""] == ["OSError"]

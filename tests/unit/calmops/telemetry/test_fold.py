@@ -115,7 +115,9 @@ def test_drops_add_up_by_reason() -> None:
     def dropped(reason: str, records: int, tokens: int) -> Dropped:
         return Dropped(gateway_id="gw", at_ns=T0_NS, reason=reason, records=records, tokens=tokens)
 
-    counts = counted(envelopes("gw", [dropped("ring_full", 3, 40), dropped("spool_full", 1, 0), dropped("ring_full", 2, 8)]))
+    counts = counted(
+        envelopes("gw", [dropped("ring_full", 3, 40), dropped("spool_full", 1, 0), dropped("ring_full", 2, 8)])
+    )
     assert counts.dropped == {"ring_full": (5, 48), "spool_full": (1, 0)}
 
 
@@ -156,7 +158,9 @@ def test_what_is_missing_of_a_source_that_fell_silent_is_given_up_and_of_others_
     assert give_up(counts, T0_NS + 5)
     assert (counts.gaps, missing(counts)) == (2, 2)
     assert not give_up(counts, T0_NS + 5)
-    assert fold(counts, Envelope(SCHEMA, "gone", 2, closed("r"))).duplicates == 1, "what comes after that isn't counted as well"
+    assert fold(counts, Envelope(SCHEMA, "gone", 2, closed("r"))).duplicates == 1, (
+        "what comes after that isn't counted as well"
+    )
 
 
 def test_who_was_refused_took_no_time_and_who_ended_badly_without_a_token_waited_too_long() -> None:
@@ -182,9 +186,15 @@ def test_time_per_output_token_is_that_after_the_first_of_requests_that_ended_we
 
 
 def test_a_requests_time_is_told_by_stage_as_far_as_it_came() -> None:
-    ran, waited = closed("ran", queued_ns=20_000_000), msgspec.structs.replace(closed("waited", outcome="timeout"), queued_ns=50_000_000, ttft_ns=None)
+    ran, waited = (
+        closed("ran", queued_ns=20_000_000),
+        msgspec.structs.replace(closed("waited", outcome="timeout"), queued_ns=50_000_000, ttft_ns=None),
+    )
     model = counted(envelopes("gw", [ran, waited, closed("never ran")])).models[M]
-    assert [(one.sum, sum(one.buckets)) for one in (model.queued, model.prefilling)] == [(70_000_000, 2), (10_000_000, 1)]
+    assert [(one.sum, sum(one.buckets)) for one in (model.queued, model.prefilling)] == [
+        (70_000_000, 2),
+        (10_000_000, 1),
+    ]
 
 
 def test_a_meter_believes_no_clock_that_runs_ahead_of_its_own() -> None:
@@ -198,15 +208,24 @@ def test_a_meter_believes_no_clock_that_runs_ahead_of_its_own() -> None:
 
 
 def test_a_shard_is_heard_of_when_its_record_is_read_unless_that_has_waited() -> None:
-    for late_ns, heard_ns in ((0, T0_NS), (-(10**10), T0_NS), (CLOCKS_DIFFER_NS, T0_NS), (CLOCKS_DIFFER_NS + 1, T0_NS - CLOCKS_DIFFER_NS - 1)):
-        counts = fold(Counts(), Envelope(SCHEMA, "gw", 1, msgspec.structs.replace(frame(1), at_ns=T0_NS - late_ns)), T0_NS)
+    for late_ns, heard_ns in (
+        (0, T0_NS),
+        (-(10**10), T0_NS),
+        (CLOCKS_DIFFER_NS, T0_NS),
+        (CLOCKS_DIFFER_NS + 1, T0_NS - CLOCKS_DIFFER_NS - 1),
+    ):
+        counts = fold(
+            Counts(), Envelope(SCHEMA, "gw", 1, msgspec.structs.replace(frame(1), at_ns=T0_NS - late_ns)), T0_NS
+        )
         assert counts.shards[M][0].heard_ns == heard_ns, late_ns
 
 
 def test_a_meter_whose_clock_is_set_back_hears_of_what_still_comes() -> None:
     counts, hour_ns = Counts(), 3600 * 10**9
     for seq, now_ns in ((1, T0_NS + hour_ns), (2, T0_NS)):
-        fold(counts, Envelope(SCHEMA, "gw", seq, msgspec.structs.replace(frame(seq), at_ns=now_ns, running=seq)), now_ns)
+        fold(
+            counts, Envelope(SCHEMA, "gw", seq, msgspec.structs.replace(frame(seq), at_ns=now_ns, running=seq)), now_ns
+        )
     shard = counts.shards[M][0]
     assert (shard.heard_ns, shard.running) == (T0_NS, 2)
     assert shard.is_heard(10**9, T0_NS) and not shard.is_heard(10**9, T0_NS + hour_ns)
@@ -225,11 +244,31 @@ def test_a_histograms_sum_outgrows_what_messagepack_holds(values: list[int]) -> 
 
 def test_a_state_that_an_older_release_saved_goes_on() -> None:
     state = msgspec.msgpack.decode(dump(counted(envelopes("gw", [opened("a"), frame(1), closed("a")]))))
-    later = {"wholes", "unanswered", "heard_ns", "answers", "decoding", "per_output_token", "retired", "rebuilt_ns", "misread", "event_series", "shard_series", "queued", "prefilling", "longest"}
+    later = {
+        "wholes",
+        "unanswered",
+        "heard_ns",
+        "answers",
+        "decoding",
+        "per_output_token",
+        "retired",
+        "rebuilt_ns",
+        "misread",
+        "event_series",
+        "shard_series",
+        "queued",
+        "prefilling",
+        "longest",
+    }
     counts = load(msgspec.msgpack.encode(without(state, later)))
     for envelope in envelopes("gw", [opened("a"), frame(1), closed("a"), closed("b")]):
         fold(counts, envelope)
-    assert (counts.duplicates, counts.folded, counts.models[M].outcomes, counts.shards[M][0].steps) == (3, 4, {"completed": 2}, 1)
+    assert (counts.duplicates, counts.folded, counts.models[M].outcomes, counts.shards[M][0].steps) == (
+        3,
+        4,
+        {"completed": 2},
+        1,
+    )
 
 
 def without(tree: object, names: set[str]) -> object:

@@ -21,7 +21,10 @@ def counted(records: list[Record]) -> Counts:
 
 
 def test_ten_thousand_values_of_a_label_become_a_bounded_number_of_series_with_the_same_total() -> None:
-    hostile = [msgspec.structs.replace(closed(f"r{n}", delivered=2), model=f"m{n}", labels=Labels(version=f"v{n}")) for n in range(10_000)]
+    hostile = [
+        msgspec.structs.replace(closed(f"r{n}", delivered=2), model=f"m{n}", labels=Labels(version=f"v{n}"))
+        for n in range(10_000)
+    ]
     counts = counted(list(hostile))
     assert len(counts.models) == MOST_VALUES + 1
     assert sum(model.tokens["delivered"] for model in counts.models.values()) == 20_000
@@ -39,8 +42,13 @@ def test_the_combinations_are_capped_too() -> None:
 
 def test_shards_reasons_names_and_outcomes_are_capped() -> None:
     frames = [msgspec.structs.replace(frame(n + 1), shard=n) for n in range(MOST_SHARDS + 50)]
-    events = [Counted(gateway_id="g", model="m", at_ns=T0_NS, name="migrations", reason=f"r{n}", value=1) for n in range(500)]
-    odd: list[Record] = [closed("r", outcome="exploded"), Counted(gateway_id="g", model="m", at_ns=T0_NS, name="odd", reason="r", value=3)]
+    events = [
+        Counted(gateway_id="g", model="m", at_ns=T0_NS, name="migrations", reason=f"r{n}", value=1) for n in range(500)
+    ]
+    odd: list[Record] = [
+        closed("r", outcome="exploded"),
+        Counted(gateway_id="g", model="m", at_ns=T0_NS, name="odd", reason="r", value=3),
+    ]
     counts = counted([*frames, *events, *odd])
     (shards,), (names,) = counts.shards.values(), counts.events.values()
     assert sum(shard.steps for shard in shards.values()) == len(frames)
@@ -60,7 +68,10 @@ DAY_NS = 24 * 3600 * 10**9
 def released(number: int, at_ns: int, shards: int = 1) -> list[Record]:
     """A release that decodes on so many shards."""
     labels = Labels(version=f"v{number}")
-    return [msgspec.structs.replace(frame(1, gang_id=f"{number}-{n}"), labels=labels, shard=n, at_ns=at_ns) for n in range(shards)]
+    return [
+        msgspec.structs.replace(frame(1, gang_id=f"{number}-{n}"), labels=labels, shard=n, at_ns=at_ns)
+        for n in range(shards)
+    ]
 
 
 def test_a_release_that_is_long_gone_makes_room_for_one_that_runs() -> None:
@@ -97,7 +108,9 @@ def ended(model: str, version: str, at_ns: int, shard: int, environment: str = "
     """A request of a release, on a shard."""
     labels = Labels(version=version, environment=environment)
     closing = msgspec.structs.replace(closed("r", delivered=2, at_ns=at_ns), model=model, labels=labels, shard=shard)
-    step = msgspec.structs.replace(frame(1, gang_id=f"{model}{version}"), model=model, labels=labels, shard=shard, at_ns=at_ns)
+    step = msgspec.structs.replace(
+        frame(1, gang_id=f"{model}{version}"), model=model, labels=labels, shard=shard, at_ns=at_ns
+    )
     return [closing, step]
 
 
@@ -112,7 +125,10 @@ def test_what_retired_labels_had_counted_is_kept_for_their_model_and_no_sum_fall
     retire(counts, T0_NS + 1)
     assert counts.shard_series == 1
     assert list(counts.keys) == [("m", "new", "", "", "e")]
-    assert {place: sorted(rest.shards) for place, rest in counts.retired.items()} == {("m", "e"): [OTHER_SHARD, NO_SHARD, 0], ELSEWHERE: [OTHER_SHARD]}
+    assert {place: sorted(rest.shards) for place, rest in counts.retired.items()} == {
+        ("m", "e"): [OTHER_SHARD, NO_SHARD, 0],
+        ELSEWHERE: [OTHER_SHARD],
+    }
     assert sums(counts) == before
     retire(counts, T0_NS + 5)
     assert not counts.keys
@@ -123,7 +139,11 @@ def test_what_retired_labels_had_counted_is_kept_for_their_model_and_no_sum_fall
 def sums(counts: Counts) -> tuple[int, ...]:
     """Of everything, whatever its labels."""
     models = [*counts.models.values(), *(rest.model for rest in counts.retired.values())]
-    shards = [shard for by in (*counts.shards.values(), *(rest.shards for rest in counts.retired.values())) for shard in by.values()]
+    shards = [
+        shard
+        for by in (*counts.shards.values(), *(rest.shards for rest in counts.retired.values()))
+        for shard in by.values()
+    ]
     return (
         sum(one.tokens["delivered"] for one in models), sum(one.outcomes.get("completed", 0) for one in models),
         sum(one.duration.sum for one in models), sum(one.ended_well for one in shards), sum(one.steps for one in shards),
@@ -139,12 +159,26 @@ def test_events_are_capped_in_total_and_none_is_lost(monkeypatch: pytest.MonkeyP
     counts = counted([*flood])
     shown = [len(by_reason) for by_name in counts.events.values() for by_reason in by_name.values()]
     assert sum(shown) == counts.event_series <= 40 + len(EVENTS)
-    assert sum(value for by_name in counts.events.values() for by_reason in by_name.values() for value in by_reason.values()) == 1000
+    assert (
+        sum(
+            value
+            for by_name in counts.events.values()
+            for by_reason in by_name.values()
+            for value in by_reason.values()
+        )
+        == 1000
+    )
     assert set(counts.events[ALL_OTHER]) <= set(EVENTS)
 
 
 def test_the_most_series_are_what_is_shown_once_every_cap_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, most in {"MOST_VALUES": 6, "MOST_KEYS": 5, "MOST_SHARDS": 9, "MOST_REASONS": 4, "MOST_EVENTS": 30}.items():
+    for name, most in {
+        "MOST_VALUES": 6,
+        "MOST_KEYS": 5,
+        "MOST_SHARDS": 9,
+        "MOST_REASONS": 4,
+        "MOST_EVENTS": 30,
+    }.items():
         monkeypatch.setattr(f"calmops.telemetry.metering.label_cap.{name}", most)
     counts = Counts()
     for seq, record in enumerate(flood_of_everything(), 1):
@@ -159,8 +193,14 @@ def flood_of_everything() -> list[Record]:
     found: list[Record] = []
     for n in range(60):
         model, labels = f"m{n % 8}", Labels(version=f"v{n % 7}")
-        found += [msgspec.structs.replace(closed("r", outcome=outcome), model=model, labels=labels) for outcome in (*OUTCOMES, "odd")]
-        found += [msgspec.structs.replace(frame(n + 1, gang_id=f"{n}-{k}"), model=model, labels=labels, shard=k + n) for k in range(4)]
+        found += [
+            msgspec.structs.replace(closed("r", outcome=outcome), model=model, labels=labels)
+            for outcome in (*OUTCOMES, "odd")
+        ]
+        found += [
+            msgspec.structs.replace(frame(n + 1, gang_id=f"{n}-{k}"), model=model, labels=labels, shard=k + n)
+            for k in range(4)
+        ]
         found += [
             Counted(gateway_id="g", model=model, at_ns=T0_NS, name=name, reason=f"r{n}", value=1, labels=labels) for name in (*EVENTS, "odd")
         ]  # fmt: skip

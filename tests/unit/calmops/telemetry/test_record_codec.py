@@ -67,5 +67,7 @@ def test_a_frame_of_32_sequences_stays_below_64_bytes_a_token() -> None:
 @pytest.mark.parametrize("kind", get_args(Record))
 def test_the_schema_in_kafkas_readme_names_every_field(kind: type[msgspec.Struct]) -> None:
     readme = Path(telemetry.__file__).parents[2] / "deploy" / "kafka" / "README.md"
-    row = next(line for line in readme.read_text().splitlines() if line.startswith(f"| `{kind.__struct_config__.tag}` |"))
+    row = next(
+        line for line in readme.read_text().splitlines() if line.startswith(f"| `{kind.__struct_config__.tag}` |")
+    )
     assert not [name for name in kind.__struct_fields__ if f"`{name}`" not in row]

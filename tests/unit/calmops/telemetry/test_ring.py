@@ -16,7 +16,11 @@ def test_what_was_put_is_taken_in_order_or_counted_as_dropped(actions: list[str]
         if action == "take":
             taken += [record for record, _ in ring.take(3)]
             continue
-        makers: dict[str, Record] = {"frame": frame(number), "opened": opened(str(number)), "closed": closed(str(number))}
+        makers: dict[str, Record] = {
+            "frame": frame(number),
+            "opened": opened(str(number)),
+            "closed": closed(str(number)),
+        }
         record = makers[action]
         put.append(record)
         if not ring.put(record):

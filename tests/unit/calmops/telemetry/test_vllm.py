@@ -47,7 +47,9 @@ def test_every_name_is_there_and_says_what_ours_say() -> None:
     assert values["vllm:time_to_first_token_seconds_count", engine, model] == 1
     assert values["vllm:request_success_total", ("finished_reason", "stop"), model] == 1
     assert values["vllm:request_success_total", ("finished_reason", "length"), model] == 1
-    assert values["vllm:request_success_total", ("finished_reason", "abort"), model] == 0, "so that the first is seen as a rise"
+    assert values["vllm:request_success_total", ("finished_reason", "abort"), model] == 0, (
+        "so that the first is seen as a rise"
+    )
     assert ("vllm:request_success_total", ("finished_reason", "failed"), model) not in values
     assert [values[f"vllm:request_{what}_tokens_sum", model] for what in ("prompt", "generation")] == [9, 9]
     assert values["vllm:request_decode_time_seconds_count", model] == 3
@@ -68,7 +70,10 @@ def test_a_shard_that_is_heard_of_no_more_has_no_gauge_and_keeps_its_counts() ->
 
 def test_releases_that_made_room_are_still_within_their_models_sums() -> None:
     counts = Counts()
-    old, new = (msgspec.structs.replace(closed("a", at_ns=T0_NS + at_ns), labels=Labels(version=str(at_ns)), shard=0) for at_ns in (0, 9))
+    old, new = (
+        msgspec.structs.replace(closed("a", at_ns=T0_NS + at_ns), labels=Labels(version=str(at_ns)), shard=0)
+        for at_ns in (0, 9)
+    )
     for envelope in envelopes("gw", [old, new]):
         fold(counts, envelope)
     before = vllm_exposition(counts)

@@ -17,6 +17,11 @@ def test_only_the_requests_own_parent_is_somebody_elses() -> None:
     trace.step(frame, frame.sequences[0])
     made = [_readable(span, Resource.get_empty()) for span in trace.spans(closed(50))]
     parents = {span.name: span.parent for span in made}
-    assert {name: parent.is_remote for name, parent in parents.items() if parent} == {"request": True, "queue": False, "prefill": False, "decode": False}
+    assert {name: parent.is_remote for name, parent in parents.items() if parent} == {
+        "request": True,
+        "queue": False,
+        "prefill": False,
+        "decode": False,
+    }
     assert {span.context.trace_state.to_header() for span in made if span.context} == {"a=1,b=2"}
     assert [span.name for span in made if span.kind is SpanKind.SERVER] == ["request"]

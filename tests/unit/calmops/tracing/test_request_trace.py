@@ -40,12 +40,17 @@ def test_a_migration_is_told_and_each_attempt_has_its_own_stretches() -> None:
     spans = traced(step(10), step(20), step(60, attempt=2, recomputed=9), step(70, attempt=2), attempts=2, moves=moves)
     assert times_ms(spans)[4:] == [("queue", 20, 55), ("prefill", 55, 60), ("decode", 60, 70)]
     (event,) = spans[0].events
-    assert (event.at_ns, event.attributes) == (START_NS + 30 * MS, {"calmops.from": "r1", "calmops.to": "r2", "calmops.token.index": 2})
+    assert (event.at_ns, event.attributes) == (
+        START_NS + 30 * MS,
+        {"calmops.from": "r1", "calmops.to": "r2", "calmops.token.index": 2},
+    )
     assert spans[5].attributes["calmops.tokens.recomputed"] == 9
 
 
 def test_an_attempt_lost_before_its_first_frame_has_its_queue_alone() -> None:
-    request, *beneath = traced(step(50, attempt=2), step(60, attempt=2), attempts=2, moves=(Move(1, "r1", START_NS + 30 * MS, 0),))
+    request, *beneath = traced(
+        step(50, attempt=2), step(60, attempt=2), attempts=2, moves=(Move(1, "r1", START_NS + 30 * MS, 0),)
+    )
     assert times_ms(beneath) == [("queue", 0, 30), ("queue", 30, 45), ("prefill", 45, 50), ("decode", 50, 60)]
     assert beneath[0].attributes == {"calmops.attempt": 1, "calmops.replica_id": "r1"}
     assert request.events[0].attributes == {"calmops.from": "r1", "calmops.to": "r2", "calmops.token.index": 0}

@@ -9,7 +9,14 @@ from calmops.watching.cluster_metrics import cluster_families
 
 def gang(number: int, node: NodeFacts) -> GangEntry:
     return GangEntry(
-        model="m", replica_id=f"r{number}", gang_id=f"g{number}", node_id=f"node-{number // 2}-long-enough", members=(), fingerprint="f", tp=1, node=node
+        model="m",
+        replica_id=f"r{number}",
+        gang_id=f"g{number}",
+        node_id=f"node-{number // 2}-long-enough",
+        members=(),
+        fingerprint="f",
+        tp=1,
+        node=node,
     )
 
 

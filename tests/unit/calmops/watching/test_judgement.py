@@ -16,7 +16,7 @@ from calmops.telemetry.metering.counts import Counts
 from calmops.telemetry.metering.fold import fold
 from calmops.telemetry.metering.retired_labels import retire
 from calmops.watching.count_views import readings, usage
-from calmops.watching.judgement import EVALUATE_S, LATE, MOST_COUNTERS, NOT_YET, UNREAD, Watch
+from calmops.watching.judgement import EVALUATE_S, LATE, MOST_COUNTERS, NOT_YET, UNREAD, Judgement
 from tests.support.telemetry_records import T0_NS, closed, envelopes, frame, opened
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ class FoldedMeter:
         self._clock = clock
         self._seq = 0
 
-    def take(self, watch: Watch, *records: Record) -> None:
+    def take(self, watch: Judgement, *records: Record) -> None:
         for envelope in envelopes("gw", list(records)):
             self._seq += 1
             fold(self.counts, msgspec.structs.replace(envelope, seq=self._seq), self._clock.wall_ns())
@@ -43,17 +43,19 @@ class FoldedMeter:
         return reading(self.counts)
 
 
-def watched(promises: Promises | None = PROMISES, prices: Prices | None = None) -> tuple[Watch, FoldedMeter, ManualClock]:
+def watched(
+    promises: Promises | None = PROMISES, prices: Prices | None = None
+) -> tuple[Judgement, FoldedMeter, ManualClock]:
     """A watch, its meter, and the clock of both."""
     clock = ManualClock(T0_NS)
-    return Watch(promises, prices, None, clock=clock), FoldedMeter(clock), clock
+    return Judgement(promises, prices, None, clock=clock), FoldedMeter(clock), clock
 
 
 def labelled(record: Record, **more: object) -> Record:
     return msgspec.structs.replace(record, labels=PROD, **more)
 
 
-def events(watch: Watch) -> dict[tuple[str, str, str, str], float]:
+def events(watch: Judgement) -> dict[tuple[str, str, str, str], float]:
     """By objective, version, shard and result."""
     families = {one.name: one for one in text_string_to_metric_families(watch.metrics().decode())}
     return {
@@ -88,7 +90,12 @@ def test_a_leak_that_a_scanner_reports_pages_and_the_console_tells_it() -> None:
     clock.advance(int(EVALUATE_S * S))
     watch.tick(meter)
     (alert,) = watch.state()["alerts"]
-    assert (alert["alert"], alert["severity"], alert["model"], alert["since_s"]) == ("PersonalDataLeaked", "page", "m", T0_NS / S + EVALUATE_S)
+    assert (alert["alert"], alert["severity"], alert["model"], alert["since_s"]) == (
+        "PersonalDataLeaked",
+        "page",
+        "m",
+        T0_NS / S + EVALUATE_S,
+    )
     assert (alert["version"], alert["variant"]) == ("r1", "stable")
     assert alert["runbook"] == "/console/runbooks/PersonalDataLeaked.md"
     told = {one["name"]: one for one in watch.state()["objectives"]}
@@ -104,12 +111,25 @@ def test_whoever_names_a_place_for_runbooks_is_sent_there() -> None:
     meter.take(watch, Reported(gateway_id="g", model="m", at_ns=T0_NS, name="pii_scans", good=9, bad=1, labels=PROD))
     clock.advance(int(EVALUATE_S * S))
     watch.tick(meter)
-    assert [one["runbook"] for one in watch.state()["alerts"]] == ["https://wiki.example/runbooks/PersonalDataLeaked.md"]
+    assert [one["runbook"] for one in watch.state()["alerts"]] == [
+        "https://wiki.example/runbooks/PersonalDataLeaked.md"
+    ]
 
 
 def test_a_tokenization_error_is_a_bad_event_under_its_models_labels() -> None:
     watch, meter, _ = watched()
-    meter.take(watch, Counted(gateway_id="g", model="m", at_ns=T0_NS, name="tokenization_errors", reason="release_mismatch", value=2, labels=PROD))
+    meter.take(
+        watch,
+        Counted(
+            gateway_id="g",
+            model="m",
+            at_ns=T0_NS,
+            name="tokenization_errors",
+            reason="release_mismatch",
+            value=2,
+            labels=PROD,
+        ),
+    )
     watch.tick(meter)
     assert events(watch)["tokenization", "r1", "none", "bad"] == 2
 
@@ -125,7 +145,11 @@ def test_tokens_cost_what_their_replicas_cost() -> None:
     text = watch.metrics().decode()
     families = {one.name: one.samples for one in text_string_to_metric_families(text)}
     assert [s.value for s in families["calmops_cost_per_1k_tokens"]] == [pytest.approx(0.05)]
-    assert {s.labels["pricing"]: s.value for s in families["calmops_cost_per_hour"]} == {"owned": 0, "reserved": 0, "on_demand": 3.6}
+    assert {s.labels["pricing"]: s.value for s in families["calmops_cost_per_hour"]} == {
+        "owned": 0,
+        "reserved": 0,
+        "on_demand": 3.6,
+    }
 
 
 def test_more_series_than_it_may_remember_are_said_not_to_be_evaluated() -> None:
@@ -136,7 +160,9 @@ def test_more_series_than_it_may_remember_are_said_not_to_be_evaluated() -> None
     assert "run a Prometheus" in watch.state()["alerts_unknown"]
 
 
-def test_what_breaks_beside_the_meter_is_counted_and_the_meter_goes_on(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_breaks_beside_the_meter_is_counted_and_the_meter_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     watch, meter, _ = watched()
     monkeypatch.setattr(watch._strips, "see", lambda _record: 1 / 0)
     meter.take(watch, labelled(opened("a")), labelled(closed("a")))
@@ -147,7 +173,18 @@ def test_what_breaks_beside_the_meter_is_counted_and_the_meter_goes_on(monkeypat
 
 def test_the_first_request_that_fails_is_a_rise_from_nought() -> None:
     watch, meter, clock = watched()
-    meter.take(watch, Counted(gateway_id="g", model="m", at_ns=T0_NS, name="tokenization_errors", reason="release_mismatch", value=0, labels=PROD))
+    meter.take(
+        watch,
+        Counted(
+            gateway_id="g",
+            model="m",
+            at_ns=T0_NS,
+            name="tokenization_errors",
+            reason="release_mismatch",
+            value=0,
+            labels=PROD,
+        ),
+    )
     watch.tick(meter)
     assert events(watch)["request-success", "r1", "none", "bad"] == 0
     assert events(watch)["pii-leakage", "r1", "none", "bad"] == 0
@@ -180,13 +217,22 @@ def test_what_cant_be_read_is_lost_once() -> None:
 def test_a_request_that_names_no_model_is_no_model() -> None:
     watch, meter, _ = watched()
     nameless = Counted(gateway_id="g", model="", at_ns=T0_NS, name="log_failures", reason="OSError", value=1)
-    meter.take(watch, labelled(closed("a", outcome="refused_input"), model="unknown"), labelled(closed("b"), model="m"), nameless)
+    meter.take(
+        watch,
+        labelled(closed("a", outcome="refused_input"), model="unknown"),
+        labelled(closed("b"), model="m"),
+        nameless,
+    )
     watch.tick(meter)
     families = {one.name: one.samples for one in text_string_to_metric_families(watch.metrics().decode())}
-    assert {s.labels["model"] for s in families["calmops_objective_events"] if s.labels["objective"] != "telemetry-completeness"} == {"m"}
+    assert {
+        s.labels["model"]
+        for s in families["calmops_objective_events"]
+        if s.labels["objective"] != "telemetry-completeness"
+    } == {"m"}
 
 
-def priced(watch: Watch) -> dict[str, float]:
+def priced(watch: Judgement) -> dict[str, float]:
     """What a thousand tokens cost, by version."""
     families = {one.name: one.samples for one in text_string_to_metric_families(watch.metrics().decode())}
     return {s.labels["version"]: s.value for s in families["calmops_cost_per_1k_tokens"]}
@@ -195,10 +241,16 @@ def priced(watch: Watch) -> dict[str, float]:
 def test_tokens_of_a_release_that_is_gone_have_no_price_and_the_dead_cost_nothing() -> None:
     watch, meter, clock = watched(prices=Prices(currency="EUR", prices=(Price(on_demand_per_hour=3.6),)))
     old = PROD._replace(version="r0")
-    meter.take(watch, msgspec.structs.replace(frame(1), labels=old), labelled(frame(1, gang_id="new")), labelled(closed("a")))
+    meter.take(
+        watch, msgspec.structs.replace(frame(1), labels=old), labelled(frame(1, gang_id="new")), labelled(closed("a"))
+    )
     for minute in range(70):
         clock.advance(60 * S)
-        meter.take(watch, labelled(frame(minute + 2, gang_id="new"), at_ns=clock.wall_ns()), labelled(closed("b", delivered=1000)))
+        meter.take(
+            watch,
+            labelled(frame(minute + 2, gang_id="new"), at_ns=clock.wall_ns()),
+            labelled(closed("b", delivered=1000)),
+        )
         watch.tick(meter)
     assert priced(watch) == {"r1": pytest.approx(0.06)}
     clock.advance(60 * S)
@@ -211,7 +263,7 @@ def test_tokens_of_a_release_that_is_gone_have_no_price_and_the_dead_cost_nothin
 def test_what_retired_labels_had_delivered_isnt_delivered_again() -> None:
     clock = ManualClock(T0_NS)
     meter = FoldedMeter(clock)
-    watch = Watch(PROMISES, None, None, clock=clock)
+    watch = Judgement(PROMISES, None, None, clock=clock)
     gone = msgspec.structs.replace(closed("a", delivered=9, at_ns=T0_NS - 10), labels=PROD._replace(version="r0"))
     meter.take(watch, gone, labelled(closed("b", delivered=2)))
     before = usage(meter.counts, T0_NS), readings(meter.counts, T0_NS)
@@ -222,7 +274,7 @@ def test_what_retired_labels_had_delivered_isnt_delivered_again() -> None:
 
 def test_a_replica_that_has_done_nothing_yet_costs_all_the_same() -> None:
     clock = ManualClock(T0_NS)
-    meter, watch = FoldedMeter(clock), Watch(PROMISES, None, None, clock=clock)
+    meter, watch = FoldedMeter(clock), Judgement(PROMISES, None, None, clock=clock)
     meter.take(watch, labelled(frame(1, sequences=0), shard=3))
     assert {place.model: one.replicas for place, one in usage(meter.counts, T0_NS).items()} == {"m": 1}
 
@@ -264,7 +316,10 @@ class SetBack(ManualClock):
 
 def test_a_wall_clock_that_is_set_back_keeps_no_alert_from_being_evaluated_and_turns_no_money_back() -> None:
     clock = SetBack(T0_NS)
-    watch, meter = Watch(PROMISES, Prices(currency="EUR", prices=(Price(on_demand_per_hour=3.6),)), None, clock=clock), FoldedMeter(clock)
+    watch, meter = (
+        Judgement(PROMISES, Prices(currency="EUR", prices=(Price(on_demand_per_hour=3.6),)), None, clock=clock),
+        FoldedMeter(clock),
+    )
     meter.take(watch, labelled(frame(1)), labelled(closed("a")))
     watch.tick(meter)
     clock.back_ns = 3600 * S

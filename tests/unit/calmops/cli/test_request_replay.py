@@ -6,7 +6,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from calmops.cli.replay import Divergence, NotReplayable, body, captured, divergences, logged, marks, prompt_from
+from calmops.cli.request_replay import (
+    Divergence,
+    NotReplayable,
+    body,
+    captured,
+    divergences,
+    logged,
+    marks,
+    prompt_from,
+)
 from calmops.foundation.errors import InputError
 from calmops.messages.captured import Captured
 from calmops.messages.frame import Delta
@@ -26,11 +35,19 @@ def came(ids: list[int], *counts: int) -> dict[int, str]:
 
 
 def test_digests_are_those_of_event_ids() -> None:
-    request = GenerationRequest(request_id="r", model="m", prompt_ids=(1,), params=SamplingParams(max_tokens=9), stream=True, timeout_s=9)
+    request = GenerationRequest(
+        request_id="r", model="m", prompt_ids=(1,), params=SamplingParams(max_tokens=9), stream=True, timeout_s=9
+    )
     journal = Journal(request, "gw", 0)
     journal.place(1, 0, ())
     taken = [
-        journal.take(Delta(request_id="r", stream_token=1, attempt=1, choice=0, index=at, token_ids=(token,), text="", released=at), 0, 0)
+        journal.take(
+            Delta(
+                request_id="r", stream_token=1, attempt=1, choice=0, index=at, token_ids=(token,), text="", released=at
+            ),
+            0,
+            0,
+        )
         for at, token in enumerate((4095, 0, 17))
     ]
     assert [one.event_id.split(":")[2] for one in taken if one] == marks([4095, 0, 17])
@@ -55,7 +72,9 @@ def test_the_first_token_that_differs_is_named(was: list[int], now: dict[int, st
 
 def test_a_captured_request_is_found_among_others(tmp_path: Path) -> None:
     other = msgspec.structs.replace(KEPT, request_id="r1-and-more")
-    (tmp_path / "gw.jsonl").write_bytes(b"\n".join([*map(msgspec.json.encode, (other, KEPT)), msgspec.json.encode(KEPT)[:50]]))
+    (tmp_path / "gw.jsonl").write_bytes(
+        b"\n".join([*map(msgspec.json.encode, (other, KEPT)), msgspec.json.encode(KEPT)[:50]])
+    )
     assert captured(tmp_path, "r1") == KEPT
     assert captured(tmp_path, "r2") is None
 
@@ -75,7 +94,11 @@ def test_the_log_knows_a_request_but_not_one_whose_parameters_were_content(tmp_p
     line = {"time": "2026-01-02", "request_id": "r1", "message": "request ended", "model": "m", "params": {"max_tokens": 3, "seed": 5},
             "prompt_as": "ids", "ignore_eos": False, "fingerprint": "f", "marks_hash": "a", "prompt_hash": "b", "outcome": "length",
             "content_parameters": []}  # fmt: skip
-    lines = [line | {"time": "2026-01-01", "marks_hash": "older"}, line, line | {"request_id": "r2", "content_parameters": ["stop"]}]
+    lines = [
+        line | {"time": "2026-01-01", "marks_hash": "older"},
+        line,
+        line | {"request_id": "r2", "content_parameters": ["stop"]},
+    ]
     (tmp_path / "requests-gw.jsonl").write_text("\n".join([*map(json.dumps, lines), json.dumps(line)[:60]]))
     found = logged(tmp_path, "r1")
     assert found is not None

@@ -54,12 +54,20 @@ def captured(folder: Path, request_id: str) -> Captured | None:
 
 def logged(folder: Path, request_id: str) -> Logged | None:
     """What the gateways' logs say of the request, if they still do. NotReplayable if that isn't enough to run it again."""
-    lines = [told for line in _lines_with(sorted(folder.glob("requests-*.jsonl*")), request_id) if (told := _ended(line)) is not None]
-    told = max((one for one in lines if one["request_id"] == request_id), key=lambda one: one["time"], default=None)  # as above
+    lines = [
+        told
+        for line in _lines_with(sorted(folder.glob("requests-*.jsonl*")), request_id)
+        if (told := _ended(line)) is not None
+    ]
+    told = max(
+        (one for one in lines if one["request_id"] == request_id), key=lambda one: one["time"], default=None
+    )  # as above
     if told is None:
         return None
     if told["content_parameters"]:
-        raise NotReplayable(f"{request_id} had {', '.join(told['content_parameters'])}, which are content: only a captured request with them can be replayed")
+        raise NotReplayable(
+            f"{request_id} had {', '.join(told['content_parameters'])}, which are content: only a captured request with them can be replayed"
+        )
     return Logged(
         told["model"], told["prompt_as"], msgspec.convert(told["params"], SamplingParams), told["ignore_eos"], told["fingerprint"],
         told["marks_hash"], told["prompt_hash"], told["outcome"],
@@ -70,7 +78,9 @@ def prompt_from(text: str, given_as: str) -> str | list[Any]:
     """A prompt file's text as the request had it. NotReplayable if it isn't that."""
     if given_as == "text":
         return text
-    wanted = {"ids": "token ids, as in [1, 2, 3]", "messages": 'messages, as in [{"role": "user", "content": "..."}]'}[given_as]
+    wanted = {"ids": "token ids, as in [1, 2, 3]", "messages": 'messages, as in [{"role": "user", "content": "..."}]'}[
+        given_as
+    ]
     element = int if given_as == "ids" else dict
     try:
         given = json.loads(text)
@@ -101,7 +111,9 @@ def body(model: str, params: SamplingParams, prompt: str | list[Any], salt: str,
 
 def marks(ids: Sequence[int]) -> list[str]:
     """The digest of an answer's ids after each of its tokens, as event ids bear it."""
-    digests = accumulate((token.to_bytes(4, "little") for token in ids), lambda digest, token: crc32(token, digest), initial=0)
+    digests = accumulate(
+        (token.to_bytes(4, "little") for token in ids), lambda digest, token: crc32(token, digest), initial=0
+    )
     return [f"{digest:08x}" for digest in digests][1:]
 
 
@@ -110,7 +122,11 @@ def divergences(were: Sequence[Marks], came: Sequence[Came], *, cut: bool = Fals
     found = []
     for choice, (was, now) in enumerate(zip(were, came, strict=True)):
         last = max(now, default=0)
-        other = [count for count, digest in sorted(now.items()) if (count > len(was) and not cut) or (count <= len(was) and was[count - 1] != digest)]
+        other = [
+            count
+            for count, digest in sorted(now.items())
+            if (count > len(was) and not cut) or (count <= len(was) and was[count - 1] != digest)
+        ]
         if other or last < len(was) or (last > len(was) and not cut):
             found.append(Divergence(choice, other[0] if other else last + 1, len(was), last))
     return found
