@@ -17,7 +17,7 @@ from ray.serve.config import RequestRouterConfig
 import calmops
 from actors.cluster.app_names import REPLICA
 from actors.cluster.haproxy import serve_environment
-from actors.gateway.gateway import Gateway
+from actors.gateway.deployment import Gateway
 from actors.gateway.router import LeastTokensRouter
 from actors.meter.deployment import Meter
 from actors.replica.replica import Replica
@@ -65,7 +65,7 @@ def model(args: Mapping[str, Any]) -> serve.Application:
     replica = serve.deployment(Replica).options(
         name=REPLICA,
         num_replicas=chosen.replicas,
-        max_ongoing_requests=2 * (config.limits.max_waiting + chosen.max_sequences),
+        max_ongoing_requests=2 * (config.limits.max_requests + chosen.max_sequences),
         graceful_shutdown_timeout_s=config.failover.drain_s,  # then it is killed, and what it still had migrates
         graceful_shutdown_wait_loop_s=0.5,
         health_check_period_s=1.0,

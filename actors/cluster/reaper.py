@@ -15,11 +15,10 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from calmops.foundation.live_process import is_stopped, lives
+from calmops.foundation.liveness import REAPER_POLL_S, STOPPED_S
 from calmops.messages.roster import Member
 
 NAMESPACE = "calmops"
-POLL_MS = 50
-STOPPED_S = 0.3  # a rank that is stopped for so long won't go on by itself: its gang is ended
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=4)
@@ -90,9 +89,9 @@ class Reaper:
     def _watch(self) -> None:
         while True:
             if not self._pidfds:
-                time.sleep(POLL_MS / 1000)
+                time.sleep(REAPER_POLL_S)
                 continue
-            for pidfd, _ in self._poll.poll(POLL_MS):
+            for pidfd, _ in self._poll.poll(1000 * REAPER_POLL_S):
                 gang_id = self._pidfds.get(pidfd)
                 if gang_id is not None:
                     self.kill(gang_id)

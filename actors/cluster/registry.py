@@ -11,11 +11,10 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.cluster.reaper import NAMESPACE, reaper_of
+from calmops.foundation.liveness import LEASE_S
 from calmops.messages.roster import GangEntry, GatewayEntry, Roster
 
 _log = logging.getLogger("calmops.health")
-LEASE_S = 5.0
-REPORT_S = 0.5
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=1)

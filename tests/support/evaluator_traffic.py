@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from calmops.foundation.metric_names import BAD, GOOD
+from calmops.foundation.model_labels import ModelLabels, ShardLabels
 from calmops.objectives.evaluation.evaluator import Evaluator, Firing
 from calmops.objectives.evaluation.event_counters import Counter
 from calmops.objectives.promises.objective import AnyObjective
 from calmops.objectives.promises.windows import Windows
 
-MODEL = ("m", "1", "stable", "base", "test")
+MODEL = ModelLabels("m", "1", "stable", "base", "test")
 HOUR, DAY = 60, 24 * 60  # minutes
 
 Share = Callable[[int], float]  # of events that are bad, by minute
@@ -42,7 +43,7 @@ class Driven:
                 events = one.events(self.minute)
                 bad = round(events * one.bad_share(self.minute))
                 for result, counted in ((GOOD, events - bad), (BAD, bad)):
-                    name = Counter(self._objective.name, (*MODEL, one.shard), result)
+                    name = Counter(self._objective.name, ShardLabels(MODEL, one.shard), result)
                     self.counters[name] = self.counters.get(name, 0.0) + counted
             if reading:
                 self.evaluator.read(60.0 * self.minute, self.counters, {})

@@ -3,6 +3,7 @@
 from hypothesis import strategies as st
 
 from calmops.foundation.metric_names import EVENTS
+from calmops.foundation.model_labels import ModelLabels
 from calmops.messages.record import (
     OUTCOMES,
     REPORTED,
@@ -12,14 +13,13 @@ from calmops.messages.record import (
     Dropped,
     Envelope,
     FrameRecord,
-    Labels,
     Opened,
     Record,
     Reported,
     SequenceStep,
 )
 
-M = ("m", "", "", "", "")  # what a record's numbers are kept under that has no labels but its model
+M = ModelLabels("m")  # what a record's numbers are kept under that has no labels but its model
 T0_NS = 1_700_000_000_000_000_000
 
 
@@ -68,7 +68,10 @@ def envelopes(source: str, records: list[Record]) -> list[Envelope]:
     return [Envelope(SCHEMA, source, seq, record) for seq, record in enumerate(records, start=1)]
 
 
-_labels = st.builds(Labels, version=st.sampled_from(["", "1", "2"]), variant=st.sampled_from(["stable", "canary"]))
+_labels = st.builds(
+    lambda version, variant: ModelLabels(version=version, variant=variant).rest,
+    st.sampled_from(["", "1", "2"]), st.sampled_from(["stable", "canary"]),
+)
 _small = st.integers(0, 1 << 40)
 _gaps = st.none() | st.integers(0, 100_000_000_000)
 _ids = st.text(st.characters(codec="utf-8"), max_size=12)

@@ -4,6 +4,7 @@ Parsed once where a process starts; everything behind gets records or plain valu
 come from a file that it names, or from the environment (the variables below, read here and nowhere else).
 """
 
+import logging
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from calmops.foundation.config_file import Problem, parse, refuse
+from calmops.foundation.config_file import Problem, parse, refuse, with_new_names
 from calmops.foundation.config_sections import (
     ADMIN_TOKEN_VARIABLE,
     KAFKA_PASSWORD_VARIABLE,
@@ -29,10 +30,14 @@ from calmops.foundation.config_sections import (
     TracingConfig,
 )
 from calmops.foundation.errors import ConfigError
+from calmops.foundation.liveness import broken
+from calmops.foundation.model_labels import CONFIGURED, ModelLabels
 from calmops.foundation.secret_file import secret
 
+_log = logging.getLogger("calmops.config")
 CONFIG_VARIABLE = "CALMOPS_CONFIG"
 DEFAULT_FILE = "calmops.yaml"
+RENAMED = {"limits.max_waiting": "max_requests"}  # settings of release 0.1, read for one release
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -83,7 +88,7 @@ def load(path: Path | None = None) -> Config:
     found = find(path)
     if found is None:
         return Config()
-    tree = parse(found, Config, contradictions)
+    tree = parse(found, Config, contradictions, RENAMED)
     absolute = _absolute(tree, found.resolve().parent)
     return msgspec.convert(absolute, Config)
 
@@ -102,6 +107,9 @@ def to_json(config: Config) -> dict[str, Any]:
 
 def from_json(tree: dict[str, Any]) -> Config:
     """The inverse of to_json. Raises ConfigError for what isn't a configuration."""
+    tree = {name: dict(value) if isinstance(value, dict) else value for name, value in tree.items()}
+    for _, said in with_new_names(tree, RENAMED):
+        _log.warning("configuration: %s; the old name is read for one release", said)
     try:
         return msgspec.convert(tree, Config)
     except msgspec.ValidationError as error:
@@ -112,6 +120,12 @@ def json_schema() -> dict[str, Any]:
     """The file's JSON schema (draft 2020-12), for editors and machines."""
     schema: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(msgspec.json.schema(Config)))
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": DEFAULT_FILE} | schema
+
+
+def model_labels(config: Config, model: ModelConfig, version: str) -> ModelLabels:
+    """Return the label set of a model's numbers. A label is a setting of its name, of the model or of the whole file."""
+    settings = {name: str(getattr(model, name, None) or getattr(config, name, "")) for name in CONFIGURED}
+    return ModelLabels(model=model.name, version=version, **settings)
 
 
 def api_url(config: Config) -> str:
@@ -161,8 +175,24 @@ def contradictions(tree: dict[str, Any]) -> list[Problem]:
             )
             found.append(Problem("failover.drain_s", f"{given}: {remedy}, or {where}.replicas"))
     return (
-        found + _silent_contradictions(config) + _http_contradictions(config.http) + _kafka_contradictions(config.kafka)
+        found
+        + _liveness_contradictions(config)
+        + _silent_contradictions(config)
+        + _http_contradictions(config.http)
+        + _kafka_contradictions(config.kafka)
     )
+
+
+def _liveness_contradictions(config: Config) -> list[Problem]:
+    """Bounds on silence that no longer stand in the order in which they must."""
+    failover = config.failover
+    return [
+        Problem(
+            f"failover.{name}", f"{getattr(failover, name):g} is too long beside {order.larger}: {order.why}; lower it"
+        )
+        for order in broken(failover.stall_s, failover.no_replica_s)
+        for name in ("stall_s" if order.smaller == "beat_s" else order.smaller,)
+    ]
 
 
 def _silent_contradictions(config: Config) -> list[Problem]:

@@ -87,7 +87,7 @@ class KafkaConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class LimitsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one gateway admits, and how long it puts up with whom."""
 
-    max_waiting: Annotated[Count, Meta(description="requests in a gateway; above it 429 at once")] = 256
+    max_requests: Annotated[Count, Meta(description="requests in a gateway; above it 429 at once")] = 256
     max_body_bytes: Annotated[int, Meta(ge=1024, description="of a request's body")] = 1_000_000
     max_n: Annotated[int, Meta(ge=1, le=128, description="choices of one request (n)")] = 16
     timeout_s: Annotated[Seconds, Meta(description="a request's deadline when it names none")] = 300.0

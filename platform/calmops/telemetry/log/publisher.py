@@ -6,7 +6,8 @@ from contextlib import suppress
 from typing import Protocol
 
 from calmops.foundation.clock import Clock, SystemClock
-from calmops.messages.record import NO_LABELS, Counted, Labels, Opened, Record
+from calmops.foundation.model_labels import NO_LABELS, ModelLabels
+from calmops.messages.record import Counted, Opened, Record
 from calmops.telemetry.log.spool_writer import SpoolWriter
 from calmops.telemetry.settings import TelemetrySettings
 
@@ -31,16 +32,21 @@ class Publisher:
         gateway_id: str,
         settings: TelemetrySettings,
         clock: Clock | None = None,
-        labels: Mapping[str, Labels] | None = None,
+        labels: Mapping[str, ModelLabels] | None = None,
     ) -> None:
         """``labels``: by model; of what it counts itself, and for whoever makes records for it."""
-        self._gateway_id = gateway_id
-        self.labels: Mapping[str, Labels] = {} if labels is None else labels  # an empty one is filled later
+        self.gateway_id = gateway_id
+        self.labels: Mapping[str, ModelLabels] = {} if labels is None else labels  # an empty one is filled later
         self._settings = settings
         self._clock = clock or SystemClock()
         self._writer = SpoolWriter(gateway_id, settings, self._clock)
         self._forwarder: _Forwarding | None = None
         self._unavailable = 0
+
+    @property
+    def refusal(self) -> str:
+        """Why ``publish`` returned False, and what to do."""
+        return "telemetry is behind; try again in a second"
 
     def start(self) -> None:
         """Take the spool's lease and start the threads. SetupError if the id is in use on this node."""
@@ -59,13 +65,13 @@ class Publisher:
         """Publish that one of ``foundation.metric_names.EVENTS`` happened, ``value`` times."""
         self.publish(
             Counted(
-                gateway_id=self._gateway_id,
+                gateway_id=self.gateway_id,
                 model=model,
                 at_ns=self._clock.wall_ns(),
                 name=name,
                 reason=reason,
                 value=value,
-                labels=self.labels.get(model, NO_LABELS),
+                labels=self.labels.get(model, NO_LABELS).rest,
             )  # fmt: skip
         )
 
@@ -117,8 +123,14 @@ class Publisher:
 class Unpublished(Publisher):
     """In a publisher's place where telemetry is off: what it is handed goes nowhere, and no ledger is ever held."""
 
-    def __init__(self, labels: Mapping[str, Labels]) -> None:
+    def __init__(self, gateway_id: str, labels: Mapping[str, ModelLabels]) -> None:
+        self.gateway_id = gateway_id
         self.labels = labels
+
+    @property
+    def refusal(self) -> str:
+        """Why ``publish`` returned False, and what to do."""
+        return "telemetry is off, so nothing can be counted"
 
     def start(self) -> None:
         """Nothing to start."""
