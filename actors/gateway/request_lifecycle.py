@@ -1,4 +1,4 @@
-"""A request's books, from admission to its end: opened once, closed once. Knows no HTTP.
+"""Keeps a request's books from admission to its end: opened once, closed once. Knows no HTTP.
 
 ``accept`` admits, records and begins a request; ``close`` ends it; ``refuse`` counts one that was never accepted.
 """
@@ -33,7 +33,7 @@ class RequestLifecycle:
     roster: RosterClient
 
     async def accept(self, intake: Intake) -> LiveRequest:
-        """Admit, record and begin one request. Raises LoadError and UnavailableError, and then nothing was begun."""
+        """Admit, record and begin one request. Raises LoadError or UnavailableError; then nothing has begun."""
         request = intake.request
         self.roster.refuse_disabled(request.model)
         self.admission.enter(request)
@@ -46,7 +46,7 @@ class RequestLifecycle:
         return live
 
     def close(self, live: LiveRequest, *, unsent: int = 0) -> None:
-        """Close the request's books, once. ``unsent``: released tokens that were never handed to the HTTP server."""
+        """Close the request's books, once. ``unsent`` counts released tokens that the HTTP server never got."""
         self.attempts.end(live)
         self.admission.leave(live.intake.request)
         if live.intake.request.probe:

@@ -1,4 +1,4 @@
-"""One request from acceptance to its end, over replicas that answer, fail, fall silent or aren't there."""
+"""One request is driven to its end over replicas that answer, fail, fall silent or aren't there."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,8 +10,9 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError
 
 from actors.gateway.attempts import AttemptDriver
 from actors.gateway.live_request import LiveRequest
-from actors.gateway.routing_book import BOOK
+from actors.gateway.routing_book import RoutingBook
 from calmops.foundation.clock import SystemClock
+from calmops.foundation.config_sections import FailoverConfig
 from calmops.foundation.errors import DeadlineError, LoadError, UnavailableError
 from calmops.intake.validate import Intake
 from calmops.messages.frame import Delta, Frame
@@ -25,15 +26,15 @@ Answer = Callable[[Placement, LiveRequest], Awaitable[Summary]]
 
 
 @dataclass
-class Switches:
-    """What the driver needs of a frame exchange."""
+class Exchange:
+    """Has what the driver needs of a frame exchange."""
 
-    heard: bool = True  # whether some replica of the model is
+    heard: bool = True  # whether a replica of the model is heard
     cancelled: list[tuple[int, str]] = field(default_factory=list)
     dead: list[str] = field(default_factory=list)
 
     @property
-    def liveness(self) -> "Switches":
+    def liveness(self) -> "Exchange":
         return self
 
     def lost_replicas(self) -> tuple[str, ...]:
@@ -42,7 +43,7 @@ class Switches:
     def serves(self, _model: str, _lost: tuple[str, ...]) -> bool:
         return self.heard
 
-    def died(self, replica_id: str, _why: str) -> None:
+    def replica_died(self, replica_id: str, _why: str) -> None:
         self.dead.append(replica_id)
 
     def cancel(self, live: LiveRequest, reason: str) -> None:
@@ -50,10 +51,11 @@ class Switches:
 
 
 class Handle:
-    """Serve's handle: each attempt goes to the next replica of the script."""
+    """Stands in for Serve's handle: each attempt goes to the next replica of the script."""
 
-    def __init__(self, live: LiveRequest, *answers: Answer) -> None:
+    def __init__(self, live: LiveRequest, book: RoutingBook, *answers: Answer) -> None:
         self._live = live
+        self._book = book
         self._answers = list(answers)
         self.placements: list[Placement] = []
 
@@ -65,7 +67,7 @@ class Handle:
         self.placements.append(placement)
         if not self._answers:
             return Call(asyncio.sleep(60))
-        BOOK.routed(placement, f"replica-{placement.attempt}")
+        self._book.note_route(placement, f"replica-{placement.attempt}")
         return Call(self._answers.pop(0)(placement, self._live))
 
 
@@ -84,30 +86,24 @@ class Call:
 
 def live_request(timeout_s: float = 30.0) -> LiveRequest:
     request = GenerationRequest(
-        request_id="r", model="m", prompt_ids=(1, 2), params=SamplingParams(max_tokens=TOKENS), stream=True, timeout_s=timeout_s
+        request_id="r", model="m", prompt_ids=(1, 2), params=SamplingParams(max_tokens=TOKENS), stream=True,
+        timeout_s=timeout_s,
     )  # fmt: skip
     intake = Intake(request=request, kind="completion", stream=True, include_usage=False, echo=False, prompt_text="")
     return LiveRequest(intake, Journal(request, "gw", SystemClock().now_ns()), begin("r", 0))
 
 
 def say(placement: Placement, live: LiveRequest, until: int) -> None:
-    """Frames of an attempt: tokens up to ``until`` of TOKENS."""
+    """Hand the request frames of an attempt: tokens up to ``until`` of TOKENS."""
     for index in range(live.journal.journaled, until):
         delta = Delta(
             request_id="r", stream_token=placement.stream_token, attempt=placement.attempt, choice=0, index=index,
             token_ids=(index,), text="x", released=index + 1, finish_reason="length" if index + 1 == TOKENS else None,
         )  # fmt: skip
         frame = Frame(
-            replica_id="x",
-            gang_id="g",
-            shard=0,
-            model="m",
-            fingerprint="f",
-            step=1,
-            link_seq=1,
-            engine_ns=0,
+            replica_id="x", gang_id="g", shard=0, model="m", fingerprint="f", step=1, link_seq=1, engine_ns=0,
             deltas=(delta,),
-        )
+        )  # fmt: skip
         assert live.take(delta, frame, 0) is not None
 
 
@@ -124,7 +120,7 @@ async def answers(placement: Placement, live: LiveRequest) -> Summary:
 
 
 async def is_cancelled(_placement: Placement, _live: LiveRequest) -> Summary:
-    raise asyncio.CancelledError  # by Serve, as it does to the calls of an HTTP request whose client left
+    raise asyncio.CancelledError  # as Serve does to the calls of an HTTP request whose client left
 
 
 async def dies_halfway(placement: Placement, live: LiveRequest) -> Summary:
@@ -160,46 +156,47 @@ async def hangs(_placement: Placement, _live: LiveRequest) -> Summary:
     raise AssertionError("nobody waits for it")
 
 
-def drive(*script: Answer, timeout_s: float = 30.0, heard: bool = True) -> tuple[LiveRequest, Handle, Switches]:
-    """Drive one request over replicas that answer so, in turn; after them none takes a call."""
+def drive(*script: Answer, timeout_s: float = 30.0, heard: bool = True) -> tuple[LiveRequest, Handle, Exchange]:
+    """Drive one request over replicas that answer as scripted, in turn; after them none takes a call."""
+    book = RoutingBook()
 
-    async def run() -> tuple[LiveRequest, Handle, Switches]:
-        live, switches = live_request(timeout_s), Switches(heard=heard)
-        handle = Handle(live, *script)
+    async def run() -> tuple[LiveRequest, Handle, Exchange]:
+        live, exchange = live_request(timeout_s), Exchange(heard=heard)
+        handle = Handle(live, book, *script)
         driver = AttemptDriver(
-            switches,  # type: ignore[arg-type]  # it has what the driver uses
+            exchange,  # type: ignore[arg-type]  # it has what the driver uses
+            book,
             lambda _model: handle,
             lambda: ("draining",),
-            max_attempts=3,
-            no_replica_s=0.2,
+            FailoverConfig(max_attempts=3, no_replica_s=0.2),
         )
         await asyncio.wait_for(driver.drive(live, handle), 10)
-        return live, handle, switches
+        return live, handle, exchange
 
     ended = asyncio.run(run())
-    assert [BOOK.tokens(f"replica-{attempt}") for attempt in range(1, 4)] == [0, 0, 0], "tokens stay in flight"
+    assert [book.tokens(f"replica-{attempt}") for attempt in range(1, 4)] == [0, 0, 0], "tokens stay in flight"
     return ended
 
 
 def test_an_undisturbed_request_is_placed_once_and_cancels_nothing() -> None:
-    live, handle, switches = drive(answers)
+    live, handle, exchange = drive(answers)
     assert (live.done, live.error, live.outcome()) == (True, None, "length")
-    assert [one.lost for one in handle.placements] == [("draining", "long-lost")]
-    assert switches.cancelled == []
+    assert [placement.lost for placement in handle.placements] == [("draining", "long-lost")]
+    assert exchange.cancelled == []
 
 
 @pytest.mark.parametrize("loss", [dies_halfway, is_unavailable_halfway, ends_halfway])
-def test_a_lost_stream_goes_on_elsewhere_right_after_what_it_had_said(loss: Answer) -> None:
-    live, handle, switches = drive(loss, answers)
+def test_a_lost_stream_goes_on_elsewhere_right_after_the_tokens_that_it_had(loss: Answer) -> None:
+    live, handle, exchange = drive(loss, answers)
     assert (live.error, live.journal.journaled) == (None, TOKENS)
     second = handle.placements[1]
-    assert [one.token_ids for one in second.resumed] == [(0, 1)]
+    assert [choice.token_ids for choice in second.resumed] == [(0, 1)]
     assert "replica-1" in second.lost
     assert second.stream_token != handle.placements[0].stream_token
-    assert switches.cancelled == [(1, "fenced")]
+    assert exchange.cancelled == [(1, "fenced")]
 
 
-def test_a_call_tells_that_its_replica_died_and_only_then() -> None:
+def test_a_replica_counts_as_dead_only_if_its_call_says_so() -> None:
     assert drive(dies_halfway, answers)[2].dead == ["replica-1"]
     assert drive(is_unavailable_halfway, answers)[2].dead == []
     assert drive(ends_halfway, answers)[2].dead == []
@@ -208,7 +205,7 @@ def test_a_call_tells_that_its_replica_died_and_only_then() -> None:
 def test_a_silent_replica_is_left_but_not_shunned_and_not_left_at_the_last_attempt() -> None:
     live, handle, _ = drive(is_slow, is_slow, is_slow)
     assert (live.error, live.outcome(), len(handle.placements)) == (None, "length", 3)
-    assert [one.lost for one in handle.placements] == [("draining", "long-lost")] * 3
+    assert [placement.lost for placement in handle.placements] == [("draining", "long-lost")] * 3
 
 
 def test_a_request_is_given_up_after_its_last_attempt() -> None:
@@ -231,7 +228,7 @@ def test_a_full_replica_refuses_a_new_request_and_passes_on_one_that_has_begun()
     assert (live.error, len(handle.placements)) == (None, 3)
 
 
-def test_the_closing_record_tells_where_a_request_went_on_from() -> None:
+def test_the_closing_record_says_which_replicas_a_request_left_and_after_how_many_tokens() -> None:
     live, _, _ = drive(dies_halfway, is_full, answers)
     closed = live.journal.close("length", live.journal.accepted_ns, 0)
     assert [(move.attempt, move.replica_id, move.tokens) for move in closed.moves] == [
@@ -242,9 +239,9 @@ def test_the_closing_record_tells_where_a_request_went_on_from() -> None:
 
 
 def test_a_request_whose_deadline_passes_ends_with_it_and_frees_its_replica() -> None:
-    live, _, switches = drive(hangs, timeout_s=0.2)
+    live, _, exchange = drive(hangs, timeout_s=0.2)
     assert (type(live.error), live.outcome()) == (DeadlineError, "timeout")
-    assert switches.cancelled == [(1, "cancelled")]
+    assert exchange.cancelled == [(1, "cancelled")]
 
 
 def test_a_call_that_serve_cancels_is_an_attempt_that_failed() -> None:
