@@ -11,15 +11,10 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError
 from actors.gateway.attempts import AttemptDriver
 from actors.gateway.live_request import LiveRequest
 from actors.gateway.routing_book import RoutingBook
-from calmops.foundation.clock import SystemClock
 from calmops.foundation.config_sections import FailoverConfig
 from calmops.foundation.errors import DeadlineError, LoadError, UnavailableError
-from calmops.intake.validate import Intake
-from calmops.messages.frame import Delta, Frame
 from calmops.messages.placement import Placement, Summary
-from calmops.messages.request import GenerationRequest, SamplingParams
-from calmops.streams.journal import Journal
-from calmops.tracing.context import begin
+from tests.support import live_requests
 
 TOKENS = 4
 Answer = Callable[[Placement, LiveRequest], Awaitable[Summary]]
@@ -84,31 +79,14 @@ class Call:
         self._task.cancel()
 
 
-def live_request(timeout_s: float = 30.0) -> LiveRequest:
-    request = GenerationRequest(
-        request_id="r", model="m", prompt_ids=(1, 2), params=SamplingParams(max_tokens=TOKENS), stream=True,
-        timeout_s=timeout_s,
-    )  # fmt: skip
-    intake = Intake(request=request, kind="completion", stream=True, include_usage=False, echo=False, prompt_text="")
-    return LiveRequest(intake, Journal(request, "gw", SystemClock().now_ns()), begin("r", 0))
-
-
-def say(placement: Placement, live: LiveRequest, until: int) -> None:
-    """Hand the request frames of an attempt: tokens up to ``until`` of TOKENS."""
+def say(live: LiveRequest, until: int) -> None:
+    """Hand the request frames of its attempt: tokens up to ``until`` of TOKENS."""
     for index in range(live.journal.journaled, until):
-        delta = Delta(
-            request_id="r", stream_token=placement.stream_token, attempt=placement.attempt, choice=0, index=index,
-            token_ids=(index,), text="x", released=index + 1, finish_reason="length" if index + 1 == TOKENS else None,
-        )  # fmt: skip
-        frame = Frame(
-            replica_id="x", gang_id="g", shard=0, model="m", fingerprint="f", step=1, link_seq=1, engine_ns=0,
-            deltas=(delta,),
-        )  # fmt: skip
-        assert live.take(delta, frame, 0) is not None
+        live_requests.say(live, "x", finish_reason="length" if index + 1 == TOKENS else None)
 
 
 async def answers(placement: Placement, live: LiveRequest) -> Summary:
-    say(placement, live, TOKENS)
+    say(live, TOKENS)
     return Summary(
         request_id="r",
         stream_token=placement.stream_token,
@@ -123,18 +101,18 @@ async def is_cancelled(_placement: Placement, _live: LiveRequest) -> Summary:
     raise asyncio.CancelledError  # as Serve does to the calls of an HTTP request whose client left
 
 
-async def dies_halfway(placement: Placement, live: LiveRequest) -> Summary:
-    say(placement, live, 2)
+async def dies_halfway(_placement: Placement, live: LiveRequest) -> Summary:
+    say(live, 2)
     raise ActorDiedError
 
 
-async def is_unavailable_halfway(placement: Placement, live: LiveRequest) -> Summary:
-    say(placement, live, 2)
+async def is_unavailable_halfway(_placement: Placement, live: LiveRequest) -> Summary:
+    say(live, 2)
     raise ActorUnavailableError("it doesn't answer", None)
 
 
-async def ends_halfway(placement: Placement, live: LiveRequest) -> Summary:
-    say(placement, live, 2)
+async def ends_halfway(_placement: Placement, live: LiveRequest) -> Summary:
+    say(live, 2)
     live.lose("it ended")
     live.lose("it fell silent", perhaps=True)
     await asyncio.sleep(60)
@@ -161,7 +139,8 @@ def drive(*script: Answer, timeout_s: float = 30.0, heard: bool = True) -> tuple
     book = RoutingBook()
 
     async def run() -> tuple[LiveRequest, Handle, Exchange]:
-        live, exchange = live_request(timeout_s), Exchange(heard=heard)
+        live = live_requests.live_request(live_requests.intake(timeout_s=timeout_s))
+        exchange = Exchange(heard=heard)
         handle = Handle(live, book, *script)
         driver = AttemptDriver(
             exchange,  # type: ignore[arg-type]  # it has what the driver uses
