@@ -39,7 +39,7 @@ from calmops.messages.record import Closed, Labels, Opened
 from calmops.messages.roster import GatewayEntry, Roster
 from calmops.streams.gang_liveness import GangLiveness
 from calmops.streams.journal import Journal
-from calmops.telemetry.log.publisher import Publisher, Unpublished
+from calmops.telemetry.log.publisher import SilentPublisher, SpoolPublisher
 from calmops.telemetry.settings import TelemetrySettings
 from calmops.tracing.tracer import of_request
 
@@ -55,8 +55,8 @@ class Gateway:
         refuse_open_ingress(self.config)
         self.gateway_id = f"gw-{os.urandom(4).hex()}"
         labels: dict[str, Labels] = {}
-        self.publisher = (
-            Unpublished(labels) if telemetry is None else Publisher(self.gateway_id, telemetry, labels=labels)
+        self.publisher: SpoolPublisher | SilentPublisher = (
+            SilentPublisher(labels) if telemetry is None else SpoolPublisher(self.gateway_id, telemetry, labels=labels)
         )
         self.publisher.start()
         labels |= {model.name: self._labels(model, "") for model in self.config.models}
