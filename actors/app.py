@@ -28,8 +28,6 @@ from calmops.foundation.config_sections import ModelConfig, ObjectivesConfig, Tr
 from calmops.foundation.errors import ConfigError
 from calmops.telemetry.settings import KafkaSettings, TelemetrySettings
 
-_KAFKA_FIELDS = frozenset(KafkaSettings.__struct_fields__)
-
 
 class Model:
     """The stub that makes a model an application. It has no route: the gateway takes ``Replica``'s handle by name."""
@@ -142,15 +140,10 @@ def telemetry_settings(config: Config) -> TelemetrySettings | None:
     """What gateway and meter must be told of the log; None where telemetry is off."""
     if not config.telemetry:
         return None
-    kafka = config.kafka
-    settings = None
-    if kafka is not None:
-        given = {name: value for name, value in configuration.to_json(config)["kafka"].items() if name in _KAFKA_FIELDS}
-        settings = KafkaSettings(**given, sasl_password=configuration.kafka_password(config))
-    return TelemetrySettings(
-        max_bytes=config.retention.spool_max_bytes, retention_bytes=config.retention.spool_bytes,
-        retention_s=config.retention.spool_age_s, kafka=settings,
-    )  # fmt: skip
+    kafka = None
+    if config.kafka is not None:
+        kafka = KafkaSettings(config=config.kafka, sasl_password=configuration.kafka_password(config))
+    return TelemetrySettings(retention=config.retention, kafka=kafka)
 
 
 def meter_config(config: Config) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from calmops.foundation.config_sections import KafkaConfig
 from calmops.foundation.ports import free_port
 from calmops.local_services.kafka import LocalKafka
 from calmops.messages.record import FrameRecord, Record, SequenceStep
@@ -35,7 +36,7 @@ def from_spool_and_kafka(workspace: Path, count: int, times: int) -> tuple[list[
     try:
         from_spool = _rounds(times, settings, workspace, count)
         with _broker(workspace / "kafka") as servers:
-            kafka = KafkaSettings(bootstrap_servers=servers, topic="fold", partitions=1)
+            kafka = KafkaSettings(config=KafkaConfig(bootstrap_servers=servers, topic="fold", partitions=1))
             _write_to_kafka(kafka, records)
             kafka_settings = TelemetrySettings(folder=workspace / "none", kafka=kafka)
             return from_spool, _rounds(times, kafka_settings, workspace, count)

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from calmops.foundation.config_sections import KafkaConfig
 from calmops.messages.record import Closed, FrameRecord, Opened, SequenceStep
 from calmops.telemetry.log.publisher import SpoolPublisher
 from calmops.telemetry.settings import KafkaSettings, TelemetrySettings
@@ -122,7 +123,9 @@ def main() -> None:
     """Publish until SIGTERM, then write the figures to their file."""
     gateway_id, folder, bootstrap, topic, steps_per_s, sequences = sys.argv[1:]
     settings = TelemetrySettings(
-        folder=Path(folder), lease_s=1.0, kafka=KafkaSettings(bootstrap_servers=bootstrap, topic=topic)
+        folder=Path(folder),
+        lease_s=1.0,
+        kafka=KafkaSettings(config=KafkaConfig(bootstrap_servers=bootstrap, topic=topic)),
     )
     publisher = SpoolPublisher(gateway_id, settings)
     publisher.start()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from calmops.foundation.config_sections import KafkaConfig
 from calmops.telemetry.log import forwarder as forwarder_module
 from calmops.telemetry.log.forwarder import Forwarder
 from calmops.telemetry.log.spool import Spool
@@ -44,7 +45,7 @@ def test_a_session_that_acknowledges_nothing_is_replaced_and_its_records_are_sen
     path = tmp_path / "gw.db"
     spool = Spool(path)
     spool.append([frame(step) for step in range(3)], T0_NS)
-    forwarder = Forwarder(KafkaSettings(bootstrap_servers="127.0.0.1:9"), lambda: [path])
+    forwarder = Forwarder(KafkaSettings(config=KafkaConfig(bootstrap_servers="127.0.0.1:9")), lambda: [path])
     forwarder.start()
     until_s = time.monotonic() + 10
     while spool.mark("kafka") < 3:

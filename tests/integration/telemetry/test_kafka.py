@@ -9,6 +9,7 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
+from calmops.foundation.config_sections import KafkaConfig
 from calmops.foundation.errors import SetupError
 from calmops.foundation.ports import free_port
 from calmops.local_services.kafka import LocalKafka
@@ -35,7 +36,9 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
 @pytest.fixture
 def settings(broker: LocalKafka, request: pytest.FixtureRequest) -> KafkaSettings:
     topic = f"t{abs(hash(request.node.name))}"
-    return KafkaSettings(bootstrap_servers=broker.bootstrap_servers, topic=topic, in_flight_records=300)
+    return KafkaSettings(
+        config=KafkaConfig(bootstrap_servers=broker.bootstrap_servers, topic=topic), in_flight_records=300
+    )
 
 
 def until(holds: Callable[[], bool], within_s: float = 30.0) -> None:
@@ -195,7 +198,7 @@ def test_the_topic_is_created_with_its_partitions_and_retention_and_then_left_al
 
 
 def test_without_a_broker_nothing_blocks_no_thread_is_left_and_stopping_is_quick(tmp_path: Path) -> None:
-    settings = KafkaSettings(bootstrap_servers=f"127.0.0.1:{free_port()}")
+    settings = KafkaSettings(config=KafkaConfig(bootstrap_servers=f"127.0.0.1:{free_port()}"))
     before = set(threading.enumerate())
     for _ in range(5):
         with pytest.raises(LogUnavailable, match="no broker accepts a connection"):

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from calmops.foundation.config_sections import KafkaConfig
 from calmops.foundation.ports import free_port
 from calmops.local_services import kafka
 from calmops.local_services.kafka import LocalKafka
@@ -70,10 +71,7 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaSettings]:
     while not answers(secure_port):  # the broker opens its listeners one after the other
         assert time.monotonic() < end, "the secure listener did not open within 30 s"
         time.sleep(0.05)
-    yield KafkaSettings(
-        bootstrap_servers=f"127.0.0.1:{secure_port}", topic="secure", security_protocol="SASL_SSL",
-        sasl_mechanism="PLAIN", sasl_username="calmops", sasl_password=PASSWORD, ssl_cafile=str(certificate),
-    )  # fmt: skip
+    yield KafkaSettings(config=KafkaConfig(bootstrap_servers=f"127.0.0.1:{secure_port}", topic="secure", security_protocol="SASL_SSL", sasl_mechanism="PLAIN", sasl_username="calmops", ssl_cafile=str(certificate)), sasl_password=PASSWORD)  # fmt: skip
     broker.stop()
     shutil.rmtree(folder)
 
@@ -102,7 +100,7 @@ def test_a_wrong_password_or_authority_is_an_error_within_seconds(
         settings = msgspec.structs.replace(secure, sasl_password="guessed")
     else:
         _, other = make_certificate(tmp_path / "tls")
-        settings = msgspec.structs.replace(secure, ssl_cafile=str(other))
+        settings = msgspec.structs.replace(secure, config=msgspec.structs.replace(secure.config, ssl_cafile=str(other)))
     began, before = time.monotonic(), set(threading.enumerate())
     with pytest.raises(LogUnavailable, match="does not answer as SASL_SSL") as raised:
         KafkaWriter(settings)

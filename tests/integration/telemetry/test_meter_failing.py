@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from calmops.foundation.clock import ManualClock
+from calmops.foundation.config_sections import KafkaConfig
 from calmops.messages.record import SCHEMA
 from calmops.telemetry.log.codec import encode
 from calmops.telemetry.log.spool import Spool
@@ -67,7 +68,9 @@ class Partition:
 def from_kafka(tmp_path: Path, clock: ManualClock, *bodies: bytes) -> tuple[Meter, Partition]:
     """Return a meter that reads ``bodies`` from a partition and continues from its saved state."""
     meter = Meter(
-        TelemetrySettings(folder=tmp_path, kafka=KafkaSettings(bootstrap_servers="-:1")), tmp_path / "meter.db", clock
+        TelemetrySettings(folder=tmp_path, kafka=KafkaSettings(config=KafkaConfig(bootstrap_servers="-:1"))),
+        tmp_path / "meter.db",
+        clock,
     )
     meter._source = partition = Partition(*bodies)
     return meter, partition

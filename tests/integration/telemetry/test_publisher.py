@@ -6,10 +6,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from calmops.foundation.config_sections import RetentionConfig
 from calmops.foundation.errors import SetupError
-from calmops.messages.record import NO_LABELS, Closed, Counted, Dropped, Opened, Record
+from calmops.foundation.model_labels import NO_LABELS
+from calmops.messages.record import Closed, Counted, Dropped, Opened, Record
 from calmops.telemetry.log.codec import decode
 from calmops.telemetry.log.publisher import SilentPublisher, SpoolPublisher
 from calmops.telemetry.log.spool import Spool
@@ -118,7 +121,10 @@ def test_a_full_ring_drops_records_and_writes_their_count_to_the_log(tmp_path: P
 
 def test_a_full_spool_keeps_request_records_then_drops_those_too_and_never_blocks(tmp_path: Path) -> None:
     settings = TelemetrySettings(
-        folder=tmp_path, max_bytes=60_000, reserved_bytes=20_000, retention_bytes=0, batch_records=20
+        folder=tmp_path,
+        retention=msgspec.structs.replace(RetentionConfig(), spool_max_bytes=60_000, spool_bytes=0),
+        reserved_bytes=20_000,
+        batch_records=20,
     )
     publisher = SpoolPublisher("gw", settings)
     publisher.start()
@@ -171,7 +177,9 @@ def test_a_living_gateway_s_requests_are_left_alone(settings: TelemetrySettings,
 
 
 def test_a_drained_spool_of_a_dead_gateway_is_deleted_after_retention(tmp_path: Path) -> None:
-    settings = TelemetrySettings(folder=tmp_path, lease_s=0.1, retention_s=0.0)
+    settings = TelemetrySettings(
+        folder=tmp_path, lease_s=0.1, retention=msgspec.structs.replace(RetentionConfig(), spool_age_s=0.0)
+    )
     dead = Spool(tmp_path / "dead.db")
     dead.append([frame(1), frame(2)], 1)
     dead.advance("meter", 2)

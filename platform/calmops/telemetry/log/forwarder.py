@@ -30,7 +30,6 @@ class Forwarder:
 
     def __init__(self, settings: KafkaSettings, spool_paths: Callable[[], list[Path]]) -> None:
         """``spool_paths`` returns the spool files to forward now. Raises ConfigError on settings that can't work."""
-        settings.check()
         self._settings = settings
         self._spool_paths = spool_paths
         self._spools: dict[Path, Spool] = {}

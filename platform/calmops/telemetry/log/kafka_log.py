@@ -30,7 +30,7 @@ class KafkaWriter:
 
     def __init__(self, settings: KafkaSettings) -> None:
         """Connect, and create the topic if it is missing. Raises LogUnavailable if no broker answers."""
-        self._topic = settings.topic
+        self._topic = settings.config.topic
         self._outstanding: list[Any] = []
         self._too_large = 0
         with _as_log_unavailable(settings):
@@ -99,7 +99,7 @@ class KafkaSource:
                 self.close()
                 raise
         return [
-            (_position_name(self._settings.topic, partition.partition), record.offset, record.value or b"")
+            (_position_name(self._settings.config.topic, partition.partition), record.offset, record.value or b"")
             for partition, records in polled.items()
             for record in records
         ]
@@ -120,7 +120,7 @@ class KafkaSource:
             max_partition_fetch_bytes=4 << 20, allow_auto_create_topics=False, metrics_enabled=False,
         )  # fmt: skip
         try:
-            partitions = _partitions(consumer, self._settings.topic)
+            partitions = _partitions(consumer, self._settings.config.topic)
             consumer.assign(partitions)
             for partition in partitions:
                 last = positions.get(_position_name(partition.topic, partition.partition))
@@ -140,10 +140,10 @@ def ensure_topic(settings: KafkaSettings) -> None:
     try:
         admin.create_topics(
             {
-                settings.topic: {
-                    "num_partitions": settings.partitions,
-                    "replication_factor": settings.replication_factor,
-                    "configs": {"retention.ms": str(settings.retention_s * 1000), "cleanup.policy": "delete"},
+                settings.config.topic: {
+                    "num_partitions": settings.config.partitions,
+                    "replication_factor": settings.config.replication_factor,
+                    "configs": {"retention.ms": str(settings.config.retention_s * 1000), "cleanup.policy": "delete"},
                 }
             },
             timeout_ms=CONNECT_MS, wait_for_metadata=True,
@@ -175,13 +175,13 @@ def _client_options(settings: KafkaSettings) -> dict[str, Any]:
         "bootstrap_timeout_ms": CONNECT_MS,
         "reconnect_backoff_max_ms": 1_000,
         "request_timeout_ms": 15_000,
-        "security_protocol": settings.security_protocol,
-        "sasl_mechanism": settings.sasl_mechanism,
-        "sasl_plain_username": settings.sasl_username,
+        "security_protocol": settings.config.security_protocol,
+        "sasl_mechanism": settings.config.sasl_mechanism,
+        "sasl_plain_username": settings.config.sasl_username,
         "sasl_plain_password": settings.sasl_password,
-        "ssl_cafile": settings.ssl_cafile,
-        "ssl_certfile": settings.ssl_certfile,
-        "ssl_keyfile": settings.ssl_keyfile,
+        "ssl_cafile": settings.config.ssl_cafile,
+        "ssl_certfile": settings.config.ssl_certfile,
+        "ssl_keyfile": settings.config.ssl_keyfile,
     }
 
 
@@ -200,7 +200,7 @@ def _connect(factory: Callable[..., Any], settings: KafkaSettings, **options: An
         for client in clients:
             client.close()
         raise KafkaError(
-            f"a broker accepts connections but does not answer as {settings.security_protocol} "
+            f"a broker accepts connections but does not answer as {settings.config.security_protocol} "
             f"(do protocol, certificates and password match the broker's?): {error}"
         ) from error
 
@@ -224,4 +224,4 @@ def _as_log_unavailable(settings: KafkaSettings) -> Iterator[None]:
     try:
         yield
     except KafkaError as error:
-        raise LogUnavailable(f"kafka at {settings.bootstrap_servers}: {error}") from error
+        raise LogUnavailable(f"kafka at {settings.config.bootstrap_servers}: {error}") from error

@@ -133,7 +133,7 @@ class SpoolWriter:
         try:
             entries = self._admit(spool, entries)
             records: list[Record] = []
-            if spool.size_bytes > self._settings.max_bytes:
+            if spool.size_bytes > self._settings.retention.spool_max_bytes:
                 self._ring.restore_drops(drops)
             else:
                 records += [
@@ -155,7 +155,7 @@ class SpoolWriter:
 
     def _admit(self, spool: Spool, entries: list[Entry]) -> list[Entry]:
         """Return the entries that the spool has room for; refuse the others as ``spool_full``."""
-        max_bytes = self._settings.max_bytes
+        max_bytes = self._settings.retention.spool_max_bytes
         limit = max_bytes - min(self._settings.reserved_bytes, max_bytes // 4)
         if spool.size_bytes <= limit:
             return entries
@@ -186,7 +186,7 @@ class SpoolWriter:
             return
         self._next_prune_ns = now_ns + min(_PRUNE_EVERY_NS, int(self._settings.lease_s * 5e8))
         try:
-            self._prune(spool, self._settings.retention_bytes)
+            self._prune(spool, self._settings.retention.spool_bytes)
             for path in spool_files(self._folder):
                 if path in self._leases:
                     self._maintain_adopted(path)
@@ -199,7 +199,7 @@ class SpoolWriter:
         if path == self._path:
             return
         spool = Spool(path)
-        self._prune(spool, self._settings.retention_bytes // len(self._leases))
+        self._prune(spool, self._settings.retention.spool_bytes // len(self._leases))
         is_empty = spool.is_empty()
         spool.close()
         if is_empty:
@@ -208,7 +208,7 @@ class SpoolWriter:
 
     def _prune(self, spool: Spool, keep_bytes: int) -> None:
         reader = "kafka" if self._settings.kafka is not None else "meter"
-        before_ns = self._clock.wall_ns() - int(self._settings.retention_s * 1e9)
+        before_ns = self._clock.wall_ns() - int(self._settings.retention.spool_age_s * 1e9)
         spool.prune(reader, before_ns, keep_bytes)
 
     def _adopt(self, path: Path, now_ns: int) -> None:
