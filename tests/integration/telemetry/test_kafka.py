@@ -190,10 +190,10 @@ def test_the_topic_is_created_with_its_partitions_and_retention_and_then_left_al
     ensure_topic(settings)
     ensure_topic(settings)
     admin = KafkaAdminClient(bootstrap_servers=settings.servers())
-    topic = admin.describe_topics([settings.topic])[0]
-    assert len(topic["partitions"]) == settings.partitions
-    described = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, settings.topic)])
-    assert str(settings.retention_s * 1000) in str(described)
+    topic = admin.describe_topics([settings.config.topic])[0]
+    assert len(topic["partitions"]) == settings.config.partitions
+    described = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, settings.config.topic)])
+    assert str(settings.config.retention_s * 1000) in str(described)
     admin.close()
 
 

@@ -58,7 +58,7 @@ class KafkaRecords:
     def send_again(self, bodies: Iterable[bytes]) -> int:
         """Put copies into the topic, as a forwarder does that doesn't know whether it was heard; how many."""
         producer = KafkaProducer(bootstrap_servers=self._settings.servers(), acks="all")
-        sent = [producer.send(self._settings.topic, body) for body in bodies]
+        sent = [producer.send(self._settings.config.topic, body) for body in bodies]
         for one in sent:
             one.get(timeout=30)
         producer.close()
