@@ -26,6 +26,7 @@ from calmops.foundation import config as configuration
 from calmops.foundation.config import Config
 from calmops.foundation.config_sections import ModelConfig, ObjectivesConfig, TracingConfig
 from calmops.foundation.errors import ConfigError
+from calmops.foundation.model_labels import CONFIGURED
 from calmops.telemetry.settings import KafkaSettings, TelemetrySettings
 
 
@@ -98,9 +99,8 @@ def gateway(args: Mapping[str, Any]) -> serve.Application:
 
 def gateway_config(config: Config) -> dict[str, Any]:
     """What the gateway must be told: of models no more than their names and releases, since a rollout must not restart it."""
-    named = tuple(
-        ModelConfig(name=one.name, path=one.path, tier=one.tier, variant=one.variant) for one in config.models
-    )
+    kept = ("name", "path", *(name for name in CONFIGURED if name in ModelConfig.__struct_fields__))
+    named = tuple(ModelConfig(**{name: getattr(model, name) for name in kept}) for model in config.models)
     told = msgspec.structs.replace(
         config,
         models=named,
