@@ -25,7 +25,7 @@ from calmops.foundation.errors import (
 from calmops.intake.answers import error_body
 from calmops.intake.schema import ChatBody, CompletionBody
 from calmops.intake.validate import Context, parse_chat, parse_completion
-from calmops.tracing.context import handed_on, parse_baggage
+from calmops.tracing.context import forwarded_headers, parse_baggage
 
 REQUEST_ID_CHARS = 128
 ERRORS = {
@@ -103,7 +103,7 @@ async def _generate(gateway: Gateway, request: Request, parse: Any) -> Response:
     headers = request.headers
     context = Context(
         served=gateway.served, limits=gateway.intake_limits, draw_seed=gateway.draw_seed, request_id=request_id,
-        **handed_on(headers), baggage=parse_baggage(headers.get("baggage"), gateway.config.tracing.baggage),
+        **forwarded_headers(headers), baggage=parse_baggage(headers.get("baggage"), gateway.config.tracing.baggage),
     )  # fmt: skip
     try:
         intake = parse(raw, context)

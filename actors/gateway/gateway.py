@@ -41,7 +41,7 @@ from calmops.streams.gang_liveness import GangLiveness
 from calmops.streams.journal import Journal
 from calmops.telemetry.log.publisher import Publisher, Unpublished
 from calmops.telemetry.settings import TelemetrySettings
-from calmops.tracing.tracer import of_request
+from calmops.tracing.tracer import context_of
 
 VERSION_CHARS = 12  # of a release's digest: enough to tell two apart on a dashboard
 
@@ -123,7 +123,7 @@ class Gateway:
         opened = self._opened(intake)
         if not request.probe:
             journal.ledger_held = await self.publisher.open(opened)
-        live = LiveRequest(intake, journal, of_request(opened))
+        live = LiveRequest(intake, journal, context_of(opened))
         self.exchange.add(live)
         live.driving = asyncio.create_task(self.attempts.drive(live, self._handle(request.model)))
         return live

@@ -1,1 +1,1 @@
-"""The console page's files: static, without anything from elsewhere. The gateway will serve them at /console."""
+"""The console: its page, and the figures and rows on it. The gateway serves it at /console, without any other host."""

@@ -58,7 +58,7 @@ def test_a_kept_trace_leaves_whole_once_and_says_why() -> None:
 
 def test_what_is_never_closed_makes_room_and_is_counted() -> None:
     sent: list[list[Span]] = []
-    tracer = Tracer(TailSampler(share=1.0), sent.append, most_live=2)
+    tracer = Tracer(TailSampler(share=1.0), sent.append, max_live=2)
     for number in range(3):
         tracer.see(opened(f"r{number}"))
     for number in range(3):
@@ -130,4 +130,4 @@ def test_a_callers_trace_is_gone_on_with() -> None:
     assert of_request(opened()).parent_id == 0
     another = of_request(msgspec.structs.replace(request, request_id="another"))
     assert another.trace_id == context.trace_id
-    assert len({context.span_id, another.span_id, context.beneath("decode/1"), another.beneath("decode/1")}) == 4
+    assert len({context.span_id, another.span_id, context.child_span_id("decode/1"), another.child_span_id("decode/1")}) == 4
