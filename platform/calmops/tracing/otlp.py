@@ -84,16 +84,16 @@ class _CountingExporter(SpanExporter):
 
 def _readable(span: Span, resource: Resource) -> ReadableSpan:
     """Convert a span to the SDK's. Only the request's parent, the caller's span, comes from another process."""
-    of_request = span.name == Name.REQUEST
+    is_request = span.name == Name.REQUEST
     state = TraceState.from_header([span.tracestate or ""])
     return ReadableSpan(
         name=span.name,
         context=_context(span.trace_id, span.span_id, state, remote=False),
-        parent=_context(span.trace_id, span.parent_id, state, remote=of_request) if span.parent_id else None,
+        parent=_context(span.trace_id, span.parent_id, state, remote=is_request) if span.parent_id else None,
         resource=resource,
         attributes=span.attributes,
         events=[Event(event.name, event.attributes, event.at_ns) for event in span.events],
-        kind=SpanKind.SERVER if of_request else SpanKind.INTERNAL,
+        kind=SpanKind.SERVER if is_request else SpanKind.INTERNAL,
         status=Status(StatusCode.ERROR, span.error) if span.error else Status(),
         start_time=span.start_ns,
         end_time=span.end_ns,
