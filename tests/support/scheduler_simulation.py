@@ -71,6 +71,7 @@ class Simulation:
             max_sequences=seats,
             max_rows_per_step=seats + self.random.choice((0, 1, 4, 24)),
             max_model_len=self.random.choice((20, 64, 150)),
+            max_waiting=1024,
             prefix_cache=self.random.random() < 0.8,
         )
         self.scheduler = Scheduler(self.limits)

@@ -1,4 +1,4 @@
-"""Makes tokenizers of three kinds, a served model without weights, and what parsing needs, all within a moment."""
+"""Makes tokenizers of three kinds, a served model without weights, and what parsing needs of them."""
 
 import json
 from functools import cache

@@ -1,1 +1,1 @@
-"""The console: its page, and the figures and rows on it. The gateway serves it at /console, without any other host."""
+"""The console shows how the platform does: its page, and the figures and rows on it. The gateway serves /console."""

@@ -15,8 +15,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     max_sequences: int  # running at once; a beam search counts as its width
     max_rows_per_step: int  # tokens of one forward pass, at least max_sequences
     max_model_len: int  # tokens of prompt and output together
-    max_waiting: int = 1024  # sequences; a submission above it is refused
-    prefix_cache: bool = True  # share blocks that other requests filled; False: share within a request only
+    max_waiting: int  # sequences; a submission above it is refused
+    prefix_cache: bool  # share blocks that other requests filled; False: share within a request only
 
     def __post_init__(self) -> None:
         for name in ("kv_blocks", "max_sequences", "max_rows_per_step", "max_model_len", "max_waiting"):

@@ -94,7 +94,7 @@ class Scheduler:
     def cancel(self, stream_token: int) -> list[Sequence]:
         """End a placement's live sequences and free their blocks now.
 
-        Returns the sequences that it ended; a beam search's are all its live beams, with one key.
+        Returns the sequences that it ended; of a beam search, that is every live beam, all with one key.
         """
         ended = [sequence for sequence in self.live() if sequence.stream_token == stream_token]
         for sequence in ended:

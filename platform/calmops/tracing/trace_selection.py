@@ -45,7 +45,7 @@ class TailSampler:
         self._ttfts, self._token_times = SlowestTail(slowest), SlowestTail(slowest)
 
     def keep(self, closed: Closed, context: TraceContext) -> str | None:
-        """Return why the trace is kept: "error", "migrated", "ledger", "slow", "caller" or "share"; None if it isn't."""
+        """Return why to keep the trace: "error", "migrated", "ledger", "slow", "caller" or "share"; None: drop it."""
         slow = [
             self._ttfts.see(closed.ttft_ns) if closed.ttft_ns is not None else False,
             self._token_times.see((closed.duration_ns - (closed.ttft_ns or 0)) // closed.delivered)

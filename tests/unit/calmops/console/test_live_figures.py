@@ -1,4 +1,4 @@
-"""The console's figures, computed from two readings."""
+"""The console's figures cover the time between two readings."""
 
 import pytest
 

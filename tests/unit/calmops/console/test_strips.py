@@ -1,4 +1,4 @@
-"""The token strip's rows, built from records."""
+"""Records become the token strip's rows."""
 
 from calmops.console.strips import FORGET_NS, KEPT_TOKENS, Strips
 from calmops.messages.record import Closed, FrameRecord, Opened, SequenceStep

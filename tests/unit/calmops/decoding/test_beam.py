@@ -1,4 +1,4 @@
-"""Beam search over a real scheduler, compared with every possible answer."""
+"""Beam search over a real scheduler finds what a look at every possible answer finds."""
 
 import math
 import random
@@ -31,7 +31,15 @@ class Model:
 
 def search(model: Model, width: int, max_tokens: int, kv_blocks: int = 64) -> tuple[list[Hypothesis], Scheduler]:
     """Run one search to its end; return its answers, best first, and the scheduler that it leaves."""
-    scheduler = Scheduler(Limits(kv_blocks=kv_blocks, max_sequences=32, max_rows_per_step=32, max_model_len=64))
+    limits = Limits(
+        kv_blocks=kv_blocks,
+        max_sequences=32,
+        max_rows_per_step=32,
+        max_model_len=64,
+        max_waiting=1024,
+        prefix_cache=True,
+    )
+    scheduler = Scheduler(limits)
     (root,) = sequences("r", 4, beam_width=width, max_tokens=max_tokens, stop_ids=(END,))
     scheduler.submit([root])
     beams = BeamSearch(root, 64)

@@ -1,4 +1,4 @@
-"""The scheduler under random arrivals, lengths, cancels, cache sizes and beam searches.
+"""The scheduler keeps its promises under random arrivals, lengths, cancels, cache sizes and beam searches.
 
 tests/support/scheduler_simulation.py has the assertions.
 """

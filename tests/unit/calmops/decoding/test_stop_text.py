@@ -1,4 +1,4 @@
-"""Stop strings in text that comes in pieces, compared with a plain search in the whole text."""
+"""Stop strings match in text that comes in pieces as they do in the whole text."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""The reasons for which a sequence ends by its ids alone."""
+"""A sequence ends by its ids alone for the right reason, and at the right token."""
 
 import pytest
 

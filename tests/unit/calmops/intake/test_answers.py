@@ -1,4 +1,4 @@
-"""Answers, parsed by OpenAI's own SDK."""
+"""OpenAI's own SDK reads every answer, and errors have OpenAI's shape."""
 
 import json
 import timeit

@@ -1,4 +1,4 @@
-"""Release folders, as intake reads them."""
+"""Intake reads what it needs of a release folder, and refuses a folder that can't be served."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Chat templates: a prompt has the control tokens that its template writes, and a message adds none."""
+"""A chat's prompt has the control tokens that its template writes, and a message adds none."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""Bodies: a bad one is refused with the parameter's name, the limit and the value; a good one becomes a request."""
+"""A bad body is refused with the parameter's name, the limit and the value; a good one becomes a request."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Spans, converted to those of OpenTelemetry's SDK."""
+"""Spans are converted to those of OpenTelemetry's SDK."""
 
 import msgspec
 from opentelemetry.sdk.resources import Resource

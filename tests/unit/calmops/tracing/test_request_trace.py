@@ -1,4 +1,4 @@
-"""A request's spans, made from its records."""
+"""A request's records become its spans."""
 
 from typing import Any
 

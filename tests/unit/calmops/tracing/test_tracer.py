@@ -1,4 +1,4 @@
-"""The tracer: trace context, the selection of traces, and their way out."""
+"""The tracer reads trace context, selects the traces to keep and sends them whole."""
 
 import random
 from typing import Any
