@@ -15,14 +15,14 @@ from calmops.foundation.metric_names import (
     TTFT,
     TTFT_EDGES_S,
 )
+from calmops.foundation.model_labels import ModelLabels
 from calmops.messages.record import REFUSED, Closed
 
-MAX_KEYS = 1000  # models with their labels; for further ones no trace is named
+MAX_MODELS = 1000  # models with their labels; for further ones no trace is named
 _EDGES_NS = {
     metric.name: tuple(round(edge * 1e9) for edge in edges)
     for metric, edges in ((TTFT, TTFT_EDGES_S), (DURATION, DURATION_EDGES_S), (INTER_TOKEN, INTER_TOKEN_EDGES_S))
 }
-Key = tuple[str, ...]  # a model and its labels, in the metrics' order
 
 
 class Exemplar(NamedTuple):
@@ -40,7 +40,7 @@ class Exemplars:
     """
 
     def __init__(self) -> None:
-        self._newest: dict[Key, dict[str, dict[int, Exemplar]]] = {}
+        self._newest: dict[ModelLabels, dict[str, dict[int, Exemplar]]] = {}
 
     def note(self, closed: Closed, trace_id: int, longest_gap_ns: int | None) -> None:
         """Note the end of a kept trace's request; a refused one is in no histogram.
@@ -49,8 +49,8 @@ class Exemplars:
         """
         if closed.outcome in REFUSED:
             return
-        key = (closed.model, *closed.labels)
-        if key not in self._newest and len(self._newest) >= MAX_KEYS:
+        key = ModelLabels.of(closed.model, closed.labels)
+        if key not in self._newest and len(self._newest) >= MAX_MODELS:
             return
         metrics = self._newest.setdefault(key, {})
         for metric, value_ns in ((TTFT, closed.ttft_ns), (DURATION, closed.duration_ns), (INTER_TOKEN, longest_gap_ns)):
@@ -58,6 +58,6 @@ class Exemplars:
                 bucket = bisect_left(_EDGES_NS[metric.name], value_ns)
                 metrics.setdefault(metric.name, {})[bucket] = Exemplar(trace_id, value_ns, closed.at_ns)
 
-    def of(self, metric: str, key: Key) -> Mapping[int, Exemplar]:
+    def of(self, metric: str, key: tuple[str, ...]) -> Mapping[int, Exemplar]:
         """Return a metric's exemplars by bucket number, the last being +Inf; empty where no trace was kept."""
-        return self._newest.get(key, {}).get(metric, {})
+        return self._newest.get(ModelLabels(*key), {}).get(metric, {})

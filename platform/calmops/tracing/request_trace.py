@@ -9,6 +9,7 @@ OTLP, and not whether the trace is kept.
 
 from collections.abc import Iterator
 
+from calmops.foundation.model_labels import ModelLabels
 from calmops.messages.record import NOT_COUNTED, SUCCESSES, Closed, FrameRecord, Move, Opened, SequenceStep
 from calmops.tracing.context import TraceContext
 from calmops.tracing.spans import Attribute, Name, Span, SpanEvent
@@ -198,7 +199,11 @@ def _request_attributes(opened: Opened, closed: Closed) -> dict[str, Attribute]:
         attributes["gen_ai.operation.name"] = OPERATIONS.get(opened.kind, opened.kind)
     if closed.ttft_ns is not None:
         attributes["calmops.ttft_ms"] = _ms(closed.ttft_ns)
-    labels = {f"calmops.{name}": value for name, value in opened.labels._asdict().items() if value}
+    labels = {
+        f"calmops.{name}": value
+        for name, value in ModelLabels.of(opened.model, opened.labels)._asdict().items()
+        if value and name != "model"
+    }
     return attributes | labels | {f"baggage.{key}": value for key, value in opened.baggage.items()}
 
 

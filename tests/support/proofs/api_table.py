@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.proofs.api_sdk import sync_client
 
-BOUND = 256  # limits.max_waiting of the platform under proof
+BOUND = 256  # limits.max_requests of the platform under proof
 RUNNING = 128  # requests that decode at once: max_sequences of its two replicas
 LONG_TOKENS = 600  # of each of these, so that none ends before the gateway is full
 REFUSALS = 20
