@@ -101,8 +101,7 @@ function showModels() {
 function showAlerts() {
   const list = at("alerts");
   const firing = state.alerts.filter((alert) => !alert.model || chosen(alert.model));
-  const identities = firing.map(({ alert, model, version, variant, shard, severity }) =>
-    [alert, model, version, variant, shard, severity]);
+  const identities = firing.map(({ alert, labels, shard, severity }) => [alert, labels, shard, severity]);
   const key = JSON.stringify([identities, state.alerts_unknown]);
   // The same alerts keep their nodes, so that a link doesn't lose the focus.
   if (list.dataset.key === key) {
@@ -122,13 +121,13 @@ function showAlerts() {
 }
 
 function alertItem(alert) {
-  const version = alert.version && `version ${alert.version}`;
+  const labels = Object.entries(alert.labels).filter(([name, value]) => value && !isKnown(name, value));
   const shard = alert.shard === null ? null : `shard ${alert.shard}`;
   return make(
     "li", { class: alert.severity },
     make("span", { class: "what" }, alert.severity),
     make("b", {}, alert.title),
-    [alert.model, version, alert.variant, shard].filter(Boolean).join(", "),
+    [alert.model, ...labels.map((label) => label.join(" ")), shard].filter(Boolean).join(", "),
     " · for ",
     make("time", {}, duration(state.at_s - alert.since_s)),
     " · ",
@@ -213,13 +212,18 @@ function budget(left) {
   return [make("span", attributes, make("i", { style: `width:${share * 100}%` })), percent ?? "–"];
 }
 
-// Says whose promise a row is, where that isn't plain: its model if there are several, its release if that has several.
+// Says whose promise a row is, where that isn't plain: its model if there are several, and of the other labels those in
+// which it differs from another row of the same objective and model.
 function promiser(objective) {
   const same = state.objectives.filter((other) => other.name === objective.name && other.model === objective.model);
+  const differs = ([name, value]) => same.some((other) => other.labels[name] !== value);
   const model = state.figures.length > 1 ? objective.model : null;
-  const release = same.length > 1 ? [objective.version, objective.variant] : [];
-  return [model, ...release].filter(Boolean).join(" ");
+  const labels = Object.entries(objective.labels).filter(differs).map(([, value]) => value);
+  return [model, ...labels].filter(Boolean).join(" ");
 }
+
+// Whether a label says what stands elsewhere on the page: the model's name, and the page's own environment.
+const isKnown = (name, value) => name === "model" || (name === "environment" && value === state.environment);
 
 function showGangs() {
   const rows = state.gangs.filter((gang) => chosen(gang.model)).map(gangRow);
