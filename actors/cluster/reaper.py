@@ -14,11 +14,10 @@ from collections.abc import Mapping
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from actors.cluster.app_names import NAMESPACE, reaper_name
 from calmops.foundation.live_process import is_stopped, lives
 from calmops.foundation.liveness import REAPER_POLL_S, STOPPED_S
 from calmops.messages.roster import Member
-
-NAMESPACE = "calmops"
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=4)
@@ -32,7 +31,6 @@ class Reaper:
         self._poll = select.poll()
         self._leases: dict[str, tuple[int, ...]] = {}  # gang id -> cores
         self._stopped_s: dict[str, float] = {}  # gang id -> since when one of its ranks is seen stopped
-        self._killed = 0
         threading.Thread(target=self._watch, name="reaper", daemon=True).start()
 
     def hold(self, gang_id: str, members: tuple[Member, ...]) -> None:
@@ -68,9 +66,7 @@ class Reaper:
         with self._lock:
             members = self._gangs.get(gang_id, ())
             self._forget(gang_id)
-        killed = sum(_kill(one) for one in members)
-        self._killed += killed
-        return killed
+        return sum(_kill(one) for one in members)
 
     def gangs(self) -> dict[str, tuple[Member, ...]]:
         """Who is watched."""
@@ -115,7 +111,7 @@ def spare_cores(all_cores: tuple[int, ...], leases: Mapping[str, tuple[int, ...]
 def reaper_of(node_id: str) -> "ray.actor.ActorHandle":
     """The node's reaper, started if it isn't there."""
     return Reaper.options(
-        name=f"reaper-{node_id}", namespace=NAMESPACE, lifetime="detached", get_if_exists=True,
+        name=reaper_name(node_id), namespace=NAMESPACE, lifetime="detached", get_if_exists=True,
         scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
     ).remote()  # fmt: skip
 

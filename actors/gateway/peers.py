@@ -17,7 +17,7 @@ from calmops.foundation.errors import CalmopsError
 from calmops.foundation.sockets import ask
 from calmops.messages.peer_question import PeerQuestion, Question
 from calmops.messages.roster import GatewayEntry
-from calmops.telemetry.log.publisher import Publisher
+from calmops.telemetry.log.publisher import GatewayPublisher
 
 ANSWER_MS = 1000
 _encode = msgspec.msgpack.Encoder().encode
@@ -40,7 +40,7 @@ class Peers:
         roster: RosterClient,
         exchange: FrameExchange,
         attempts: AttemptDriver,
-        publisher: Publisher,
+        publisher: GatewayPublisher,
     ) -> None:
         """``entry``: this gateway's own. From now on the exchange answers other gateways' questions with ``answer``."""
         self._entry, self._roster, self._exchange = entry, roster, exchange

@@ -16,7 +16,7 @@ from calmops.intake.admission import Admission
 from calmops.intake.validate import Intake
 from calmops.messages.record import Closed, Opened
 from calmops.streams.journal import Journal
-from calmops.telemetry.log.publisher import Publisher
+from calmops.telemetry.log.publisher import GatewayPublisher
 from calmops.tracing.tracer import of_request
 
 
@@ -26,7 +26,7 @@ class RequestLifecycle:
 
     gateway_id: str
     environment: str
-    publisher: Publisher
+    publisher: GatewayPublisher
     request_log: RequestLog
     admission: Admission
     attempts: AttemptDriver
