@@ -32,18 +32,27 @@ def commands(app: typer.Typer) -> None:
 
 def up(
     config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="calmops.yaml; defaults serve the shipped model")
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            help="Configuration file. Default: $CALMOPS_CONFIG, else ./calmops.yaml, else the shipped model.",
+        ),
     ] = None,
     with_: Annotated[
         str,
         typer.Option(
-            "--with", help="services to start beside it, comma-separated: kafka, prometheus (with Alertmanager)"
+            "--with",
+            help="Services to start beside the platform, with commas between: kafka, prometheus (with Alertmanager).",
         ),
     ] = "",
-    address: Annotated[str | None, typer.Option(help="join this Ray cluster instead of starting one")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
+    address: Annotated[str | None, typer.Option(help="Join this Ray cluster instead of starting one.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Serve the configured models; returns when each has really decoded a token."""
+    """Serve the models that calmops.yaml configures.
+
+    Returns once each model has decoded a token.
+    """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if address is None:
         os.environ.pop("RAY_AUTH_TOKEN", None)  # Ray would prefer it
@@ -84,7 +93,7 @@ def up(
         console.print(f"{name}  {where}")
 
 
-def down(as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False) -> None:
+def down(as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False) -> None:
     """End what `calmops up` started, and nothing else."""
     from actors.launch import local_ray
     from calmops.local_services import services

@@ -26,9 +26,7 @@ FOLDER = Annotated[
 
 def commands(app: typer.Typer) -> None:
     """Add this package's commands."""
-    group = typer.Typer(
-        help="What is promised (OpenSLO), and the rules that alert when it isn't kept.", no_args_is_help=True
-    )
+    group = typer.Typer(help="Check the objectives (OpenSLO) and generate their alert rules.", no_args_is_help=True)
     group.command("check")(check)
     group.command("generate")(generate)
     app.add_typer(group, name="slo")
@@ -47,7 +45,7 @@ def check(folder: FOLDER = SHIPPED, as_json: bool = AS_JSON) -> None:
 def generate(
     folder: FOLDER = SHIPPED,
     only_check: Annotated[
-        bool, typer.Option("--check", help="write nothing; exit 1 if a file isn't as it should be")
+        bool, typer.Option("--check", help="Write nothing; exit with code 1 if a file differs.")
     ] = False,
     as_json: bool = AS_JSON,
 ) -> None:
