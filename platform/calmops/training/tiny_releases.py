@@ -1,6 +1,6 @@
-"""Tiny releases have random weights in real formats: a few megabytes each, made in a second.
+"""Random releases of a few megabytes, made in a second: weights mean nothing, formats are real.
 
-Tests and first trials of everything that loads a release use them.
+For tests and first trials of everything that loads a release.
 """
 
 from pathlib import Path
@@ -46,10 +46,10 @@ FAMILIES: dict[str, dict[str, object]] = {
 def random_release(folder: Path, family: str = "llama", *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Path:
     """Write a complete random release of ``family`` (a key of FAMILIES) into ``folder`` and return it.
 
-    It has at most VOCABULARY entries, 2 layers and a context of 1024 tokens; the same seed gives the same files.
+    Vocabulary at most VOCABULARY, 2 layers, context 1024; the same seed gives the same files.
     """
     if family not in FAMILIES:
-        raise UnsupportedModel(f"there is no tiny release of family {family!r}; choose one of {', '.join(FAMILIES)}")
+        raise UnsupportedModel(f"no tiny {family!r}; there are {', '.join(FAMILIES)}")
     folder = Path(folder)
     tokenizer = train_tokenizer(TEXTS, VOCABULARY)
     ids = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
