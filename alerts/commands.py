@@ -26,7 +26,10 @@ FOLDER = Annotated[
 
 def commands(app: typer.Typer) -> None:
     """Add this package's commands."""
-    group = typer.Typer(help="Check the objectives (OpenSLO) and generate their alert rules.", no_args_is_help=True)
+    group = typer.Typer(
+        help="Check the objectives (OpenSLO) and generate the rules that alert when one isn't kept.",
+        no_args_is_help=True,
+    )
     group.command("check")(check)
     group.command("generate")(generate)
     app.add_typer(group, name="slo")
