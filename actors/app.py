@@ -26,9 +26,8 @@ from calmops.foundation import config as configuration
 from calmops.foundation.config import Config
 from calmops.foundation.config_sections import ModelConfig, ObjectivesConfig, TracingConfig
 from calmops.foundation.errors import ConfigError
+from calmops.foundation.model_labels import CONFIGURED
 from calmops.telemetry.settings import KafkaSettings, TelemetrySettings
-
-_KAFKA_FIELDS = frozenset(KafkaSettings.__struct_fields__)
 
 
 class Model:
@@ -104,9 +103,8 @@ def gateway_config(config: Config) -> dict[str, Any]:
     A rollout of a model must not restart it, so of models it gets only names, releases and labels. The meter's settings
     and the command's are left at their defaults.
     """
-    models = tuple(
-        ModelConfig(name=model.name, path=model.path, tier=model.tier, variant=model.variant) for model in config.models
-    )
+    kept = ("name", "path", *(name for name in CONFIGURED if name in ModelConfig.__struct_fields__))
+    models = tuple(ModelConfig(**{name: getattr(model, name) for name in kept}) for model in config.models)
     its_own = msgspec.structs.replace(
         config,
         models=models,
@@ -146,15 +144,10 @@ def telemetry_settings(config: Config) -> TelemetrySettings | None:
     """Return the log's settings, for the gateway and the meter; None if telemetry is off."""
     if not config.telemetry:
         return None
-    kafka = config.kafka
-    settings = None
-    if kafka is not None:
-        given = {name: value for name, value in configuration.to_json(config)["kafka"].items() if name in _KAFKA_FIELDS}
-        settings = KafkaSettings(**given, sasl_password=configuration.kafka_password(config))
-    return TelemetrySettings(
-        max_bytes=config.retention.spool_max_bytes, retention_bytes=config.retention.spool_bytes,
-        retention_s=config.retention.spool_age_s, kafka=settings,
-    )  # fmt: skip
+    kafka = None
+    if config.kafka is not None:
+        kafka = KafkaSettings(config=config.kafka, sasl_password=configuration.kafka_password(config))
+    return TelemetrySettings(retention=config.retention, kafka=kafka)
 
 
 def meter_config(config: Config) -> dict[str, Any]:

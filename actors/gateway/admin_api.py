@@ -13,7 +13,7 @@ from actors.gateway.request_body import read_bounded
 from actors.gateway.roster_client import RosterClient, cluster_resources
 from calmops.foundation.errors import InputError, UnavailableError, UnknownModel, UnknownRequest
 from calmops.messages.record import REPORTED, Reported
-from calmops.telemetry.log.publisher import Publisher
+from calmops.telemetry.log.publisher import GatewayPublisher
 
 _REPORT: dict[int | str, dict[str, Any]] = {400: {"description": "Not a report, or no such model."}}
 _COUNT = {"type": "integer", "minimum": 0, "maximum": 10**9}
@@ -51,7 +51,7 @@ def build_admin(
     models: Collection[str],
     peers: Peers,
     roster: RosterClient,
-    publisher: Publisher,
+    publisher: GatewayPublisher,
 ) -> APIRouter:
     """Make the routes under /admin. ``guard`` lets operators in and nobody else."""
     router = APIRouter(prefix="/admin", tags=["operator"], dependencies=[Depends(guard)])

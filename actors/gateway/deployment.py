@@ -44,7 +44,7 @@ from calmops.intake.admission import Admission
 from calmops.intake.served_model import ServedModel, load_served
 from calmops.messages.roster import GatewayEntry
 from calmops.streams.gang_liveness import GangLiveness
-from calmops.telemetry.log.publisher import Publisher, Unpublished
+from calmops.telemetry.log.publisher import SilentPublisher, SpoolPublisher
 from calmops.telemetry.settings import TelemetrySettings
 
 VERSION_CHARS = 12  # of a release's digest: enough to tell two apart on a dashboard
@@ -59,10 +59,10 @@ class Gateway:
         refuse_open_ingress(self._config)
         self._gateway_id = f"gw-{os.urandom(4).hex()}"
         self._labels: dict[str, ModelLabels] = {}
-        self._publisher = (
-            Unpublished(self._gateway_id, self._labels)
+        self._publisher: SpoolPublisher | SilentPublisher = (
+            SilentPublisher(self._gateway_id, self._labels)
             if telemetry is None
-            else Publisher(self._gateway_id, telemetry, labels=self._labels)
+            else SpoolPublisher(self._gateway_id, telemetry, labels=self._labels)
         )
         self._publisher.start()
         self._served = self._load(folders)

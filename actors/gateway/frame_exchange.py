@@ -15,7 +15,7 @@ from calmops.messages.peer_question import PeerQuestion
 from calmops.streams.gang_liveness import GangLiveness
 from calmops.streams.journal import OutOfStep, Taken
 from calmops.streams.projection import Projection
-from calmops.telemetry.log.publisher import Publisher
+from calmops.telemetry.log.publisher import GatewayPublisher
 
 ALIVE_NS = int(GATEWAY_ALIVE_S * 1e9)
 OnMessage = Callable[[bytes, bytes], None]
@@ -36,7 +36,7 @@ class FrameExchange:
 
     def __init__(
         self,
-        publisher: Publisher,
+        publisher: GatewayPublisher,
         liveness: GangLiveness,
         book: RoutingBook,
         reports: LossReports,

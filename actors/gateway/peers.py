@@ -17,7 +17,7 @@ from calmops.foundation.errors import CalmopsError
 from calmops.foundation.sockets import ask
 from calmops.messages.peer_question import PeerQuestion, Question
 from calmops.messages.roster import GatewayEntry
-from calmops.telemetry.log.publisher import Publisher
+from calmops.telemetry.log.publisher import GatewayPublisher
 
 ANSWER_MS = 1000
 _encode = msgspec.msgpack.Encoder().encode
@@ -40,7 +40,7 @@ class Peers:
     exchange: FrameExchange
     book: RoutingBook
     attempts: AttemptDriver
-    publisher: Publisher
+    publisher: GatewayPublisher
 
     def answer(self, question: PeerQuestion) -> Any:
         """Return this gateway's own answer, as plain values."""

@@ -185,6 +185,7 @@ class Retired(msgspec.Struct, kw_only=True):
 class Counts(msgspec.Struct, kw_only=True):
     """The meter's whole state. Serializable; equal for equal sets of records."""
 
+    edges: dict[str, list[int]] = {}  # those that the histograms have, by kind (stored_edges.py); {}: release 0.1's
     since_ns: int = 0  # the earliest record's time
     rebuilt_ns: int = 0  # when a meter without state began anew: of records that are older some may have been let go
     keys: dict[ModelLabels, int] = {}  # to the time of the latest record, wall ns

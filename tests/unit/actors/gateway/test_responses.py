@@ -11,7 +11,7 @@ import pytest
 from actors.gateway.live_request import LiveRequest
 from actors.gateway.responses import EventStream, WholeAnswer
 from calmops.foundation.errors import CalmopsError, DeadlineError, LoadError, UnavailableError
-from calmops.intake.sse import DONE, KEEPALIVE
+from calmops.intake.answers import DONE, KEEPALIVE
 from tests.support.live_requests import intake, live_request, say
 
 NEVER_S = 3600.0

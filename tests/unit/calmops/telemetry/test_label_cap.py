@@ -35,7 +35,9 @@ def test_ten_thousand_values_of_a_label_become_a_bounded_number_of_series_with_t
 
 def test_the_combinations_are_capped_too() -> None:
     pairs = [(a, b) for a in range(60) for b in range(60)]
-    hostile = [msgspec.structs.replace(closed("r"), model=f"m{a}", labels=ModelLabels(version=f"v{b}").rest) for a, b in pairs]
+    hostile = [
+        msgspec.structs.replace(closed("r"), model=f"m{a}", labels=ModelLabels(version=f"v{b}").rest) for a, b in pairs
+    ]
     counts = counted(list(hostile))
     assert len(counts.models) == MOST_KEYS + 1
     assert counts.models[ALL_OTHER].outcomes == {"completed": len(pairs) - MOST_KEYS}
