@@ -82,7 +82,8 @@ class Call:
 def say(live: LiveRequest, until: int) -> None:
     """Hand the request frames of its attempt: tokens up to ``until`` of TOKENS."""
     for index in range(live.journal.journaled, until):
-        live_requests.say(live, "x", finish_reason="length" if index + 1 == TOKENS else None)
+        end = "length" if index + 1 == TOKENS else None
+        live_requests.say(live, "x", token_ids=(index,), finish_reason=end)
 
 
 async def answers(placement: Placement, live: LiveRequest) -> Summary:
