@@ -63,7 +63,7 @@ class RequestLifecycle:
             self.publisher.count(closed.model, "migrations", "replica_lost")
         if closed.exact_lost:
             self.publisher.count(closed.model, "exact_lost", "other_fingerprint")
-        self.request_log.ended(live, closed)
+        self.request_log.note_ended(live, closed)
 
     def refuse(self, outcome: str, request_id: str, model: str = "unknown") -> None:
         """Count a request that was never accepted; ``outcome`` is "refused_input", "refused_load" or "failed"."""
@@ -75,7 +75,7 @@ class RequestLifecycle:
                 labels=labels.rest,
             )
         )  # fmt: skip
-        self.request_log.refused(request_id, model, outcome)
+        self.request_log.note_refused(request_id, model, outcome)
 
     def refuse_untokenized(self, error: TokenizationError, request_id: str) -> None:
         """Count a request whose text broke the tokenizer."""

@@ -47,11 +47,11 @@ class RequestLog:
         self._thread.start()
         self._later("", partial(purge, capture.most_bytes, capture.most_days))
 
-    def ended(self, live: LiveRequest, closed: Closed) -> None:
+    def note_ended(self, live: LiveRequest, closed: Closed) -> None:
         """Write the line of a request that ended, and its content if capture is on."""
         self._later(closed.model, partial(self._ended, live, closed))
 
-    def refused(self, request_id: str, model: str, outcome: str) -> None:
+    def note_refused(self, request_id: str, model: str, outcome: str) -> None:
         """Write the line of a request that was never accepted."""
         facts = {"request_id": request_id, "model": model, "outcome": outcome, "gateway_id": self._gateway_id}
         self._later(model, partial(self._log.info, "request refused", extra=facts))

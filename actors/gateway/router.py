@@ -13,7 +13,7 @@ from calmops.routing.cost import cost
 
 
 class LeastTokensRouter(RequestRouter):
-    """Offers Serve one replica per rank, best first; none if all are lost, and then Serve asks again after a pause.
+    """Offers Serve the replicas one by one, best first; none if all are lost, and then Serve asks again after a pause.
 
     It forgoes Serve's FIFOMixin, which gives the replica chosen for one request to the oldest that waits, lost or not.
     """

@@ -10,7 +10,7 @@ from calmops.messages.placement import Placement
 
 
 class ReplicaLoad(NamedTuple):
-    """What a gateway knows of one replica when it routes to it."""
+    """Holds what a gateway knows of one replica when it routes an attempt."""
 
     replica_id: str
     tokens: int  # in flight, of all gateways
@@ -18,7 +18,7 @@ class ReplicaLoad(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """How a replica ranks for an attempt: the least comes first, fields compared in this order."""
+    """Ranks a replica for an attempt: the least comes first, fields compared in this order."""
 
     unequal: bool  # its fingerprint differs from that of the replica that decoded so far: exactness would be lost
     tokens: int  # in flight

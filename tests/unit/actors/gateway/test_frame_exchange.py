@@ -78,7 +78,7 @@ class Gateway:
             GangLiveness(STALL_NS, lambda _replica: True),
             self.book,
             SimpleNamespace(gang_lost=lambda gang_id, why: self.reports.append((gang_id, why))),
-            Server,  # type: ignore[arg-type]  # likewise
+            Server,  # type: ignore[arg-type]  # it too
         )
         self.server: Server = self.exchange._server  # type: ignore[assignment]
         self._link_seqs: dict[str, int] = {}

@@ -31,7 +31,7 @@ def gang(name: str) -> GangEntry:
 
 
 class Gateway:
-    """What peers stand on: a roster of three gateways and two gangs, of which one is heard, and live requests."""
+    """Has what peers ask: a roster of three gateways and two gangs (only g1 is heard), and live requests."""
 
     def __init__(self) -> None:
         self.live: dict[str, LiveRequest] = {}

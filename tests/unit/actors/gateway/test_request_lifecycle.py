@@ -48,8 +48,8 @@ class Gateway:
         parts: dict[str, Any] = {
             "publisher": self.publisher,
             "request_log": SimpleNamespace(
-                ended=lambda live, closed: self.logged.append((live.request_id, closed.outcome)),
-                refused=lambda *facts: self.logged.append(facts),
+                note_ended=lambda live, closed: self.logged.append((live.request_id, closed.outcome)),
+                note_refused=lambda *facts: self.logged.append(facts),
             ),
             "attempts": SimpleNamespace(begin=self.live.append, end=self.live.remove),
             "roster": SimpleNamespace(refuse_disabled=self._refuse_disabled),

@@ -47,9 +47,9 @@ def lines(process: str) -> list[dict[str, object]]:
 
 def test_a_line_says_how_a_request_was_asked_but_not_what_it_asked(tmp_path: Path) -> None:
     log = RequestLog("gw-lines", CaptureConfig(), END_IDS)
-    log.ended(*ended(stop=["secret"], stop_ids=(0, 4), temperature=0.5))
-    log.ended(*ended(stop_ids=()))
-    log.refused("r2", "m", "refused_input")
+    log.note_ended(*ended(stop=["secret"], stop_ids=(0, 4), temperature=0.5))
+    log.note_ended(*ended(stop_ids=()))
+    log.note_refused("r2", "m", "refused_input")
     log.close()
     first, second, refused = lines("gw-lines")
     assert first["content_parameters"] == ["stop", "stop_ids"]
@@ -62,7 +62,7 @@ def test_a_line_says_how_a_request_was_asked_but_not_what_it_asked(tmp_path: Pat
 
 def test_the_logs_readme_names_every_field_of_a_line() -> None:
     log = RequestLog("gw-fields", CaptureConfig(), END_IDS)
-    log.ended(*ended(stop=["x"]))
+    log.note_ended(*ended(stop=["x"]))
     log.close()
     (line,) = lines("gw-fields")
     text = LOGS_README.read_text(encoding="utf-8")
@@ -87,7 +87,7 @@ def test_a_disk_that_stalls_keeps_nobody_waiting_and_lines_without_room_are_coun
         time.sleep(0.001)
     began_s = time.monotonic()
     for _ in range(5):
-        log.refused("r", "m", "refused_load")
+        log.note_refused("r", "m", "refused_load")
     assert time.monotonic() - began_s < 1
     assert log.failures() == {("m", "log_failures", "queue_full"): 2}
     assert not log.failures(), "each is reported once"
@@ -103,7 +103,7 @@ def test_content_that_the_disk_refuses_costs_the_copy_alone(monkeypatch: pytest.
         raise OSError("No space left on device")
 
     monkeypatch.setattr(capture.Capture, "keep", full)
-    log.ended(*ended())
+    log.note_ended(*ended())
     log.close()
     assert log.failures() == {("m", "capture_failures", "OSError"): 1}
     assert [line["message"] for line in lines("gw-full")] == ["request ended", "content not captured"]

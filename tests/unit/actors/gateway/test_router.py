@@ -54,10 +54,10 @@ def pending(*args: Any) -> Any:
 
 
 async def ranked(router: LeastTokensRouter, call: Any, *candidates: Any) -> list[str]:
-    """Return the ids of the replicas offered, best first; each is a rank of its own."""
-    ranks = await router.choose_replicas(list(candidates), call)
-    assert all(len(rank) == 1 for rank in ranks)
-    return [rank[0].replica_id.unique_id for rank in ranks]
+    """Return the ids of the replicas offered, best first; each stands in a list of its own."""
+    offers = await router.choose_replicas(list(candidates), call)
+    assert all(len(offer) == 1 for offer in offers)
+    return [offer[0].replica_id.unique_id for offer in offers]
 
 
 async def test_the_replica_with_the_least_tokens_in_flight_comes_first(
