@@ -78,10 +78,7 @@ class ScriptedEngine:
 
 
 def summary(placement: Placement, error: str | None = None) -> Summary:
-    return Summary(
-        request_id=placement.request_id, stream_token=placement.stream_token, attempt=placement.attempt, replica_id="",
-        fingerprint="f", choices=(), error=error,
-    )  # fmt: skip
+    return Summary(stream_token=placement.stream_token, error=error)
 
 
 class Gateway:
