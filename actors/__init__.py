@@ -7,6 +7,7 @@
     replica/      one gang: the Serve replica, which is rank 0, its engine thread, and its other ranks
     meter/        the one process that folds the log and shows the counts
     cluster/      who is there and who is ended: registry, reapers, a node's facts, HAProxy, names
+    router.py     the path that release 0.1 had of gateway/router.py
 
 A room imports only what stands to its right: commands -> launch -> app -> {gateway, replica, meter} -> cluster.
 
