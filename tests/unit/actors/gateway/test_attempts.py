@@ -167,7 +167,7 @@ def drive(*script: Answer, timeout_s: float = 30.0, heard: bool = True) -> tuple
         live, switches = live_request(timeout_s), Switches(heard=heard)
         handle = Handle(live, *script)
         driver = AttemptDriver(switches, lambda: ("draining",), max_attempts=3, no_replica_s=0.2)  # type: ignore[arg-type]  # Switches has what it uses
-        await asyncio.wait_for(driver.drive(live, handle), 10)
+        await asyncio.wait_for(driver.drive(live, handle), 60)
         return live, handle, switches
 
     ended = asyncio.run(run())
