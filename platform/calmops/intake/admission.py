@@ -1,6 +1,6 @@
 """May this request come in? Pure: counts in, a verdict at once, never a wait.
 
-Every accepted request counts from its acceptance to its end; at ``max_waiting`` of them the next is refused.
+Every accepted request counts from its acceptance to its end; at ``max_requests`` of them the next is refused.
 """
 
 from math import ceil
@@ -15,8 +15,8 @@ WAIT_S_PER_REQUEST = 0.05  # assumed time to serve one waiting request: only Ret
 class Admission:
     """The bound on requests that a gateway holds."""
 
-    def __init__(self, max_waiting: int) -> None:
-        self.max_waiting = max_waiting
+    def __init__(self, max_requests: int) -> None:
+        self.max_requests = max_requests
         self.refused = 0
         self._inside: set[str] = set()
 
@@ -27,11 +27,11 @@ class Admission:
 
     def enter(self, request: GenerationRequest) -> None:
         """Count the request in, or raise LoadError."""
-        if len(self._inside) >= self.max_waiting and not request.probe:
+        if len(self._inside) >= self.max_requests and not request.probe:
             self.refused += 1
             retry_after_s = min(RETRY_AFTER_MAX_S, max(1, ceil(len(self._inside) * WAIT_S_PER_REQUEST)))
             raise LoadError(
-                f"{len(self._inside)} requests are in this gateway; the limit is {self.max_waiting}; "
+                f"{len(self._inside)} requests are in this gateway; the limit is {self.max_requests}; "
                 f"come back in {retry_after_s} s",
                 retry_after_s=retry_after_s,
             )

@@ -12,6 +12,7 @@ from calmops.foundation.metric_names import (
     TTFT,
     TTFT_EDGES_S,
 )
+from calmops.foundation.model_labels import ModelLabels
 from calmops.messages.record import REFUSED, Closed
 
 MOST_MODELS = 1000  # with their labels; of further ones no trace is named
@@ -19,7 +20,6 @@ _EDGES_NS = {
     metric.name: tuple(round(edge * 1e9) for edge in edges)
     for metric, edges in ((TTFT, TTFT_EDGES_S), (DURATION, DURATION_EDGES_S), (INTER_TOKEN, INTER_TOKEN_EDGES_S))
 }
-Key = tuple[str, ...]  # a model and its labels, in the metrics' order
 
 
 class Exemplar(NamedTuple):
@@ -34,7 +34,7 @@ class Exemplars:
     """Owned by whoever guards it: noted on the meter's thread, read for each scrape."""
 
     def __init__(self) -> None:
-        self._found: dict[Key, dict[str, dict[int, Exemplar]]] = {}
+        self._found: dict[ModelLabels, dict[str, dict[int, Exemplar]]] = {}
 
     def note(self, closed: Closed, trace_id: int, longest_gap_ns: int | None) -> None:
         """A kept trace's request ended; ``longest_gap_ns``: the longest between two of its tokens at the gateway.
@@ -43,7 +43,7 @@ class Exemplars:
         """
         if closed.outcome in REFUSED:
             return
-        key = (closed.model, *closed.labels)
+        key = ModelLabels.of(closed.model, closed.labels)
         if key not in self._found and len(self._found) >= MOST_MODELS:
             return
         metrics = self._found.setdefault(key, {})
@@ -52,6 +52,6 @@ class Exemplars:
                 bucket = bisect_left(_EDGES_NS[metric.name], value_ns)
                 metrics.setdefault(metric.name, {})[bucket] = Exemplar(trace_id, value_ns, closed.at_ns)
 
-    def of(self, metric: str, key: Key) -> Mapping[int, Exemplar]:
+    def of(self, metric: str, key: tuple[str, ...]) -> Mapping[int, Exemplar]:
         """By bucket, the last one being +Inf; none where no trace was kept."""
-        return self._found.get(key, {}).get(metric, {})
+        return self._found.get(ModelLabels(*key), {}).get(metric, {})

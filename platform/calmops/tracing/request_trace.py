@@ -8,6 +8,7 @@ Names of attributes: OpenTelemetry's GenAI conventions where they have one, else
 
 from collections.abc import Iterator
 
+from calmops.foundation.model_labels import ModelLabels
 from calmops.messages.record import NOT_COUNTED, SUCCESSES, Closed, FrameRecord, Move, Opened, SequenceStep
 from calmops.tracing.context import TraceContext
 from calmops.tracing.spans import Attribute, Name, Span, SpanEvent
@@ -162,7 +163,11 @@ def _request(opened: Opened, closed: Closed) -> dict[str, Attribute]:
         found["gen_ai.operation.name"] = OPERATIONS.get(opened.kind, opened.kind)
     if closed.ttft_ns is not None:
         found["calmops.ttft_ms"] = _ms(closed.ttft_ns)
-    labels = {f"calmops.{name}": value for name, value in opened.labels._asdict().items() if value}
+    labels = {
+        f"calmops.{name}": value
+        for name, value in ModelLabels.of(opened.model, opened.labels)._asdict().items()
+        if value and name != "model"
+    }
     return found | labels | {f"baggage.{key}": value for key, value in opened.baggage.items()}
 
 

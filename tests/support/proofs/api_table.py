@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.proofs.api_sdk import sync_client
 
-BOUND = 256  # limits.max_waiting of the platform under proof
+BOUND = 256  # limits.max_requests of the platform under proof
 RUNNING = 128  # of them decode at once: its two replicas' max_sequences
 LONG_TOKENS = 600  # of each, so that none ends before the house is full
 REFUSALS = 20

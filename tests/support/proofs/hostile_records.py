@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from calmops.foundation.metric_names import EVENTS
-from calmops.messages.record import Counted, Dropped, Labels, Record, Reported
+from calmops.messages.record import Counted, Dropped, Record, Reported
 from tests.support.telemetry_records import closed, frame, opened
 
 SIDE = 71  # models x versions: 71 x 71 combinations
@@ -33,11 +33,11 @@ def hostile(values: int, at_ns: int) -> Iterator[Record]:
         yield replace(
             ended,
             model=fresh[0],
-            labels=Labels(*fresh[1:]),
+            labels=tuple(fresh[1:]),
             ttft_ns=5_000_000_000 if number % 7 == 0 else ended.ttft_ns,
         )
         one_new = [fresh[place] if place == number % 5 else f"one-{place}" for place in range(5)]
-        yield replace(opened(f"b{number}", at_ns=at_ns), model=one_new[0], labels=Labels(*one_new[1:]))
+        yield replace(opened(f"b{number}", at_ns=at_ns), model=one_new[0], labels=tuple(one_new[1:]))
         yield from _under_a_pair(number, at_ns)
         if number % 5 == 0:
             yield from _from_elsewhere(number, at_ns)
@@ -58,15 +58,15 @@ def _under_a_pair(number: int, at_ns: int) -> Iterator[Record]:
         )
 
 
-def _pair(model: int, version: int) -> tuple[str, Labels]:
+def _pair(model: int, version: int) -> tuple[str, tuple[str, ...]]:
     """Return one of the combinations; an empty value and one of a thousand characters are among them."""
     named = value("q", version)
-    return value("p", model), Labels(LONG if named == "none" else named, "" if model % 3 else "stable", "base", "")
+    return value("p", model), (LONG if named == "none" else named, "" if model % 3 else "stable", "base", "")
 
 
 def _from_elsewhere(number: int, at_ns: int) -> Iterator[Record]:
     """Yield events and reports with new names and reasons under labels that are well known."""
-    labels = Labels("1", "stable", "base", "production")
+    labels = ("1", "stable", "base", "production")
     yield Counted(
         gateway_id="gw",
         model="m",
@@ -88,6 +88,6 @@ def _from_elsewhere(number: int, at_ns: int) -> Iterator[Record]:
 
 def tame(values: int, at_ns: int) -> Iterator[Record]:
     """Yield records with the same numbers under one set of labels."""
-    ours = {"model": "m", "labels": Labels(), "shard": 0, "reason": "x"}
+    ours = {"model": "m", "labels": (), "shard": 0, "reason": "x"}
     for record in hostile(values, at_ns):
         yield replace(record, **{name: value for name, value in ours.items() if name in record.__struct_fields__})

@@ -7,7 +7,7 @@ import pytest
 
 from actors import commands
 from actors.commands import _mark
-from calmops.foundation.config import GrafanaConfig
+from calmops.foundation.config_sections import GrafanaConfig
 from tests.support.grafana.fake_grafana import EDITOR, FakeGrafana
 
 
