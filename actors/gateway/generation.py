@@ -13,7 +13,7 @@ from calmops.foundation.errors import InputError, LoadError, TokenizationError, 
 from calmops.intake.limits import IntakeLimits
 from calmops.intake.served_model import ServedModel
 from calmops.intake.validate import Context, Intake
-from calmops.tracing.context import handed_on, parse_baggage
+from calmops.tracing.context import forwarded_headers, parse_baggage
 
 REQUEST_ID_CHARS = 128
 Parse = Callable[[bytes, Context], Intake]
@@ -55,7 +55,7 @@ class Generation:
         headers = request.headers
         context = Context(
             served=self._served, limits=self._intake_limits, draw_seed=draw_seed, request_id=request_id,
-            **handed_on(headers), baggage=parse_baggage(headers.get("baggage"), self._baggage),
+            **forwarded_headers(headers), baggage=parse_baggage(headers.get("baggage"), self._baggage),
         )  # fmt: skip
         try:
             return parse(raw, context)

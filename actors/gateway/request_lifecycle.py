@@ -17,7 +17,7 @@ from calmops.intake.validate import Intake
 from calmops.messages.record import Closed, Opened
 from calmops.streams.journal import Journal
 from calmops.telemetry.log.publisher import GatewayPublisher
-from calmops.tracing.tracer import of_request
+from calmops.tracing.tracer import context_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class RequestLifecycle:
         opened = self._opened(intake)
         if not request.probe:
             journal.ledger_held = await self.publisher.open(opened)
-        live = LiveRequest(intake, journal, of_request(opened))
+        live = LiveRequest(intake, journal, context_of(opened))
         self.attempts.begin(live)
         return live
 

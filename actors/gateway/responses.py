@@ -14,8 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 from actors.gateway.error_response import error_response
 from actors.gateway.live_request import LiveRequest
 from calmops.foundation.errors import CalmopsError, DeadlineError
-from calmops.intake.answers import Answer, StreamAnswer
-from calmops.intake.sse import KEEPALIVE, error_event
+from calmops.intake.answers import KEEPALIVE, Answer, StreamAnswer, error_event
 from calmops.tracing.context import baggage_header
 
 
