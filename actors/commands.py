@@ -23,6 +23,13 @@ from calmops.objectives.promises_folder import read_folder
 MARK_S = 20.0
 Say = Callable[[str], None]
 
+CONFIG_HELP = "Configuration file. Default: $CALMOPS_CONFIG, else ./calmops.yaml, else the shipped model."
+WITH_HELP = "Services to start beside the platform, with commas between: kafka, prometheus (with Alertmanager)."
+CONFIG = Annotated[Path | None, typer.Option("--config", "-c", help=CONFIG_HELP)]
+WITH = Annotated[str, typer.Option("--with", help=WITH_HELP)]
+ADDRESS = Annotated[str | None, typer.Option(help="Join this Ray cluster instead of starting one.")]
+AS_JSON = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
 
 def commands(app: typer.Typer) -> None:
     """Add this package's commands."""
@@ -30,20 +37,11 @@ def commands(app: typer.Typer) -> None:
     app.command("down")(down)
 
 
-def up(
-    config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="calmops.yaml; defaults serve the shipped model")
-    ] = None,
-    with_: Annotated[
-        str,
-        typer.Option(
-            "--with", help="services to start beside it, comma-separated: kafka, prometheus (with Alertmanager)"
-        ),
-    ] = "",
-    address: Annotated[str | None, typer.Option(help="join this Ray cluster instead of starting one")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
-) -> None:
-    """Serve the configured models; returns when each has really decoded a token."""
+def up(config: CONFIG = None, with_: WITH = "", address: ADDRESS = None, as_json: AS_JSON = False) -> None:
+    """Serve the models that calmops.yaml configures.
+
+    Returns once each model has decoded a token.
+    """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if address is None:
         os.environ.pop("RAY_AUTH_TOKEN", None)  # Ray would prefer it
@@ -84,7 +82,7 @@ def up(
         console.print(f"{name}  {where}")
 
 
-def down(as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False) -> None:
+def down(as_json: AS_JSON = False) -> None:
     """End what `calmops up` started, and nothing else."""
     from actors.launch import local_ray
     from calmops.local_services import services
