@@ -14,12 +14,12 @@ from calmops.training.card.card import write_card
 from calmops.training.card.card_figures import CardFigures, Sample, measure, write_figures
 from calmops.training.card.loss_plot import write_curve
 from calmops.training.data.corpus import Corpus, Document, manifest, manifest_digest
-from calmops.training.data.dataset import Dataset, shape_of
 from calmops.training.data.tokenizer import ASSISTANT, BEGIN, Turn, encode_chat, encode_file, plain_ids, special_id
+from calmops.training.dataset import Dataset, shape_of
 from calmops.training.export import export_release
 from calmops.training.loop import checkpoint
-from calmops.training.loop.model import new_model, parameter_count
-from calmops.training.loop.training_options import TrainingOptions
+from calmops.training.model import new_model, parameter_count
+from calmops.training.training_options import TrainingOptions
 
 CURVE_FILE = "loss.png"
 MANIFEST_FILE = "corpus.json"

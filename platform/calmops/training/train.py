@@ -6,11 +6,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from calmops.training.card.card_figures import CardFigures
 from calmops.training.data.batches import Batches
-from calmops.training.data.dataset import Dataset, prepare, shape_of
+from calmops.training.dataset import Dataset, prepare, shape_of
 from calmops.training.loop import deepspeed_loop
-from calmops.training.loop.model import new_model
-from calmops.training.loop.training_options import TrainingOptions
+from calmops.training.model import new_model
 from calmops.training.release import release_checkpoint
+from calmops.training.training_options import TrainingOptions
 
 Report = Callable[[deepspeed_loop.Progress], None]
 

@@ -82,7 +82,7 @@ def register(app: typer.Typer) -> None:
 def _train(corpus: Path | None, work: Path, release: Path, given: dict[str, Any], now: bool) -> dict[str, Any]:
     import msgspec
 
-    from calmops.training.loop.training_options import TrainingOptions
+    from calmops.training.training_options import TrainingOptions
     from calmops.training.train import release_now, train
 
     options = TrainingOptions(work=work, release=release, corpus=corpus, **given)
@@ -100,7 +100,7 @@ def _summary(figures: dict[str, Any]) -> str:
 def _check(release: Path, corpus: Path | None, *, as_json: bool) -> None:
     """Measure a release's card again and exit; exit code 1 means that a figure differs."""
     from calmops.training.card.card_figures import digest_matches, measure, read_figures
-    from calmops.training.data.dataset import read_corpus
+    from calmops.training.dataset import read_corpus
 
     stated = read_figures(release)
     with progress(f"Reading the corpus {corpus or 'of the standard library'}"):

@@ -19,7 +19,7 @@ from transformers import LlamaForCausalLM
 from calmops.foundation.errors import InputError
 from calmops.training.data.batches import Batches
 from calmops.training.loop import checkpoint
-from calmops.training.loop.training_options import TrainingOptions
+from calmops.training.training_options import TrainingOptions
 
 LOSSES = "losses.csv"
 

@@ -18,7 +18,7 @@ from calmops.cli.commands import setup
 from calmops.cli.main import build, main, refuse_foreign_packages
 from calmops.foundation import config
 from calmops.foundation.errors import CalmopsError, ConfigError, SetupError, UnavailableError
-from calmops.training.loop.training_options import TrainingOptions
+from calmops.training.training_options import TrainingOptions
 from tests.support.fake_platform import FakePlatform, last_event, refused, text_event
 
 Invoke = Callable[..., Result]

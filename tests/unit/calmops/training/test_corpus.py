@@ -6,7 +6,7 @@ import pytest
 
 from calmops.foundation.errors import InputError
 from calmops.training.data import corpus
-from calmops.training.data.dataset import read_corpus
+from calmops.training.dataset import read_corpus
 
 ROOT = Path(__file__).resolve().parents[4]
 ARCHIVE = ROOT / "tests" / "data" / "corpus" / "stdlib.tar.xz"

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from calmops.foundation.errors import InputError
-from calmops.training.loop.training_options import TrainingOptions
+from calmops.training.training_options import TrainingOptions
 
 
 def options(**given: Any) -> TrainingOptions:

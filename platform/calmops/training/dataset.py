@@ -13,8 +13,8 @@ from calmops.foundation.errors import InputError
 from calmops.training.data.chat_samples import conversations
 from calmops.training.data.corpus import Corpus, archive_files, build_corpus, folder_files, stdlib_files
 from calmops.training.data.tokenizer import encode_chat, encode_file, train_tokenizer
-from calmops.training.loop.model import Shape
-from calmops.training.loop.training_options import TrainingOptions
+from calmops.training.model import Shape
+from calmops.training.training_options import TrainingOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
