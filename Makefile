@@ -73,8 +73,9 @@ bench: install ## measure speed beside other engines; PARTS="engine prefill fami
 	$(BIN)/calmops setup bench || echo "the peers could not be installed, see above: what needs them is left out"
 	$(BIN)/python tests/bench/run.py $(PARTS)
 
-gen: install ## write what is generated: platform/deploy/calmops.schema.json, alerts/, dashboards/
+gen: install ## write what is generated: platform/deploy/calmops.schema.json, alerts/, dashboards/, golden files
 	$(BIN)/calmops config schema > platform/deploy/calmops.schema.json.new
 	@mv platform/deploy/calmops.schema.json.new platform/deploy/calmops.schema.json
 	$(BIN)/calmops slo generate
 	$(BIN)/calmops dashboards generate
+	$(BIN)/python -m tests.support.golden_exposition
