@@ -1,4 +1,4 @@
-"""Keeps release 0.1's path of the router: Serve's controller names it for what 0.1 deployed, until `up` replaces that."""
+"""Keeps release 0.1's path of the router: Serve's controller names it until `up` has replaced what 0.1 deployed."""
 
 from actors.gateway.router import LeastTokensRouter
 

@@ -19,7 +19,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def purge(most_bytes: int, most_days: int) -> None:
-    """Delete files of gateways that have ended: those older than ``most_days``, and the oldest beyond ``most_bytes``."""
+    """Delete files of gateways that have ended: all older than ``most_days``, the oldest beyond ``most_bytes``."""
     folder = paths.folder(FOLDER)
     retention.forget(folder.glob("*.jsonl"), lambda file: file.name.partition(".")[0], most_bytes, most_days * DAY_S)
 

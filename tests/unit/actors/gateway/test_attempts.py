@@ -143,7 +143,7 @@ def drive(*script: Answer, timeout_s: float = 30.0, heard: bool = True) -> tuple
             lambda: ("draining",),
             FailoverConfig(max_attempts=3, no_replica_s=0.2),
         )
-        await asyncio.wait_for(driver.drive(live, handle), 10)
+        await asyncio.wait_for(driver.drive(live, handle), 60)
         return live, handle, exchange
 
     ended = asyncio.run(run())

@@ -73,7 +73,7 @@ class Client:
 
     async def has(self, holds: Callable[[], bool]) -> None:
         """Wait until this holds; look again whenever something was sent."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not holds():
                 self._progress.clear()
                 await self._progress.wait()
@@ -106,7 +106,7 @@ async def answering(
     try:
         yield client, task
     finally:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await asyncio.gather(task, return_exceptions=True)
     assert len(books.closed) == 1, "the books are closed once, whatever happens"
 
@@ -180,7 +180,7 @@ async def test_a_client_that_leaves_midway_closes_the_books_with_what_it_never_g
             if number == 0:
                 await client.has_events(1)
                 client.reads.clear()
-        await asyncio.wait_for(client.blocked.wait(), 5)
+        await asyncio.wait_for(client.blocked.wait(), 60)
         client.leave()
     assert books.closed == [("client_cancelled", unsent)], why
     assert not client.ended
@@ -266,7 +266,7 @@ async def test_a_slow_client_that_is_cut_closes_the_books_with_what_it_never_too
     async with answering(live, books) as (client, _):
         client.reads.clear()
         say(live, "x")
-        await asyncio.wait_for(client.blocked.wait(), 5)
+        await asyncio.wait_for(client.blocked.wait(), 60)
         assert live.sending_since_ns is not None, "the gateway sees how long a write has waited"
         live.end(outcome="client_cancelled")
         assert live.response_task is not None

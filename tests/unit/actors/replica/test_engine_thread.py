@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import pytest
 
+from actors.replica import engine_thread
 from actors.replica.engine_thread import GATEWAY_SILENT_NS, EngineThread, FrameHeader
 from calmops.engine.engine import StepResult
 from calmops.foundation.errors import CalmopsError, LoadError
@@ -115,13 +116,14 @@ def linked(test: Callable[[EngineThread, ScriptedEngine, Gateway], Awaitable[Non
             await test(thread, engine, gateway)
         finally:
             thread.stop()
-            await asyncio.to_thread(thread.join, 5)
+            await asyncio.to_thread(thread.join, 60)
             gateway.server.close()
 
     asyncio.run(run())
 
 
-async def until(holds: Callable[[], bool], within_s: float = 5.0) -> None:
+async def until(holds: Callable[[], bool], within_s: float = 60.0) -> None:
+    """Wait for it, as long as a busy machine may take."""
     for _ in range(int(within_s / 0.005)):
         if holds():
             return
@@ -148,7 +150,7 @@ def test_a_cancel_that_overtakes_its_placement_still_counts() -> None:
     async def test(thread: EngineThread, engine: ScriptedEngine, gateway: Gateway) -> None:
         gateway.say(Cancel(stream_token=99, reason="fenced"))
         gateway.say(Cancel(stream_token=98, reason="fenced"))
-        await asyncio.sleep(0.1)
+        await until(lambda: {98, 99} <= thread._early.keys())
         with pytest.raises(CalmopsError, match="before it came"):
             await asyncio.wrap_future(thread.submit(placement("r", stream_token=99)))
         assert (await asyncio.wrap_future(thread.submit(placement("r", stream_token=100)))).error is None
@@ -169,14 +171,31 @@ def test_a_cancelled_attempt_ends_with_its_reason_and_frees_its_tokens() -> None
     linked(test)
 
 
-def test_a_silent_gateway_loses_its_sequences_and_one_that_speaks_keeps_them() -> None:
+class StillClock:
+    """The engine thread's clock, which moves only when a test says so."""
+
+    def __init__(self) -> None:
+        self.now_ns = time.monotonic_ns()
+
+    def monotonic_ns(self) -> int:
+        return self.now_ns
+
+    def time_ns(self) -> int:
+        return time.time_ns()
+
+
+def test_a_silent_gateway_loses_its_sequences_and_one_that_speaks_keeps_them(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(thread: EngineThread, engine: ScriptedEngine, gateway: Gateway) -> None:
+        clock = StillClock()
+        monkeypatch.setattr(engine_thread, "time", clock)
         future = thread.submit(placement("r", tokens=10**9))
         for _ in range(5):
-            await asyncio.sleep(GATEWAY_SILENT_NS / 1e9 / 4)
+            clock.now_ns += GATEWAY_SILENT_NS * 3 // 4
             gateway.say(GatewayAlive(gateway_id="gw"))
+            await until(lambda: thread._links["gw"].heard_ns == clock.now_ns)
         assert engine.cancelled == []
-        assert (await asyncio.wait_for(asyncio.wrap_future(future), 5)).error == "cancelled"
+        clock.now_ns += GATEWAY_SILENT_NS + 1
+        assert (await asyncio.wait_for(asyncio.wrap_future(future), 60)).error == "cancelled"
 
     linked(test)
 

@@ -204,7 +204,7 @@ async def test_an_attempt_that_the_engine_refuses_fails_with_its_error(replica: 
 async def test_a_call_that_serve_cancels_frees_its_sequences(replica: Replica) -> None:
     engine = engine_of(replica)
     call = asyncio.create_task(replica.generate(PLACEMENT))
-    await asyncio.wait_for(engine.submitted.wait(), 5)
+    await asyncio.wait_for(engine.submitted.wait(), 60)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
