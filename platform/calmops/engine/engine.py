@@ -18,7 +18,7 @@ from calmops.decoding.sequence import Sequence, from_placement
 from calmops.decoding.work import Work
 from calmops.engine.answer import AnswerBuilder
 from calmops.engine.backends.choice import code_path, make_backend, settle
-from calmops.engine.backends.transformers import Backend
+from calmops.engine.backends.protocol import Backend
 from calmops.engine.batch_invariance import torch_path
 from calmops.engine.sampler import Draw, log_probabilities
 from calmops.engine.settings import EngineSettings

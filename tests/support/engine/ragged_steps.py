@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
-from calmops.engine.backends.transformers import Backend
+from calmops.engine.backends.protocol import Backend
 from calmops.messages.plan import BLOCK_TOKENS, StepPlan
 
 

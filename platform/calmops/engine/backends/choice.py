@@ -6,7 +6,8 @@ import shutil
 import torch
 
 from calmops.engine.backends.kernel import KernelBackend
-from calmops.engine.backends.transformers import Backend, TransformersBackend
+from calmops.engine.backends.protocol import Backend
+from calmops.engine.backends.transformers import TransformersBackend
 from calmops.engine.checkpoint import load_config
 from calmops.engine.kernel import best_path, why_not
 from calmops.engine.settings import EngineSettings

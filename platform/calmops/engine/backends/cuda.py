@@ -32,7 +32,7 @@ _WARM_UPS = 2  # runs before a capture, on a stream beside: libraries choose the
 
 
 class CudaBackend:
-    """One rank's model and cache on its GPU; see ``backend.Backend``. Without a GPU it runs too, through Triton's interpreter."""
+    """One rank's model and cache on its GPU; see ``protocol.Backend``. Without a GPU it runs too, through Triton's interpreter."""
 
     def __init__(self, settings: EngineSettings, rank: int = 0) -> None:
         """Load, shard and capture. Raises ReleaseError or UnsupportedModel; for tp > 1 the world must be joined."""

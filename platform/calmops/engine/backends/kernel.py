@@ -20,7 +20,7 @@ from calmops.messages.plan import StepPlan
 
 
 class KernelBackend:
-    """One rank's packed shard and cache; see ``backend.Backend``."""
+    """One rank's packed shard and cache; see ``protocol.Backend``."""
 
     def __init__(self, settings: EngineSettings, rank: int = 0) -> None:
         """Load, shard and pack. Raises ReleaseError or UnsupportedModel; for tp > 1 the world must be joined."""

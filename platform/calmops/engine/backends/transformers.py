@@ -1,12 +1,12 @@
-"""The seam to the hardware: ``step(plan) -> logits``. This backend runs through transformers' own modules, on a CPU.
+"""The backend that steps a model through transformers' own modules, on a CPU.
 
-Sharded by AutoTP, with our cache and attention in place of theirs, so prefill chunks and decode rows
-of many sequences go through one forward pass. Knows no request, no sampling and no text.
+The model is sharded by AutoTP and has our cache and attention in place of its own, so prefill chunks and decode rows
+of many sequences go through one forward pass. Knows no request and no text.
 """
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -18,29 +18,9 @@ from calmops.engine.families import FIRST_STEP, check_every_layer
 from calmops.engine.sampler import Draw, Drawn, sample
 from calmops.engine.settings import EngineSettings
 from calmops.engine.step_layout import lay_out
-from calmops.foundation.release import Release
 from calmops.messages.plan import StepPlan
 
 _ATTENTION = "calmops-cached-"
-
-
-class Backend(Protocol):
-    """What the runner needs of one."""
-
-    release: Release
-
-    @property
-    def context_tokens(self) -> int:
-        """The longest sequence the model's positions reach."""
-        ...
-
-    def step(self, plan: StepPlan) -> torch.Tensor | None:
-        """One forward pass: logits [W, V] float32 on rank 0, good until the next step; None on every other rank."""
-        ...
-
-    def sample(self, logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
-        """One token per row of ``logits``, row i by ``draws[i]``; a token doesn't depend on the other rows."""
-        ...
 
 
 class TransformersBackend:
