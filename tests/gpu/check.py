@@ -32,12 +32,11 @@ from calmops.messages.placement import Placement
 from calmops.messages.request import SamplingParams
 from tests.gpu.log import log
 from tests.support.engine.ragged_steps import ragged_logits, random_sequences
-from tests.support.engine.tiny_checkpoints import VOCABULARY, make_checkpoint
+from tests.support.engine.tiny_checkpoints import DENSE_FAMILIES, VOCABULARY, make_checkpoint
 from tests.support.engine.tiny_engine import Run
 from tests.support.proofs import same_tokens
 
 SHAPES = ((2, 4, 64, 0.0), (1, 1, 80, 30.0), (8, 4, 128, 0.0), (1, 8, 256, 50.0))  # KV heads, group, head, soft cap
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "opt", "gpt_neox")
 BOUND = {torch.float32: 1e-4, torch.bfloat16: 2.0**-6}  # relative to the largest value; bfloat16 keeps 8 bits
 
 
@@ -76,7 +75,7 @@ def cases(small: bool) -> list[tuple[str, str]]:
     return (
         [("float32", "llama"), ("float32", "mistral")]
         if small
-        else list(itertools.product(("float32", "bfloat16"), FAMILIES))
+        else list(itertools.product(("float32", "bfloat16"), DENSE_FAMILIES))
     )
 
 

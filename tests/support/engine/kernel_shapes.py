@@ -7,7 +7,7 @@ from typing import Any
 import torch
 import transformers
 
-from calmops.engine.kernel.support import FAMILIES
+from calmops.engine.families import KERNEL_FAMILIES
 from calmops.foundation.release import write_release
 from tests.support.engine.tiny_checkpoints import make_tokenizer
 
@@ -49,7 +49,7 @@ ROPES: tuple[dict[str, Any], ...] = (
 def random_checkpoint(folder: Path, seed: int) -> Path:
     """A checkpoint of random shape and weights, biases and norms included, as a pinned release."""
     rng = random.Random(seed)
-    family = FAMILIES[seed % len(FAMILIES)]
+    family = KERNEL_FAMILIES[seed % len(KERNEL_FAMILIES)]
     torch.manual_seed(seed)
     transformers.utils.logging.disable_progress_bar()
     config = transformers.AutoConfig.for_model(family, **random_config(rng, family))

@@ -7,6 +7,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from calmops.engine.families import FAMILIES
 from calmops.foundation.release import write_release
 
 VOCABULARY = 320
@@ -16,7 +17,7 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}<|start|>{{ message['role'] }}\n{{ message['content'] }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
 )
-_TEXTS = (
+TEXTS = (
     "def load(path):\n    return open(path).read()\n",
     "the quick brown fox jumps over the lazy dog",
     "naïve café",
@@ -42,6 +43,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "bloom": {"vocab_size": VOCABULARY, "hidden_size": 64, "n_layer": 3, "n_head": 4, "eos_token_id": 2},
     "phi3": {**_COMMON, **_GATED},
 }  # fmt: skip
+# The families that run sharded and exact, which a mixture of experts doesn't.
+DENSE_FAMILIES = tuple(name for name in CONFIGS if FAMILIES[name].tensor_parallel and not FAMILIES[name].mixture)
 
 
 def make_checkpoint(folder: Path, family: str, *, seed: int = 0) -> Path:
@@ -70,7 +73,7 @@ def make_tokenizer(folder: Path) -> Tokenizer:
         vocab_size=VOCABULARY, special_tokens=["<|pad|>", "<|start|>", END], show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), min_frequency=1,
     )  # fmt: skip
-    tokenizer.train_from_iterator(_TEXTS * 2, trainer)
+    tokenizer.train_from_iterator(TEXTS * 2, trainer)
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE)
     (folder / "tokenizer_config.json").write_text(

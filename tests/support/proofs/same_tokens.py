@@ -21,6 +21,7 @@ import torch
 from calmops.engine.noise import gumbel
 from calmops.messages.plan import StepPlan, Stop
 from tests.support.engine.real_ranks import run_gang
+from tests.support.engine.tiny_checkpoints import DENSE_FAMILIES, make_checkpoint
 from tests.support.engine.tiny_engine import Run, placement
 from tests.support.proofs import kit
 
@@ -160,10 +161,9 @@ def families(dtype: Dtype) -> int:
     from calmops.engine.backends.transformers import TransformersBackend
     from calmops.engine.settings import EngineSettings
     from tests.support.engine.ragged_steps import ragged_logits, random_sequences
-    from tests.support.engine.tiny_checkpoints import make_checkpoint
 
     differing = 0
-    for family in ("llama", "qwen3", "gemma2", "opt"):
+    for family in DENSE_FAMILIES:
         with tempfile.TemporaryDirectory() as folder:
             make_checkpoint(Path(folder), family)
             backend = TransformersBackend(EngineSettings(folder=Path(folder), kv_blocks=400, exact=True, dtype=dtype))
@@ -214,7 +214,7 @@ def prove(dtype: Dtype, long: bool) -> None:
         and exact_one.runs >= (512 if long else 60)
         and all(tally.near_ties for tally in tallies.values()),
         f"{4 * counts[True]} requests in {dtype}, each in 4 ways; {'; '.join(str(tally) for tally in tallies.values() if tally.runs)}; {preempted} preemptions; "
-        f"{rows} differing rows of logits of 4 tiny families{cost}",
+        f"{rows} differing rows of logits of {len(DENSE_FAMILIES)} tiny families{cost}",
     )
 
 

@@ -9,7 +9,7 @@ from calmops.engine.backends.kernel import KernelBackend
 from calmops.engine.backends.protocol import Backend
 from calmops.engine.backends.transformers import TransformersBackend
 from calmops.engine.checkpoint import load_config
-from calmops.engine.kernel import best_path, why_not
+from calmops.engine.kernel import best_path, unsupported_reason
 from calmops.engine.settings import EngineSettings
 from calmops.foundation.errors import UnsupportedModel
 
@@ -21,7 +21,7 @@ def settle(settings: EngineSettings) -> tuple[EngineSettings, str | None]:
 
     Raises UnsupportedModel if what was asked for can't be had.
     """
-    reason = _why_no_kernel(settings)
+    reason = _no_kernel_reason(settings)
     if reason is None and settings.backend != "transformers":
         return dataclasses.replace(settings, backend="kernel", exact=True), None
     if settings.backend == "kernel" or settings.quantize:
@@ -62,11 +62,11 @@ def code_path() -> str:
     return best_path() or "none"
 
 
-def _why_no_kernel(settings: EngineSettings) -> str | None:
+def _no_kernel_reason(settings: EngineSettings) -> str | None:
     if settings.device != "cpu":
         return "the model runs on a GPU"
     if best_path() is None:
         return "this processor has no AVX2"
     if shutil.which("g++") is None:
         return "there is no g++ to compile the kernel with (Debian: apt install g++)"
-    return why_not(load_config(settings))
+    return unsupported_reason(load_config(settings))

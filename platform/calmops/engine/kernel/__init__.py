@@ -13,12 +13,21 @@ from calmops.engine.kernel import structures
 from calmops.engine.kernel.all_reduce import SharedMemoryAllReduce
 from calmops.engine.kernel.build import best_path, load
 from calmops.engine.kernel.packing import give_back
-from calmops.engine.kernel.support import why_not
+from calmops.engine.kernel.support import unsupported_reason
 from calmops.engine.kernel.weights import AllReduce, PackSettings, ShapeBuilder
 from calmops.foundation.errors import UnsupportedModel
 from calmops.messages.plan import BLOCK_TOKENS, StepPlan
 
-__all__ = ["AllReduce", "Kernel", "PackSettings", "SharedMemoryAllReduce", "best_path", "load", "pack", "why_not"]
+__all__ = [
+    "AllReduce",
+    "Kernel",
+    "PackSettings",
+    "SharedMemoryAllReduce",
+    "best_path",
+    "load",
+    "pack",
+    "unsupported_reason",
+]
 
 
 def pack(model: Any, how: PackSettings) -> "Kernel":
@@ -26,7 +35,7 @@ def pack(model: Any, how: PackSettings) -> "Kernel":
 
     Raises UnsupportedModel if the kernel can't run it or the processor can't run the kernel, SetupError without g++.
     """
-    reason = why_not(model.config)
+    reason = unsupported_reason(model.config)
     if reason is not None:
         raise UnsupportedModel(f"the CPU kernel can't run this model: {reason}")
     path = how.path or best_path()
