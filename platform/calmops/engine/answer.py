@@ -4,7 +4,7 @@ from calmops.decoding.beam import BeamSearch, Hypothesis
 from calmops.decoding.sequence import Sequence
 from calmops.decoding.work import Emission, Share
 from calmops.engine.detokenizer import Detokenizer
-from calmops.engine.sampler import Drawn
+from calmops.engine.draw import Drawn
 from calmops.engine.vocabulary import Vocabulary
 from calmops.messages.frame import Delta, TokenLogprobs
 from calmops.messages.placement import ChoiceSummary, Placement, Summary

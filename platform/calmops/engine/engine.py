@@ -20,7 +20,8 @@ from calmops.engine.answer import AnswerBuilder
 from calmops.engine.backends.choice import code_path, make_backend, settle
 from calmops.engine.backends.protocol import Backend
 from calmops.engine.batch_invariance import torch_path
-from calmops.engine.sampler import Draw, log_probabilities
+from calmops.engine.draw import Draw
+from calmops.engine.sampler import log_probabilities
 from calmops.engine.settings import EngineSettings
 from calmops.engine.vocabulary import Vocabulary
 from calmops.messages.frame import Delta, StepFacts

@@ -1,38 +1,18 @@
-"""Logits to tokens, without state: every row is drawn alone, so a token is the same whatever batch it is in.
+"""Draws tokens from logits in torch on the CPU, without state: a row's token is the same whatever batch it is in.
 
-Order: repetition penalty, presence and frequency penalties, logit bias, temperature, top-k, top-p, min-p,
-Gumbel-max. Whatever sums over the vocabulary is done row by row: a batched sum may round otherwise.
+The rules and their order stand in ``sampler_specification.py``; change that first. Whatever sums over the vocabulary is
+done row by row, since a batched sum may round differently.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 
+from calmops.engine.draw import Draw, Drawn, is_plain
 from calmops.engine.noise import gumbel
 from calmops.messages.request import SamplingParams
 
 _NUCLEUS_GUESS = 256  # most nuclei are smaller: sorting these few saves sorting the vocabulary
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draw:
-    """Where and how one row's token is drawn."""
-
-    params: SamplingParams
-    choice: int
-    position: int  # answer index of the token to draw
-    prompt_ids: Sequence[int]
-    answer_ids: Sequence[int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drawn:
-    """A token, with log-probabilities of the unmodified distribution if they were asked for."""
-
-    token_id: int
-    logprob: float | None = None
-    top: tuple[tuple[int, float], ...] = ()  # (id, logprob), best first
 
 
 def sample(logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
@@ -73,12 +53,6 @@ def adjust(row: torch.Tensor, draw: Draw) -> None:
     for token_id, bias in params.logit_bias.items():
         if 0 <= token_id < row.shape[0]:
             row[token_id] += bias
-
-
-def is_plain(params: SamplingParams) -> bool:
-    """Whether ``adjust`` leaves every row as it is."""
-    penalised = params.presence_penalty or params.frequency_penalty or params.repetition_penalty != 1.0
-    return not penalised and not params.logit_bias
 
 
 def adjusted_rows(logits: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
+from calmops.engine.draw import Draw, Drawn
 from calmops.engine.kernel import PackSettings, pack
-from calmops.engine.sampler import Draw, Drawn
 from calmops.engine.sampler import sample as torch_sample
 from calmops.foundation.release import Release, verify
 from calmops.messages.plan import StepPlan

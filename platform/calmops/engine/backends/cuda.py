@@ -19,8 +19,8 @@ from calmops.engine.cuda.attention import MOST_SPLITS, How, Places, attend, stor
 from calmops.engine.cuda.fused_layers import FusedRotary, fuse_norms
 from calmops.engine.cuda.sampling import draw
 from calmops.engine.cuda.step_inputs import StepInputs, sizes
+from calmops.engine.draw import Draw, Drawn
 from calmops.engine.families import FIRST_STEP, check_every_layer
-from calmops.engine.sampler import Draw, Drawn
 from calmops.engine.settings import EngineSettings
 from calmops.foundation.errors import UnsupportedModel
 from calmops.messages.plan import BLOCK_TOKENS, StepPlan

@@ -12,9 +12,9 @@ import torch
 
 from calmops.engine import tensor_parallel
 from calmops.engine.checkpoint import load_checkpoint
+from calmops.engine.draw import Draw, Drawn
 from calmops.engine.kernel import Kernel, PackSettings, SharedMemoryAllReduce, best_path, load, pack
 from calmops.engine.kernel.sampling import KernelSampler
-from calmops.engine.sampler import Draw, Drawn
 from calmops.engine.settings import EngineSettings
 from calmops.messages.plan import StepPlan
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import torch
 
-from calmops.engine.sampler import Draw, Drawn
+from calmops.engine.draw import Draw, Drawn
 from calmops.foundation.release import Release
 from calmops.messages.plan import StepPlan
 

@@ -14,8 +14,9 @@ from calmops.engine.attention import CachedAttention, register
 from calmops.engine.batch_invariance import check_products, choose_products, invariant_products
 from calmops.engine.cache import KvCache
 from calmops.engine.checkpoint import load_checkpoint
+from calmops.engine.draw import Draw, Drawn
 from calmops.engine.families import FIRST_STEP, check_every_layer
-from calmops.engine.sampler import Draw, Drawn, sample
+from calmops.engine.sampler import sample
 from calmops.engine.settings import EngineSettings
 from calmops.engine.step_layout import lay_out
 from calmops.messages.plan import StepPlan

@@ -1,15 +1,17 @@
-"""The sampler on a GPU: the rules of ``sampler.sample`` for all rows together; a step of greedy rows waits for it once.
+"""Draws tokens from logits on a GPU, by the rules of ``sampler_specification.py``, for all rows together.
 
-What only some rows ask for is done for those rows. Whatever sums over the vocabulary is summed as whole numbers, exactly
-in any order: a GPU's sums and scans of fractions round by how many rows there are, and a token must not hang on that.
+A step of greedy rows waits for the device once. What only some rows ask for is done for those rows. Whatever sums over
+the vocabulary is summed as whole numbers, exactly in any order: a GPU's sums and scans of fractions round by how many
+rows there are, and a token must not depend on that.
 """
 
 from collections.abc import Sequence
 
 import torch
 
+from calmops.engine.draw import Draw, Drawn
 from calmops.engine.noise import gumbel
-from calmops.engine.sampler import Draw, Drawn, adjusted_rows
+from calmops.engine.sampler import adjusted_rows
 from calmops.messages.request import SamplingParams
 
 _ONE = 2.0**40

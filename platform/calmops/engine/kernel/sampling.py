@@ -1,4 +1,7 @@
-"""The kernel's sampler behind the same seam as sampler.py: one call for all rows of a step."""
+"""Hands the kernel's sampler (sampler.h) the draws of a step, in one call for all its rows.
+
+The rules stand in ``engine/sampler_specification.py``.
+"""
 
 import ctypes
 from array import array
@@ -7,8 +10,8 @@ from typing import NamedTuple
 
 import torch
 
+from calmops.engine.draw import Draw, Drawn, is_plain
 from calmops.engine.kernel import Kernel, structures
-from calmops.engine.sampler import Draw, Drawn, is_plain
 from calmops.messages.request import SamplingParams
 
 _REMEMBERED = 4096  # structures of sequences that drew lately

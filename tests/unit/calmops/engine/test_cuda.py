@@ -3,7 +3,6 @@
 from pathlib import Path
 from types import SimpleNamespace
 
-import msgspec
 import pytest
 
 pytest.importorskip("triton", reason="it comes with torch's CUDA builds")
@@ -13,13 +12,10 @@ import torch
 from calmops.engine.attention import refuse_unknown
 from calmops.engine.backends import choice
 from calmops.engine.cuda.fused_layers import FusedRotary
-from calmops.engine.cuda.sampling import draw
 from calmops.engine.cuda.step_inputs import StepInputs, sizes
-from calmops.engine.sampler import Draw
 from calmops.engine.settings import EngineSettings
 from calmops.foundation.errors import UnsupportedModel
 from calmops.messages.plan import StepPlan
-from calmops.messages.request import SamplingParams
 from tests.gpu import check
 
 CPU = torch.device("cpu")
@@ -36,7 +32,7 @@ def test_logits_are_those_of_transformers(family: str) -> None:
     assert holds, said
 
 
-def test_rows_are_drawn_by_the_rules_of_the_cpu_sampler() -> None:
+def test_rows_are_drawn_as_the_specification_says() -> None:
     holds, said = check.drawing(CPU)
     assert holds, said
 
@@ -99,18 +95,6 @@ def test_exact_is_refused_until_it_is_shown(llama: Path) -> None:
 def test_no_gpu_is_said_before_anything_is_loaded(llama: Path) -> None:
     with pytest.raises(UnsupportedModel, match="this process sees no GPU"):
         choice.make_backend(choice.settle(EngineSettings(folder=llama, device="cuda"))[0])
-
-
-def test_a_nucleus_doesnt_hang_on_the_rows_beside() -> None:
-    torch.manual_seed(1)
-    scores = torch.randn((64, 4001)) * 2
-    params = SamplingParams(max_tokens=1, temperature=1.0, top_p=0.9, logprobs=3)
-    draws = [
-        Draw(params=msgspec.structs.replace(params, seed=row), choice=0, position=0, prompt_ids=[], answer_ids=[])
-        for row in range(64)
-    ]
-    together = draw(scores, draws)
-    assert [draw(scores[row : row + 1], [draws[row]])[0] for row in range(64)] == together
 
 
 def test_a_norm_that_rounds_elsewhere_keeps_its_own() -> None:

@@ -47,7 +47,9 @@ def test_a_mixture_is_known_by_its_family_or_by_its_experts(given: dict[str, Any
 
 
 def test_tensor_parallelism_is_refused_with_the_families_that_have_it(tmp_path: Any) -> None:
-    with pytest.raises(UnsupportedModel, match=r"over 2 ranks isn't supported for the model family 'phi3': .* mixtral$"):
+    with pytest.raises(
+        UnsupportedModel, match=r"over 2 ranks isn't supported for the model family 'phi3': .* mixtral$"
+    ):
         check_family(config(), EngineSettings(folder=tmp_path, tp=2))
 
 
