@@ -17,7 +17,7 @@ from ray.serve.config import RequestRouterConfig
 import calmops
 from actors.cluster.app_names import REPLICA
 from actors.cluster.haproxy import serve_environment
-from actors.gateway.gateway import Gateway
+from actors.gateway.deployment import Gateway
 from actors.gateway.router import LeastTokensRouter
 from actors.meter.deployment import Meter
 from actors.replica.replica import Replica
@@ -26,9 +26,8 @@ from calmops.foundation import config as configuration
 from calmops.foundation.config import Config
 from calmops.foundation.config_sections import ModelConfig, ObjectivesConfig, TracingConfig
 from calmops.foundation.errors import ConfigError
+from calmops.foundation.model_labels import CONFIGURED
 from calmops.telemetry.settings import KafkaSettings, TelemetrySettings
-
-_KAFKA_FIELDS = frozenset(KafkaSettings.__struct_fields__)
 
 
 class Model:
@@ -65,7 +64,7 @@ def model(args: Mapping[str, Any]) -> serve.Application:
     replica = serve.deployment(Replica).options(
         name=REPLICA,
         num_replicas=chosen.replicas,
-        max_ongoing_requests=2 * (config.limits.max_waiting + chosen.max_sequences),
+        max_ongoing_requests=2 * (config.limits.max_requests + chosen.max_sequences),
         graceful_shutdown_timeout_s=config.failover.drain_s,  # then it is killed, and what it still had migrates
         graceful_shutdown_wait_loop_s=0.5,
         health_check_period_s=1.0,
@@ -100,9 +99,8 @@ def gateway(args: Mapping[str, Any]) -> serve.Application:
 
 def gateway_config(config: Config) -> dict[str, Any]:
     """What the gateway must be told: of models no more than their names and releases, since a rollout must not restart it."""
-    named = tuple(
-        ModelConfig(name=one.name, path=one.path, tier=one.tier, variant=one.variant) for one in config.models
-    )
+    kept = ("name", "path", *(name for name in CONFIGURED if name in ModelConfig.__struct_fields__))
+    named = tuple(ModelConfig(**{name: getattr(model, name) for name in kept}) for model in config.models)
     told = msgspec.structs.replace(
         config,
         models=named,
@@ -142,15 +140,10 @@ def telemetry_settings(config: Config) -> TelemetrySettings | None:
     """What gateway and meter must be told of the log; None where telemetry is off."""
     if not config.telemetry:
         return None
-    kafka = config.kafka
-    settings = None
-    if kafka is not None:
-        given = {name: value for name, value in configuration.to_json(config)["kafka"].items() if name in _KAFKA_FIELDS}
-        settings = KafkaSettings(**given, sasl_password=configuration.kafka_password(config))
-    return TelemetrySettings(
-        max_bytes=config.retention.spool_max_bytes, retention_bytes=config.retention.spool_bytes,
-        retention_s=config.retention.spool_age_s, kafka=settings,
-    )  # fmt: skip
+    kafka = None
+    if config.kafka is not None:
+        kafka = KafkaSettings(config=config.kafka, sasl_password=configuration.kafka_password(config))
+    return TelemetrySettings(retention=config.retention, kafka=kafka)
 
 
 def meter_config(config: Config) -> dict[str, Any]:

@@ -14,12 +14,10 @@ from collections.abc import Mapping
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from actors.cluster.app_names import NAMESPACE, reaper_name
 from calmops.foundation.live_process import is_stopped, lives
+from calmops.foundation.liveness import REAPER_POLL_S, STOPPED_S
 from calmops.messages.roster import Member
-
-NAMESPACE = "calmops"
-POLL_MS = 50
-STOPPED_S = 0.3  # a rank that is stopped for so long won't go on by itself: its gang is ended
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=4)
@@ -33,7 +31,6 @@ class Reaper:
         self._poll = select.poll()
         self._leases: dict[str, tuple[int, ...]] = {}  # gang id -> cores
         self._stopped_s: dict[str, float] = {}  # gang id -> since when one of its ranks is seen stopped
-        self._killed = 0
         threading.Thread(target=self._watch, name="reaper", daemon=True).start()
 
     def hold(self, gang_id: str, members: tuple[Member, ...]) -> None:
@@ -69,9 +66,7 @@ class Reaper:
         with self._lock:
             members = self._gangs.get(gang_id, ())
             self._forget(gang_id)
-        killed = sum(_kill(one) for one in members)
-        self._killed += killed
-        return killed
+        return sum(_kill(one) for one in members)
 
     def gangs(self) -> dict[str, tuple[Member, ...]]:
         """Who is watched."""
@@ -90,9 +85,9 @@ class Reaper:
     def _watch(self) -> None:
         while True:
             if not self._pidfds:
-                time.sleep(POLL_MS / 1000)
+                time.sleep(REAPER_POLL_S)
                 continue
-            for pidfd, _ in self._poll.poll(POLL_MS):
+            for pidfd, _ in self._poll.poll(1000 * REAPER_POLL_S):
                 gang_id = self._pidfds.get(pidfd)
                 if gang_id is not None:
                     self.kill(gang_id)
@@ -116,7 +111,7 @@ def spare_cores(all_cores: tuple[int, ...], leases: Mapping[str, tuple[int, ...]
 def reaper_of(node_id: str) -> "ray.actor.ActorHandle":
     """The node's reaper, started if it isn't there."""
     return Reaper.options(
-        name=f"reaper-{node_id}", namespace=NAMESPACE, lifetime="detached", get_if_exists=True,
+        name=reaper_name(node_id), namespace=NAMESPACE, lifetime="detached", get_if_exists=True,
         scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
     ).remote()  # fmt: skip
 

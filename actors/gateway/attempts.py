@@ -15,11 +15,10 @@ from actors.gateway.frame_exchange import FrameExchange
 from actors.gateway.live_request import LiveRequest
 from actors.gateway.routing_book import BOOK
 from calmops.foundation.errors import CalmopsError, DeadlineError, InputError, LoadError, UnavailableError
+from calmops.foundation.liveness import FRAMES_LAG_S, ROUTE_LIMIT_S
 from calmops.messages.placement import Placement, Summary
 from calmops.streams.attempt_budget import AttemptBudget, Verdict
 
-FRAMES_LAG_S = 1.0  # how long a finished call's last frames may take
-ROUTE_LIMIT_S = 30.0  # the longest that Serve may take to route to a replica that is heard
 _log = logging.getLogger("ray.serve")
 
 
@@ -35,14 +34,36 @@ class AttemptDriver:
     """Drives the live requests of one gateway."""
 
     def __init__(
-        self, exchange: FrameExchange, avoid: Callable[[], tuple[str, ...]], *, max_attempts: int, no_replica_s: float
+        self,
+        exchange: FrameExchange,
+        handle_of: Callable[[str], DeploymentHandle],
+        avoid: Callable[[], tuple[str, ...]],
+        *,
+        max_attempts: int,
+        no_replica_s: float,
     ) -> None:
-        """``avoid``: replicas that take nothing new, lost ones aside."""
+        """``handle_of``: a model's replicas. ``avoid``: replicas that take nothing new, lost ones aside."""
         self._exchange = exchange
+        self._handle_of = handle_of
         self._avoid = avoid
         self._max_attempts = max_attempts
         self._no_replica_s = no_replica_s
         self.migrations = 0
+
+    def begin(self, live: LiveRequest) -> None:
+        """Receive the request's frames from now on, and drive it on a task of its own."""
+        self._exchange.add(live)
+        live.driving = asyncio.create_task(self.drive(live, self._handle_of(live.intake.request.model)))
+
+    def end(self, live: LiveRequest) -> None:
+        """Fence off the request's frames and stop driving it."""
+        self._exchange.remove(live)
+        if live.driving is not None and not live.driving.done():
+            live.driving.cancel()
+
+    def is_live(self, request_id: str) -> bool:
+        """Whether a request of that id is live here."""
+        return self._exchange.find(request_id) is not None
 
     async def drive(self, live: LiveRequest, handle: DeploymentHandle) -> None:
         """Until the request has ended, whatever happens; never raises but for cancellation."""

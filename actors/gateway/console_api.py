@@ -2,20 +2,22 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from markdown_it import MarkdownIt
 
 import calmops
-from actors.gateway.admin_api import operators_only
-from actors.gateway.gateway import Gateway
-from actors.gateway.peers import Peers, merged
+from actors.gateway.gang_views import View, gangs_seen
+from actors.gateway.meter_client import MeterClient
+from actors.gateway.peers import Peers
+from actors.gateway.roster_client import RosterClient
 from calmops.foundation.errors import InputError, UnavailableError
 from calmops.messages.roster import GangEntry
 
@@ -27,9 +29,8 @@ PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name=
 <link rel="stylesheet" href="/console/console.css"></head><body><main class="prose"><p><a href="/console">console</a></p>{body}</main></body></html>"""
 
 
-def build_console(gateway: Gateway) -> APIRouter:
-    """Routes under /console. What they show holds no content, as the metrics hold none."""
-    shown = ConsoleState(gateway)
+def build_console(guard: Callable[[Request], None], state: "ConsoleState") -> APIRouter:
+    """Make the routes under /console. What they show holds no content, as the metrics hold none."""
     router = APIRouter(prefix="/console", include_in_schema=False)
 
     @router.get("")
@@ -38,14 +39,14 @@ def build_console(gateway: Gateway) -> APIRouter:
         return HTMLResponse(_file("page.html"))
 
     @router.get("/")
-    async def beside() -> RedirectResponse:
+    async def slash() -> RedirectResponse:
         """The same page."""
         return RedirectResponse("/console", 308)
 
-    @router.get("/state", dependencies=[Depends(operators_only(gateway))])
-    async def state() -> Response:
+    @router.get("/state", dependencies=[Depends(guard)])
+    async def page_state() -> Response:
         """All that the page shows."""
-        return Response(await shown.body(), media_type="application/json")
+        return Response(await state.body(), media_type="application/json")
 
     @router.get("/runbooks/{name}.md")
     async def runbook(name: str) -> HTMLResponse:
@@ -68,15 +69,17 @@ def build_console(gateway: Gateway) -> APIRouter:
 class ConsoleState:
     """All that the page shows, as JSON. Made once in EVERY_S at most, however many pages are open."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
-        self._peers = Peers(gateway)
+    def __init__(
+        self, gateway_id: str, environment: str, roster: RosterClient, peers: Peers, meter: MeterClient
+    ) -> None:
+        self._own = {"gateway": gateway_id, "version": calmops.__version__, "environment": environment}
+        self._roster, self._peers, self._meter = roster, peers, meter
         self._lock = asyncio.Lock()
         self._body = b""
         self._made_s = float("-inf")
 
     async def body(self) -> bytes:
-        """As it is now."""
+        """Return it as it is now."""
         async with self._lock:
             if time.monotonic() - self._made_s >= EVERY_S:
                 self._body = await self._make()
@@ -84,41 +87,38 @@ class ConsoleState:
             return self._body
 
     async def _make(self) -> bytes:
-        seen, gangs = await asyncio.gather(self._seen(), _gangs(self._gateway, self._peers))
-        own = msgspec.json.encode({
-            "gateway": self._gateway.gateway_id, "version": calmops.__version__, "environment": self._gateway.config.environment, "gangs": gangs,
-        })  # fmt: skip
-        return own[:-1] + b"," + seen[1:]  # two objects as one, without reading the meter's
+        metered, gangs = await asyncio.gather(self._metered(), self._gangs())
+        own = msgspec.json.encode({**self._own, "gangs": gangs})
+        return own[:-1] + b"," + metered[1:]  # two objects as one, without reading the meter's
 
-    async def _seen(self) -> bytes:
+    async def _metered(self) -> bytes:
         """The meter's share; without a meter, why there is none: the gangs are shown all the same."""
         try:
-            return await self._gateway.meter.state()
+            return await self._meter.state()
         except UnavailableError as error:
             return msgspec.json.encode(
                 NOTHING | {"at_s": time.time(), "alerts_unknown": str(error), "unmetered": str(error)}
             )
 
+    async def _gangs(self) -> list[dict[str, Any]]:
+        answers = await self._peers.everywhere("view")
+        return [_gang(entry, view) for entry, view in gangs_seen(self._roster.roster, answers.given)]
 
-async def _gangs(gateway: Gateway, peers: Peers) -> list[dict[str, Any]]:
-    """Each gang of the roster, as all gateways see it."""
-    answers = await peers.everywhere("view")
-    shown = []
-    for entry in sorted(gateway.roster.gangs, key=lambda one: (one.model, one.shard)):
-        views = [view["gangs"][entry.gang_id] for view in answers.given if entry.gang_id in view["gangs"]]
-        if not views:
-            continue
-        gang = merged(views)
-        state = "ready" if gang["linked"] and gang["routable"] else "linked" if gang["linked"] else "not linked"
-        shown.append({
-            "model": entry.model, "shard": entry.shard, "replica_id": entry.replica_id, "state": state,
-            "draining": entry.replica_id in gateway.roster.draining, "gpu": _busy(entry), **gang,
-        })  # fmt: skip
-    return shown
+
+def _gang(entry: GangEntry, view: View) -> dict[str, Any]:
+    state = "ready" if view["linked"] and view["routable"] else "linked" if view["linked"] else "not linked"
+    return {
+        "model": entry.model,
+        "shard": entry.shard,
+        "replica_id": entry.replica_id,
+        "state": state,
+        "gpu": _busy(entry),
+        **view,
+    }
 
 
 def _busy(entry: GangEntry) -> int | None:
-    """Of its node's GPUs, in percent; None where there is none."""
+    """How busy the node's GPUs are, in percent; None if it has none."""
     gpus = entry.node.gpus
     return round(100 * sum(gpu.busy for gpu in gpus) / len(gpus)) if gpus else None
 

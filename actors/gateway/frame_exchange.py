@@ -8,6 +8,7 @@ import msgspec
 
 from actors.gateway.live_request import LiveRequest
 from actors.gateway.routing_book import BOOK
+from calmops.foundation.liveness import GATEWAY_ALIVE_S
 from calmops.foundation.sockets import FrameServer
 from calmops.messages.frame import Cancel, Frame, FromReplica, GatewayAlive
 from calmops.messages.peer_question import PeerQuestion
@@ -16,16 +17,16 @@ from calmops.streams.journal import OutOfStep, Taken
 from calmops.streams.projection import Projection
 from calmops.telemetry.log.publisher import Publisher
 
-ALIVE_NS = 500_000_000
+ALIVE_NS = int(GATEWAY_ALIVE_S * 1e9)
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(FromReplica | PeerQuestion).decode
 
 
-class Reports(Protocol):
-    """Whom the exchange tells of gangs, without waiting."""
+class LossReports(Protocol):
+    """Takes reports of lost gangs, without waiting."""
 
-    def lost(self, gang_id: str, why: str) -> None:
-        """It is lost: end it."""
+    def gang_lost(self, gang_id: str, why: str) -> None:
+        """Say that a gang is lost: end it."""
         ...
 
 
@@ -33,7 +34,7 @@ class FrameExchange:
     """Sorts frames to their live requests, journals, projects them to the log, and watches for silence."""
 
     def __init__(
-        self, gateway_id: str, publisher: Publisher, liveness: GangLiveness, reports: Reports, host: str | None
+        self, gateway_id: str, publisher: Publisher, liveness: GangLiveness, reports: LossReports, host: str | None
     ) -> None:
         self._gateway_id = gateway_id
         self._publisher = publisher
@@ -45,7 +46,7 @@ class FrameExchange:
         self._live: dict[str, LiveRequest] = {}
         self._addresses: dict[str, bytes] = {}  # gang id -> link
         self._alive_ns = 0
-        self.asked: Callable[[PeerQuestion], Any] = lambda _: None  # what other gateways' questions are answered with
+        self.answer_peers: Callable[[PeerQuestion], Any] = lambda _: None  # answers other gateways' questions
         self.fenced = 0
         self.last_token_ns: dict[str, int] = {}  # model -> monotonic
 
@@ -103,7 +104,7 @@ class FrameExchange:
         BOOK.forget(self.liveness.replica_of(gang_id) or "")
         self.liveness.lost(gang_id)
         self._addresses.pop(gang_id, None)
-        self._reports.lost(gang_id, why)
+        self._reports.gang_lost(gang_id, why)
 
     def died(self, replica_id: str, why: str) -> None:
         """This replica's process is gone, as a call to it tells before its silence does."""
@@ -120,7 +121,7 @@ class FrameExchange:
     def _on_message(self, link: bytes, body: bytes) -> None:
         message = _decode(body)
         if isinstance(message, PeerQuestion):
-            self._server.send(link, msgspec.json.encode(self.asked(message)))
+            self._server.send(link, msgspec.json.encode(self.answer_peers(message)))
             return
         if not isinstance(message, Frame):
             self._addresses[message.gang_id] = link

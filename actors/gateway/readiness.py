@@ -4,8 +4,9 @@ import asyncio
 import contextvars
 import secrets
 import time
+from collections.abc import Callable, Mapping, Sequence
 
-from actors.gateway.gateway import Gateway
+from actors.gateway.request_lifecycle import RequestLifecycle
 from calmops.foundation.errors import CalmopsError
 from calmops.intake.validate import Intake
 from calmops.messages.request import GenerationRequest, SamplingParams
@@ -15,23 +16,26 @@ PROBE_TIMEOUT_S = 5.0
 
 
 class Readiness:
-    """Checks models, one probe a model at a time however many ask."""
+    """Checks models, one probe per model at a time however many callers ask."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
+    def __init__(
+        self, models: Callable[[], Sequence[str]], last_token_ns: Mapping[str, int], lifecycle: RequestLifecycle
+    ) -> None:
+        """``models``: those in service. ``last_token_ns``: by model, when its last token came, monotonic."""
+        self._models, self._last_token_ns, self._lifecycle = models, last_token_ns, lifecycle
         self._probes: dict[str, asyncio.Task[str]] = {}
 
     async def check(self) -> dict[str, str]:
-        """Model to "ready", or why it isn't."""
-        names = [name for name in self._gateway.served if name not in self._gateway.roster.disabled]
+        """Map each model to "ready", or to why it isn't."""
+        names = self._models()
         return dict(zip(names, await asyncio.gather(*(self._state(name) for name in names)), strict=True))
 
     async def _state(self, model: str) -> str:
-        last_ns = self._gateway.exchange.last_token_ns.get(model)
+        last_ns = self._last_token_ns.get(model)
         if last_ns is not None and time.monotonic_ns() - last_ns < FRESH_S * 1e9:
             return "ready"
         if model not in self._probes:
-            # Of no request: when its client leaves, Serve cancels the calls made in that request's context.
+            # In a context of its own: when a client leaves, Serve cancels the calls made in its request's context.
             self._probes[model] = asyncio.create_task(self._probe(model), context=contextvars.Context())
             self._probes[model].add_done_callback(lambda _: self._probes.pop(model, None))
         return await asyncio.shield(self._probes[model])
@@ -45,7 +49,7 @@ class Readiness:
             request=request, kind="completion", stream=False, include_usage=False, echo=False, prompt_text=""
         )
         try:
-            live = await self._gateway.accept(intake)
+            live = await self._lifecycle.accept(intake)
         except CalmopsError as error:
             return str(error)
         try:
@@ -54,4 +58,4 @@ class Readiness:
                 await live.wake.wait()
             return "ready" if live.error is None else str(live.error)
         finally:
-            self._gateway.close(live)
+            self._lifecycle.close(live)

@@ -17,6 +17,7 @@ from actors.gateway.capture import Capture, purge
 from actors.gateway.live_request import LiveRequest
 from calmops.foundation.config_sections import CaptureConfig
 from calmops.foundation.json_log import PromptHash, open_log
+from calmops.foundation.model_labels import ModelLabels
 from calmops.messages.captured import Captured
 from calmops.messages.record import NOT_COUNTED, SUCCESSES, Closed
 from calmops.messages.request import SamplingParams
@@ -101,19 +102,24 @@ class RequestLog:
 
     def _line(self, live: LiveRequest, closed: Closed) -> None:
         request, trace = live.intake.request, live.trace
-        facts = {name: getattr(closed, name) for name in _LOGGED}
-        queued_ms, ttft_ms = (
-            None if span_ns is None else round(span_ns / 1e6, 3) for span_ns in (closed.queued_ns, closed.ttft_ns)
-        )
-        self._log.log(
-            logging.INFO if closed.outcome in (*SUCCESSES, *NOT_COUNTED) else logging.WARNING, "request ended",
-            extra={
-                "request_id": request.request_id, "trace_id": f"{trace.trace_id:032x}", "span_id": f"{trace.span_id:016x}",
-                "prompt_as": _given_as(live), **facts, "moves": [move._asdict() for move in closed.moves], **closed.labels._asdict(), "queued_ms": queued_ms, "ttft_ms": ttft_ms, "duration_ms": round(closed.duration_ns / 1e6, 3),
-                "prompt_hash": self._prompt_hash.of(request.prompt_ids), "marks_hash": self._prompt_hash.of_text(live.journal.digests()),
-                "fingerprint": live.journal.fingerprint, **_parameters(request.params, frozenset(self._end_ids[request.model])),
-            },
-        )  # fmt: skip
+        well = closed.outcome in (*SUCCESSES, *NOT_COUNTED)
+        extra = {
+            "request_id": request.request_id,
+            "trace_id": f"{trace.trace_id:032x}",
+            "span_id": f"{trace.span_id:016x}",
+            "prompt_as": _given_as(live),
+            **{name: getattr(closed, name) for name in _LOGGED},
+            **ModelLabels.of(closed.model, closed.labels)._asdict(),
+            "moves": [move._asdict() for move in closed.moves],
+            "queued_ms": _ms(closed.queued_ns),
+            "ttft_ms": _ms(closed.ttft_ns),
+            "duration_ms": _ms(closed.duration_ns),
+            "prompt_hash": self._prompt_hash.of(request.prompt_ids),
+            "marks_hash": self._prompt_hash.of_text(live.journal.digests()),
+            "fingerprint": live.journal.fingerprint,
+            **_parameters(request.params, frozenset(self._end_ids[request.model])),
+        }
+        self._log.log(logging.INFO if well else logging.WARNING, "request ended", extra=extra)
 
     def _keep(self, capture: Capture, live: LiveRequest, closed: Closed) -> None:
         """Its content; a disk that doesn't take it costs the copy, not the request."""
@@ -128,6 +134,10 @@ class RequestLog:
         except OSError as error:
             self._failed(request.model, "capture_failures", type(error).__name__)
             self._log.warning("content not captured", extra={"request_id": request.request_id, "error": str(error)})
+
+
+def _ms(span_ns: int | None) -> float | None:
+    return None if span_ns is None else round(span_ns / 1e6, 3)
 
 
 def _given_as(live: LiveRequest) -> str:

@@ -6,16 +6,24 @@ outbox when the client went is handed back as ``unsent``.
 
 import asyncio
 import time
+from typing import Protocol
 
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from actors.gateway.gateway import Gateway
+from actors.gateway.error_response import error_response
 from actors.gateway.live_request import LiveRequest
 from calmops.foundation.errors import CalmopsError, DeadlineError
-from calmops.intake.answers import Answer, StreamAnswer
-from calmops.intake.sse import KEEPALIVE, error_event
+from calmops.intake.answers import KEEPALIVE, Answer, StreamAnswer, error_event
 from calmops.tracing.context import baggage_header
+
+
+class Close(Protocol):
+    """Closes a request's books."""
+
+    def __call__(self, live: LiveRequest, *, unsent: int = 0) -> None:
+        """``unsent``: released tokens that were never handed to the HTTP server."""
+        ...
 
 
 class EventStream(Response):
@@ -23,11 +31,11 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, gateway: Gateway, live: LiveRequest) -> None:
+    def __init__(self, live: LiveRequest, close: Close, keepalive_s: float) -> None:
+        """``keepalive_s``: after so long without an event a comment is sent."""
         super().__init__(headers={**_headers(live), "cache-control": "no-store", "x-accel-buffering": "no"})
         del self.headers["content-length"]
-        self._gateway = gateway
-        self._live = live
+        self._live, self._close, self._keepalive_s = live, close, keepalive_s
         self._answer = StreamAnswer(live.intake, created=int(time.time()))
         self._started = False
 
@@ -48,14 +56,13 @@ class EventStream(Response):
             live.response.cancel()
             if not live.done:
                 live.end(outcome="client_cancelled")
-            self._gateway.close(live, unsent=sum(taken.released for taken in live.outbox))
+            self._close(live, unsent=sum(taken.released for taken in live.outbox))
         error = None if live.response.cancelled() else live.response.exception()
         if error is not None:
             raise error
 
     async def _run(self, send: Send) -> None:
         live = self._live
-        keepalive_s = self._gateway.config.limits.keepalive_s
         while True:
             while live.outbox:
                 await self._write(send, self._answer.event(live.outbox[0]))
@@ -64,7 +71,7 @@ class EventStream(Response):
                 break
             live.wake.clear()
             try:
-                async with asyncio.timeout(keepalive_s):
+                async with asyncio.timeout(self._keepalive_s):
                     await live.wake.wait()
             except TimeoutError:
                 await self._write(send, KEEPALIVE)
@@ -94,10 +101,9 @@ class EventStream(Response):
 class WholeAnswer(Response):
     """One JSON body when every choice has ended."""
 
-    def __init__(self, gateway: Gateway, live: LiveRequest) -> None:
+    def __init__(self, live: LiveRequest, close: Close) -> None:
         super().__init__()
-        self._gateway = gateway
-        self._live = live
+        self._live, self._close = live, close
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         live = self._live
@@ -118,7 +124,7 @@ class WholeAnswer(Response):
             gone.cancel()
             if not live.done:
                 live.end(outcome="client_cancelled")
-            self._gateway.close(live, unsent=unsent)
+            self._close(live, unsent=unsent)
 
     async def _collect(self, answer: Answer, gone: "asyncio.Future[None]") -> bool:
         """True when the request ended, False if the client went first."""
@@ -144,8 +150,6 @@ async def _disconnected(receive: Receive) -> None:
 
 
 async def _send_error(send: Send, error: CalmopsError, headers: dict[str, str]) -> None:
-    from actors.gateway.api import error_response
-
     response = error_response(error)
     response.headers.update(headers)
     await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})

@@ -9,7 +9,7 @@ from ray import serve
 from ray.serve.schema import ApplicationStatus
 
 from actors import app
-from actors.cluster.app_names import GATEWAY_APP, TELEMETRY_APP, model_app
+from actors.cluster.app_names import GATEWAY_APP, NAMESPACE, TELEMETRY_APP, is_of_another_version, model_app
 from actors.cluster.haproxy import haproxy_environment, serve_environment
 from actors.cluster.registry import registry
 from actors.launch.deploy_digest import deploy_digests
@@ -38,6 +38,7 @@ def deploy(config: Config, say: Say) -> list[str]:
 
     One that runs as it should is left alone. the registry remembers how each was deployed; were it restarted, all are anew.
     """
+    _end_other_versions(say)
     variables = haproxy_environment(config) or {}
     tree = {**configuration.to_json(config), "variables": variables}
     targets = []
@@ -71,6 +72,19 @@ def _as_wanted(wanted: dict[str, str]) -> set[str]:
     return {name for name, digest in wanted.items() if name in running and noted.get(name) == digest}
 
 
+def _end_other_versions(say: Say) -> None:
+    """End detached actors of another version of calmops, unless what that version deployed still has to be replaced.
+
+    Its replicas need them until they have drained, so an `up` that replaces them leaves them to the next one.
+    """
+    if not ray.get(registry().deployed.remote()):
+        return
+    for actor in ray.util.list_named_actors(all_namespaces=True):
+        if actor["namespace"] == NAMESPACE and is_of_another_version(actor["name"]):
+            ray.kill(ray.get_actor(actor["name"], namespace=NAMESPACE))
+            say(f"ended {actor['name']}, an actor of another version of calmops")
+
+
 def await_ready(config: Config) -> str:
     """Wait until every model has decoded a token; the API's address."""
     url = configuration.api_url(config)
@@ -86,11 +100,6 @@ def await_ready(config: Config) -> str:
             last = f"{type(error).__name__}: {error}"
         time.sleep(POLL_S)
     raise UnavailableError(f"{url}/readyz isn't ready after {config.failover.load_s:g} s: {last}")
-
-
-def end_serve() -> None:
-    """Stop every application and Serve itself."""
-    serve.shutdown()
 
 
 def _await_running(names: list[str], limit_s: float, say: Say) -> None:

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from calmops.foundation.errors import CalmopsError
+from calmops.foundation.liveness import BEATS_PER_STALL, GATEWAY_GONE_S, GATEWAY_SILENT_S
 from calmops.foundation.sockets import FrameLink, LinkWaiter
 from calmops.messages.frame import Cancel, Delta, Frame, FromGateway, Hello, StepFacts
 from calmops.messages.placement import Placement, Summary
@@ -26,10 +27,10 @@ if TYPE_CHECKING:
     from calmops.engine.engine import Engine, StepResult
 
 _log = logging.getLogger("ray.serve")
-GATEWAY_SILENT_NS = 2_000_000_000  # a gateway silent this long loses its sequences
+GATEWAY_SILENT_NS = int(GATEWAY_SILENT_S * 1e9)
+GATEWAY_GONE_NS = int(GATEWAY_GONE_S * 1e9)
 SWITCH_S = 0.0005  # how long Python may let this thread wait for the event loop's after a step; 5 ms by default
 EARLY_CANCELS = 1000  # remembered, each until its placement comes
-GATEWAY_GONE_NS = 10_000_000_000  # and this long, while the roster doesn't list it, its link
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(FromGateway).decode
 
@@ -67,7 +68,7 @@ class EngineThread(threading.Thread):
         super().__init__(name="engine", daemon=True)
         self._engine = engine
         self._identity = identity
-        self._beat_ns = int(stall_s * 1e9 / 5)
+        self._beat_ns = int(stall_s * 1e9 / BEATS_PER_STALL)
         self._on_fatal = on_fatal
         self._waiter = LinkWaiter()
         self._commands: deque[Callable[[], None]] = deque()

@@ -13,11 +13,12 @@ import ray
 from ray import serve
 
 from actors.cluster.node_facts import NodeReader
-from actors.cluster.registry import REPORT_S, registry
+from actors.cluster.registry import registry
 from actors.replica.engine_thread import EngineThread, FrameHeader
 from actors.replica.gang import start_gang
 from calmops.engine.settings import EngineSettings
 from calmops.foundation.errors import GangError
+from calmops.foundation.liveness import REPORT_LIMIT_S, REPORT_S
 from calmops.messages.placement import Placement, Summary
 from calmops.messages.roster import GangEntry
 
@@ -68,7 +69,7 @@ class Replica:
 
     def _report(self) -> None:
         entry = msgspec.structs.replace(self._entry, node=self._node.facts)
-        self._engine.shard, roster = ray.get(self._registry.gang_here.remote(entry), timeout=REPORT_S * 20)
+        self._engine.shard, roster = ray.get(self._registry.gang_here.remote(entry), timeout=REPORT_LIMIT_S)
         self._engine.connect(roster.gateways)
 
     def _report_often(self) -> None:

@@ -1,7 +1,7 @@
-"""Three engines that do the same: so many prompts at once, so many tokens each, bfloat16, end tokens ignored.
+"""Runs three engines on the same work: ``wave(prompts, tokens)`` decodes so many tokens for each prompt at once.
 
-``wave(prompts, tokens)`` returns when each token count was reached: seconds to the moment every sequence had its first
-token, and seconds to the end. The prompts are new each time, so no cache of an earlier wave helps.
+Everything is bfloat16, end tokens are ignored. A wave reports the seconds to the moment every sequence had its first
+token, and the seconds to the end. The prompts are new each time, so no cache of an earlier wave helps.
 """
 
 import random
@@ -24,49 +24,47 @@ Prompts = list[list[int]]
 
 @dataclass(frozen=True, slots=True)
 class Wave:
-    """How long one took. Times in seconds from its start."""
+    """Holds how long one wave took. Times are seconds from its start."""
 
     sequences: int
     tokens: int  # of each sequence
     first_s: float  # every sequence had its first token
     end_s: float
-    ttft_s: tuple[float, ...] = ()  # of each sequence, where the engine tells
-    itl_s: tuple[
-        float, ...
-    ] = ()  # between one token and the next of a sequence from first_s on, where the engine tells
+    ttft_s: tuple[float, ...] = ()  # of each sequence, where the engine reports it
+    itl_s: tuple[float, ...] = ()  # between a sequence's tokens from first_s on, where the engine reports it
     late: int = 0  # tokens emitted after first_s; 0 means sequences * (tokens - 1)
 
     @property
     def tokens_per_s(self) -> float:
-        """Over the whole wave, its prompts included."""
+        """Return the rate over the whole wave, its prompts included."""
         return self.sequences * self.tokens / self.end_s
 
     @property
     def decode_tokens_per_s(self) -> float:
-        """From the moment every sequence had its first token."""
+        """Return the rate from the moment every sequence had its first token."""
         return (self.late or self.sequences * (self.tokens - 1)) / (self.end_s - self.first_s)
 
 
 class Contender(Protocol):
-    """What is timed."""
+    """Decodes waves of prompts, which are timed."""
 
     def wave(self, prompts: Prompts, tokens: int) -> Wave:
-        """Decode all prompts together."""
+        """Decode ``tokens`` tokens for each prompt, all prompts together."""
         ...
 
 
 def prompts(seed: str, count: int, length: int, vocabulary: int) -> Prompts:
-    """Random ids, special ones left out; the same for the same seed."""
+    """Return ``count`` prompts of random ids without special ones; the same for the same seed."""
     rng = random.Random(seed)
     return [[rng.randrange(16, vocabulary) for _ in range(length)] for _ in range(count)]
 
 
 class Calmops:
-    """The engine alone: no Ray, no HTTP, no telemetry."""
+    """Runs calmops' engine alone: no Ray, no HTTP, no telemetry."""
 
     def __init__(self, release: Path, temperature: float = 0.0, **engine: Any) -> None:
-        chosen: dict[str, Any] = {"dtype": "bfloat16", "kv_blocks": 1024, "max_sequences": 64, **engine}
-        settings = EngineSettings(folder=release, **chosen)
+        options: dict[str, Any] = {"dtype": "bfloat16", "kv_blocks": 1024, "max_sequences": 64, **engine}
+        settings = EngineSettings(folder=release, **options)
         self._engine = Engine.load(settings, lambda _: None)
         self._temperature = temperature
         self._waves = 0
@@ -82,7 +80,7 @@ class Calmops:
         late = all_first_s = end_s = 0.0
         while (step := self._engine.step()) is not None:
             end_s = time.perf_counter() - began_s
-            emitted = [delta for mine in step.deltas.values() for delta in mine if delta.token_ids]
+            emitted = [delta for deltas in step.deltas.values() for delta in deltas if delta.token_ids]
             late += sum(len(delta.token_ids) for delta in emitted) if len(first_s) == len(prompts) else 0
             if len(first_s) == len(prompts):
                 itl_s += [end_s - last_s[delta.request_id] for delta in emitted if delta.request_id in last_s]
@@ -94,13 +92,13 @@ class Calmops:
     def _placement(self, number: int, prompt: list[int], tokens: int) -> Placement:
         params = SamplingParams(max_tokens=tokens, temperature=self._temperature, seed=number, loop_guard=False)
         return Placement(
-            request_id=f"bench-{self._waves}-{number}", model="bench", attempt=1, gateway_id="bench", stream_token=number,
-            prompt_ids=tuple(prompt), params=params, deadline_ns=time.time_ns() + 3600 * 10**9,
+            request_id=f"bench-{self._waves}-{number}", model="bench", attempt=1, gateway_id="bench",
+            stream_token=number, prompt_ids=tuple(prompt), params=params, deadline_ns=time.time_ns() + 3600 * 10**9,
         )  # fmt: skip
 
 
 class Transformers:
-    """``generate`` on one batch, greedy, with its own dynamic cache."""
+    """Runs transformers' ``generate`` on one batch, greedy, with its own dynamic cache."""
 
     def __init__(self, release: Path) -> None:
         loader: Any = transformers.AutoModelForCausalLM
@@ -126,12 +124,12 @@ class Transformers:
 
 
 class LlamaCpp:
-    """llama.cpp through llama-cpp-python's own binding of its C API: one batch a step, argmax in numpy."""
+    """Runs llama.cpp through llama-cpp-python's binding of its C API: one batch per step, argmax in numpy."""
 
     def __init__(
         self, model: Path, threads: int = 1, *, flash: bool | None = None, unified: bool | None = None
     ) -> None:
-        """``flash``: its flash attention; ``unified``: one KV buffer for all sequences; None: as it chooses itself."""
+        """``flash``: use flash attention; ``unified``: one KV buffer for all sequences; None: llama.cpp chooses."""
         import llama_cpp
 
         self._c: Any = llama_cpp
@@ -144,25 +142,25 @@ class LlamaCpp:
 
     def wave(self, prompts: Prompts, tokens: int) -> Wave:
         context = self._context(len(prompts))
-        rows = sum(map(len, prompts))
-        batch = self._c.llama_batch_init(rows, 0, 1)
+        batch = self._c.llama_batch_init(sum(map(len, prompts)), 0, 1)
         began_s = time.perf_counter()
-        place = [
+        rows = [
             (token, position, sequence, position == len(prompt) - 1)
             for sequence, prompt in enumerate(prompts)
             for position, token in enumerate(prompt)
         ]
-        chosen = self._step(context, batch, place)
+        tokens_now = self._step(context, batch, rows)
         first_s = time.perf_counter() - began_s
         for position in range(len(prompts[0]), len(prompts[0]) + tokens - 1):
-            chosen = self._step(context, batch, [(token, position, s, True) for s, token in enumerate(chosen)])
+            rows = [(token, position, sequence, True) for sequence, token in enumerate(tokens_now)]
+            tokens_now = self._step(context, batch, rows)
         end_s = time.perf_counter() - began_s
         self._c.llama_batch_free(batch)
         self._c.llama_free(context)
         return Wave(len(prompts), tokens, first_s, end_s)
 
     def _context(self, sequences: int, tokens: int = CONTEXT_TOKENS) -> Any:
-        """A context of that many sequences of that many tokens."""
+        """Return a new context for ``sequences`` sequences of at most ``tokens`` tokens each."""
         params = self._c.llama_context_default_params()
         params.n_ctx = tokens * sequences
         params.n_batch, params.n_ubatch, params.n_seq_max = tokens * sequences, 512, sequences
@@ -176,24 +174,24 @@ class LlamaCpp:
         return context
 
     def _step(self, context: Any, batch: Any, rows: list[tuple[int, int, int, bool]]) -> list[int]:
-        """Run (token, position, sequence, wanted) rows; the likeliest token of each wanted row, in order."""
+        """Run rows of (token, position, sequence, wanted); return the likeliest token of each wanted row, in order."""
         import numpy as np
 
         batch.n_tokens = len(rows)
         wanted = []
-        for row, (token, position, sequence, want) in enumerate(rows):
-            batch.token[row], batch.pos[row], batch.logits[row] = token, position, want
+        for row, (token, position, sequence, is_wanted) in enumerate(rows):
+            batch.token[row], batch.pos[row], batch.logits[row] = token, position, is_wanted
             batch.n_seq_id[row], batch.seq_id[row][0] = 1, sequence
-            wanted += [row] if want else []
+            wanted += [row] if is_wanted else []
         assert self._c.llama_decode(context, batch) == 0, "llama_decode failed"
         views = (self._c.llama_get_logits_ith(context, row) for row in wanted)
         return [int(np.argmax(np.ctypeslib.as_array(view, shape=(self._vocabulary,)))) for view in views]
 
 
-_KEPT: list[Any] = []  # a C callback must outlive its use
+_CALLBACKS: list[Any] = []  # C callbacks, which must stay alive as long as llama.cpp may call them
 
 
 def _quiet(llama_cpp: Any) -> Any:
     callback = llama_cpp.llama_log_callback(lambda _level, _text, _data: None)
-    _KEPT.append(callback)
+    _CALLBACKS.append(callback)
     return callback

@@ -1,4 +1,4 @@
-"""Which core runs what: the engine on the first, everything else on the second, or all of it anywhere."""
+"""Pins processes to cores: the engine to the first, everything else to the second, or all of them to any."""
 
 import os
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ ENGINE, REST = ALL[:1], ALL[1:2] or ALL[:1]
 
 
 def pin(pids: Iterable[int], cores: Iterable[int]) -> None:
-    """Keep every thread of those processes on those cores; threads that they start later inherit it."""
+    """Keep every thread of the processes ``pids`` on ``cores``; threads that they start later inherit it."""
     for pid in pids:
         for task in Path(f"/proc/{pid}/task").glob("*"):
             try:
@@ -21,20 +21,20 @@ def pin(pids: Iterable[int], cores: Iterable[int]) -> None:
 
 
 def pin_self(cores: Iterable[int]) -> None:
-    """The same for this process."""
+    """Keep every thread of this process on ``cores``."""
     pin([os.getpid()], cores)
 
 
 def platform_pids(home: str) -> set[int]:
-    """Processes of the platform whose state folder that is: those started with it in their environment, and theirs.
+    """Return the processes of the platform whose state folder is ``home``: by their environment, and their children.
 
     Ray's workers overwrite their environment with their titles, but the raylet that started them doesn't.
     """
-    found: set[int] = set()
+    pids: set[int] = set()
     for process in psutil.process_iter():
         try:
             if process.environ().get("CALMOPS_HOME") == home:
-                found |= {process.pid, *(child.pid for child in process.children(recursive=True))}
+                pids |= {process.pid, *(child.pid for child in process.children(recursive=True))}
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
-    return found - {os.getpid()}
+    return pids - {os.getpid()}

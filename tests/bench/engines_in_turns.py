@@ -1,4 +1,4 @@
-"""Engines on one thread, in turns: ours, transformers' ``generate`` and llama.cpp, the same prompts at once."""
+"""Times engines on one thread, in turns, on the same prompts: calmops, transformers' ``generate`` and llama.cpp."""
 
 import importlib.util
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ LENGTH = 64
 
 
 def contenders(release: Path, workspace: Path) -> tuple[dict[str, Contender], str]:
-    """Who takes part, and a remark on who can't."""
+    """Return the engines that take part, and a remark on those that can't."""
     field: dict[str, Contender] = {"calmops": Calmops(release), "transformers": Transformers(release)}
     missing = [name for name in ("llama_cpp", "gguf") if importlib.util.find_spec(name) is None]
     if missing:
@@ -28,25 +28,24 @@ def contenders(release: Path, workspace: Path) -> tuple[dict[str, Contender], st
 def in_turns(
     field: dict[str, Contender], pairs: int, counts: Sequence[int], vocabulary: int, *, pinned: bool
 ) -> dict[tuple[str, int], list[Wave]]:
-    """Waves by contender and number of sequences, ABBA: one a pair of each."""
+    """Return waves by contender and number of sequences: one of each per pair, in ABBA order."""
     cores.pin_self(cores.ENGINE if pinned else cores.ALL)
     for contender in field.values():
         contender.wave(prompts("warm-up", 2, LENGTH, vocabulary), 4)
     waves: dict[tuple[str, int], list[Wave]] = {}
     for count in counts:
         for pair, name in kit.in_turns(list(field), pairs):
-            given = prompts(f"{pinned}/{count}/{pair}", count, LENGTH, vocabulary)  # new ones: ours has a prefix cache
-            waves.setdefault((name, count), []).append(field[name].wave(given, LENGTH))
-        print(
-            f"{count} sequences, {'pinned' if pinned else 'unpinned'}: {'; '.join(cell(waves[name, count], name) for name in field)}",
-            flush=True,
-        )
+            # The prompts differ from wave to wave, because calmops has a prefix cache.
+            wave = field[name].wave(prompts(f"{pinned}/{count}/{pair}", count, LENGTH, vocabulary), LENGTH)
+            waves.setdefault((name, count), []).append(wave)
+        cells = "; ".join(cell(waves[name, count], name) for name in field)
+        print(f"{count} sequences, {'pinned' if pinned else 'unpinned'}: {cells}", flush=True)
     cores.pin_self(cores.ALL)
     return waves
 
 
 def cell(waves: list[Wave], name: str = "") -> str:
-    """Median tokens per second of whole waves, and in brackets from the moment every sequence had its first token."""
+    """Return the median tokens per second of whole waves, and in brackets the rate once every sequence had a token."""
     whole, decode = (
         kit.quantile(values, 0.5)
         for values in ([w.tokens_per_s for w in waves], [w.decode_tokens_per_s for w in waves])

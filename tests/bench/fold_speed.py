@@ -1,10 +1,11 @@
-"""How many tokens a second the meter takes on one core: read, decoded, folded and saved, commits included."""
+"""Measures how many tokens per second the meter reads, decodes, folds and saves on one core, commits included."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from calmops.foundation.config_sections import KafkaConfig
 from calmops.foundation.ports import free_port
 from calmops.local_services.kafka import LocalKafka
 from calmops.messages.record import FrameRecord, Record, SequenceStep
@@ -21,34 +22,39 @@ COMMIT_RECORDS = 50
 
 
 def from_spool_and_kafka(workspace: Path, count: int, times: int) -> tuple[list[float], list[float]]:
-    """Tokens per second of fresh meters over ``count`` frames, from a spool and from a real broker on another core."""
+    """Return tokens per second of fresh meters over ``count`` frames, from a spool and from a real broker.
+
+    The broker runs on another core.
+    """
     records = frames(count)
     settings = TelemetrySettings(folder=workspace / "spool")
     spool = Spool(settings.spool_folder() / "gateway-1.db")
-    for at in range(0, count, COMMIT_RECORDS):
-        spool.append(records[at : at + COMMIT_RECORDS], 10**18)
+    for first in range(0, count, COMMIT_RECORDS):
+        spool.append(records[first : first + COMMIT_RECORDS], 10**18)
     spool.close()
     cores.pin_self(cores.ENGINE)
     try:
-        spooled = _rounds(times, settings, workspace, count)
+        from_spool = _rounds(times, settings, workspace, count)
         with _broker(workspace / "kafka") as servers:
-            kafka = KafkaSettings(bootstrap_servers=servers, topic="fold", partitions=1)
-            _into_kafka(kafka, records)
-            return spooled, _rounds(times, TelemetrySettings(folder=workspace / "none", kafka=kafka), workspace, count)
+            kafka = KafkaSettings(config=KafkaConfig(bootstrap_servers=servers, topic="fold", partitions=1))
+            _write_to_kafka(kafka, records)
+            kafka_settings = TelemetrySettings(folder=workspace / "none", kafka=kafka)
+            return from_spool, _rounds(times, kafka_settings, workspace, count)
     finally:
         cores.pin_self(cores.ALL)
 
 
 def frames(count: int) -> list[Record]:
-    """Steps of one gang, each with a token for every sequence; no two gaps alike."""
+    """Return ``count`` steps of one gang, each with a token for every sequence; the gaps differ."""
     return [
         FrameRecord(
             replica_id="replica-1", gang_id="gang-1", shard=0, model="m", step=step, at_ns=10**18 + step * 20_000_000,
             duration_ns=18_000_000 + step % 1000, rows=SEQUENCES, decode_rows=SEQUENCES, running=SEQUENCES,
             sequences=tuple(
                 SequenceStep(
-                    request_id=f"req-{number:08d}-{step // 64}", attempt=1, choice=0, index=step % 64, tokens=1, released=1,
-                    gap_engine_ns=20_000_000 + (step * 7 + number) % 5000, gap_gateway_ns=21_000_000 + (step * 5 + number) % 7000,
+                    request_id=f"req-{number:08d}-{step // 64}", attempt=1, choice=0, index=step % 64, tokens=1,
+                    released=1, gap_engine_ns=20_000_000 + (step * 7 + number) % 5000,
+                    gap_gateway_ns=21_000_000 + (step * 5 + number) % 7000,
                 )
                 for number in range(SEQUENCES)
             ),
@@ -58,13 +64,13 @@ def frames(count: int) -> list[Record]:
 
 
 def _rounds(times: int, settings: TelemetrySettings, workspace: Path, count: int) -> list[float]:
-    found = [_folded(settings, workspace / f"meter-{time.monotonic_ns()}.db", count) for _ in range(times)]
-    print(", ".join(f"{one:,.0f}" for one in found), flush=True)
-    return found
+    rates = [_fold_rate(settings, workspace / f"meter-{time.monotonic_ns()}.db", count) for _ in range(times)]
+    print(", ".join(f"{rate:,.0f}" for rate in rates), flush=True)
+    return rates
 
 
-def _folded(settings: TelemetrySettings, state: Path, count: int) -> float:
-    """Tokens per second of a fresh meter, its connecting included; every frame counted."""
+def _fold_rate(settings: TelemetrySettings, state: Path, count: int) -> float:
+    """Return tokens per second of a fresh meter, including its connection; assert that it counted every frame."""
     meter = Meter(settings, state)
     left, began_s = count, time.perf_counter()
     while left > 0:
@@ -87,9 +93,9 @@ def _broker(folder: Path) -> Iterator[str]:
         broker.stop()
 
 
-def _into_kafka(settings: KafkaSettings, records: list[Record]) -> None:
+def _write_to_kafka(settings: KafkaSettings, records: list[Record]) -> None:
     writer = KafkaWriter(settings)
     for seq, record in enumerate(records, 1):
         writer.send("gateway-1", codec.encode("gateway-1", seq, record))
-    assert writer.acknowledged(120), "the broker didn't take the records"
+    assert writer.flush(120), "the broker didn't take the records"
     writer.close()

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""A Llama release (config.json, model.safetensors, byte-level tokenizer.json) as one GGUF file, weights kept in bfloat16.
+"""Converts a Llama release (config.json, model.safetensors, byte-level tokenizer.json) to one GGUF file in bfloat16.
 
-llama.cpp rotates neighbouring pairs where the checkpoint rotates halves of a head, so the rows of q and k are reordered;
-nothing else about the weights changes. Norms go as float32, which is what llama.cpp takes.
+llama.cpp rotates neighbouring pairs where the checkpoint rotates halves of a head, so the rows of q and k are
+reordered; nothing else about the weights changes. Norms are written as float32, which llama.cpp wants.
 """
 
 import importlib
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-gguf: Any = importlib.import_module("gguf")  # comes with the extra `bench`, which `make check` does without
+gguf: Any = importlib.import_module("gguf")  # installed by the extra `bench`, which `make check` doesn't need
 LAYER = {
     "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
@@ -24,7 +24,7 @@ OUTER = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_he
 
 
 def convert(release: Path, target: Path) -> Path:
-    """Write ``target`` and return it."""
+    """Write ``release`` as GGUF to ``target`` and return ``target``. Raises ValueError on other than llama releases."""
     config = json.loads((release / "config.json").read_text(encoding="utf-8"))
     if config["model_type"] != "llama":
         raise ValueError(f"{release}: only llama releases are converted, this is {config['model_type']}")
@@ -33,9 +33,9 @@ def convert(release: Path, target: Path) -> Path:
     _add_tokenizer(writer, release)
     heads, kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
     for name, tensor in load_file(release / "model.safetensors").items():
-        renamed = _renamed(name.removesuffix(".weight"))
-        rotated = {"attn_q": heads, "attn_k": kv_heads}.get(renamed.rpartition(".")[2])
-        _add(writer, f"{renamed}.weight", tensor if rotated is None else _pairs(tensor, rotated))
+        gguf_name = _gguf_name(name.removesuffix(".weight"))
+        rotated_heads = {"attn_q": heads, "attn_k": kv_heads}.get(gguf_name.rpartition(".")[2])
+        _add(writer, f"{gguf_name}.weight", tensor if rotated_heads is None else _pair_rows(tensor, rotated_heads))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -79,15 +79,15 @@ def _add_tokenizer(writer: Any, release: Path) -> None:
     writer.add_eos_token_id(config["eos_token_id"])
 
 
-def _renamed(name: str) -> str:
+def _gguf_name(name: str) -> str:
     if name in OUTER:
         return OUTER[name]
     _, _, layer, rest = name.split(".", 3)
     return f"blk.{layer}.{LAYER[rest]}"
 
 
-def _pairs(weight: torch.Tensor, heads: int) -> torch.Tensor:
-    """Rows [heads, 2, half, in] to [heads, half, 2, in]: what was rotated with its half is rotated with its neighbour."""
+def _pair_rows(weight: torch.Tensor, heads: int) -> torch.Tensor:
+    """Reorder rows [heads, 2, half, in] to [heads, half, 2, in], so that rotated halves become rotated neighbours."""
     rows, columns = weight.shape
     return weight.reshape(heads, 2, rows // heads // 2, columns).transpose(1, 2).reshape(rows, columns).contiguous()
 

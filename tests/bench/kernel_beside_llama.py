@@ -1,6 +1,6 @@
-"""The kernel beside llama.cpp: the same bfloat16 weights, as many threads as there are cores, in turns in one run.
+"""Times the kernel beside llama.cpp: the same bfloat16 weights, as many threads as cores, in turns in one run.
 
-llama.cpp with flash attention on and off, default and unified KV; the best of them at each size is the peer.
+llama.cpp runs with flash attention on and off, with default and unified KV; the best of them at each size is the peer.
 """
 
 import itertools
@@ -26,9 +26,10 @@ Timed = Callable[[str], float]
 
 
 class Board:
-    """Figures as they come, and whether every aim is met: by the median of the pairs' ratios, or, ``surely``, unless its interval misses it.
+    """Collects figures and decides whether every aim is met: by the median of the pairs' ratios.
 
-    Pairs ran one after the other: this machine's speed changes by a third with its neighbours, for both alike.
+    With ``surely`` an aim is missed only if the median's whole interval is below it. The two waves of a pair run one
+    after the other, because a machine's speed may change by a third with its neighbours, for both alike.
     """
 
     def __init__(self, rounds: int, *, surely: bool = False) -> None:
@@ -42,22 +43,25 @@ class Board:
     def beside(
         self, what: str, ours: Timed, peers: Mapping[str, Timed], aim: float, *, rounds: int = 0, tries: int = 2
     ) -> None:
-        """Tokens per second of ours and of the best peer, ABBA; medians over the rounds (the board's own number if 0)."""
-        tried = {name: max(peer(f"try {name} {i}") for i in range(tries)) for name, peer in peers.items()}
-        name = max(tried, key=lambda one: tried[one])
-        mine: list[float] = []
-        theirs: list[float] = []
-        for pair, (into, timed) in kit.in_turns([(mine, ours), (theirs, peers[name])], rounds or self.rounds):
-            into.append(timed(f"{what} {pair}"))
-        a, b = kit.quantile(mine, 0.5), kit.quantile(theirs, 0.5)
-        ratio = kit.spread(kit.pair_ratios(mine, theirs))
-        self.best[what], self.ratios[what] = a, ratio.median
+        """Compare tokens per second of ours and of the best peer, in ABBA order, by medians over the rounds.
+
+        The best peer is the one with the fastest of ``tries`` waves before. ``rounds`` is the board's number if 0.
+        """
+        best_rates = {name: max(peer(f"try {name} {i}") for i in range(tries)) for name, peer in peers.items()}
+        name = max(best_rates, key=lambda peer: best_rates[peer])
+        our_rates: list[float] = []
+        peer_rates: list[float] = []
+        for pair, (rates, timed) in kit.in_turns([(our_rates, ours), (peer_rates, peers[name])], rounds or self.rounds):
+            rates.append(timed(f"{what} {pair}"))
+        our_rate, peer_rate = kit.quantile(our_rates, 0.5), kit.quantile(peer_rates, 0.5)
+        ratio = kit.spread(kit.pair_ratios(our_rates, peer_rates))
+        self.best[what], self.ratios[what] = our_rate, ratio.median
         self.holds &= (ratio.high if self._surely else ratio.median) >= aim
         missed = "" if ratio.median >= aim else ", MISSED"
-        self.say(f"{what}: {ratio:.2f} ({a:.0f} over {b:.0f} tok/s, {name}; aim {aim:.1f}{missed})")
+        self.say(f"{what}: {ratio:.2f} ({our_rate:.0f} over {peer_rate:.0f} tok/s, {name}; aim {aim:.1f}{missed})")
 
     def say(self, line: str) -> None:
-        """Keep a line, and show it."""
+        """Keep a line, and print it."""
         self.lines.append(line)
         print(line, flush=True)
 
@@ -65,10 +69,11 @@ class Board:
 def decode(
     board: Board, release: Path, gguf: Path, aims: Mapping[int, float], vocabulary: int, name: str, rounds: int = 0
 ) -> None:
-    """Waves of so many sequences; tokens per second from the moment every one had its first token."""
+    """Compare waves of so many sequences: tokens per second from the moment every one had its first token."""
     ours = Calmops(release, threads=THREADS)
     theirs = {
-        _named(flash, unified): LlamaCpp(gguf, THREADS, flash=flash, unified=unified) for flash, unified in VARIANTS
+        _variant_name(flash, unified): LlamaCpp(gguf, THREADS, flash=flash, unified=unified)
+        for flash, unified in VARIANTS
     }
     for count, aim in aims.items():
 
@@ -85,9 +90,10 @@ def decode(
 
 
 def prefill(board: Board, release: Path, gguf: Path, chunks: Iterable[int], aim: float) -> None:
-    """Four prompts of one chunk each: prompt tokens per second until every first token."""
+    """Compare four prompts of one chunk each: prompt tokens per second until every first token."""
     theirs = {
-        _named(flash, unified): LlamaCpp(gguf, THREADS, flash=flash, unified=unified) for flash, unified in VARIANTS
+        _variant_name(flash, unified): LlamaCpp(gguf, THREADS, flash=flash, unified=unified)
+        for flash, unified in VARIANTS
     }
     for chunk in chunks:
         ours = Calmops(release, threads=THREADS, max_rows_per_step=chunk)
@@ -101,10 +107,10 @@ def prefill(board: Board, release: Path, gguf: Path, chunks: Iterable[int], aim:
 
 
 def mixed(board: Board, release: Path, gguf: Path, aim: float) -> None:
-    """Prompts of 16-512 and answers of 8-256: all at once, then as they come."""
+    """Compare prompts of 16 to 512 tokens and answers of 8 to 256: all at once, then at Poisson arrivals."""
     ours = CalmopsServer(release, THREADS)
     peers = {
-        _named(flash, unified): LlamaCppServer(gguf, THREADS, flash=flash, unified=unified)
+        _variant_name(flash, unified): LlamaCppServer(gguf, THREADS, flash=flash, unified=unified)
         for flash, unified in VARIANTS
     }
 
@@ -112,29 +118,31 @@ def mixed(board: Board, release: Path, gguf: Path, aim: float) -> None:
         return lambda seed: drive(server, jobs(seed, MIXED_JOBS, VOCABULARY)).tokens_per_s
 
     board.beside("mixed", timed(ours), {name: timed(peer) for name, peer in peers.items()}, aim, tries=1)
-    given = jobs("rate", MIXED_JOBS, VOCABULARY)
-    rate = 0.7 * board.best["mixed"] / (sum(job.tokens for job in given) / len(given))
-    told = []
-    for name, server in (("calmops", ours), ("llama.cpp", peers[_named(*VARIANTS[0])])):
+    sample = jobs("rate", MIXED_JOBS, VOCABULARY)
+    rate = 0.7 * board.best["mixed"] / (sum(job.tokens for job in sample) / len(sample))
+    latencies = []
+    for name, server in (("calmops", ours), ("llama.cpp", peers[_variant_name(*VARIANTS[0])])):
         report = drive(server, jobs("poisson", MIXED_JOBS, VOCABULARY, rate))
-        told.append(
-            f"{name} {kit.quantile(report.ttft_s, 0.99) * 1e3:.0f} and {kit.quantile(report.itl_s, 0.99) * 1e3:.0f} ms"
-        )
-    board.say(f"Poisson, {rate:.2f}/s: p99 of first token and between tokens {', '.join(told)}")
+        ttft_ms, itl_ms = (kit.quantile(values, 0.99) * 1e3 for values in (report.ttft_s, report.itl_s))
+        latencies.append(f"{name} {ttft_ms:.0f} and {itl_ms:.0f} ms")
+    board.say(f"Poisson, {rate:.2f}/s: p99 of first token and between tokens {', '.join(latencies)}")
 
 
 def limits(board: Board) -> None:
-    """Bytes of weights a second at one sequence over what memory gives; arithmetic at most over torch's matmul, float32 and bfloat16."""
+    """Report bytes of weights per second at one sequence as a share of the memory's bandwidth.
+
+    And the highest arithmetic rate as a share of torch's matmul in float32 and bfloat16.
+    """
     weights = 12 * (768 * (768 + 512) + 768 * 768 + 3 * 768 * 2048) + 768 * VOCABULARY
     block = torch.ones(64 << 20, dtype=torch.float32)
     read = max(block.numel() * 4 / _seconds(lambda: float(block.sum())) for _ in range(5))
-    found = [f"at B=1 {2 * weights * board.best['88m B=1'] / read:.0%} of the {read / 1e9:.0f} GB/s that memory gives"]
+    shares = [f"at B=1 {2 * weights * board.best['88m B=1'] / read:.0%} of the {read / 1e9:.0f} GB/s that memory gives"]
     for dtype in (torch.float32, torch.bfloat16):
         square = torch.ones((2048, 2048), dtype=dtype)
         peak = max(2 * 2048**3 / _seconds(partial(torch.matmul, square, square)) for _ in range(5))
         share = 2 * weights * max(board.best.values()) / peak
-        found.append(f"at most {share:.0%} of torch's {peak / 1e9:.0f} GFLOP/s in {str(dtype).removeprefix('torch.')}")
-    board.say(", ".join(found))
+        shares.append(f"at most {share:.0%} of torch's {peak / 1e9:.0f} GFLOP/s in {str(dtype).removeprefix('torch.')}")
+    board.say(", ".join(shares))
 
 
 def _seconds(act: Callable[[], object]) -> float:
@@ -143,5 +151,5 @@ def _seconds(act: Callable[[], object]) -> float:
     return time.perf_counter() - began_s
 
 
-def _named(flash: bool, unified: bool | None) -> str:
+def _variant_name(flash: bool, unified: bool | None) -> str:
     return f"flash {'on' if flash else 'off'}, {'unified' if unified else 'default'} KV"

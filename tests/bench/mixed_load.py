@@ -1,6 +1,6 @@
-"""The workload that a server really sees: prompts of 16 to 512 tokens, answers of 8 to 256, all at once or as they come.
+"""Drives engines with a server's workload: prompts of 16 to 512 tokens, answers of 8 to 256, at once or over time.
 
-Both engines are driven by one loop: jobs are admitted when they are due, and every step tells whose tokens it made.
+One loop drives both engines: jobs are admitted when they are due, and every step returns the jobs that got a token.
 """
 
 import random
@@ -25,7 +25,7 @@ IDLE_S = 0.0005
 
 
 class Job(NamedTuple):
-    """One request: due ``at_s`` after the start."""
+    """Describes one request, due ``at_s`` seconds after the start."""
 
     prompt: list[int]
     tokens: int
@@ -34,7 +34,7 @@ class Job(NamedTuple):
 
 @dataclass(slots=True)
 class Report:
-    """What came of a run. Seconds."""
+    """Holds the times of a run, in seconds."""
 
     end_s: float = 0.0
     tokens: int = 0
@@ -47,30 +47,30 @@ class Report:
 
 
 class Server(Protocol):
-    """An engine that can be fed while it runs."""
+    """Takes jobs while it runs."""
 
     def admit(self, number: int, job: Job) -> None:
-        """Take a job; it may wait inside."""
+        """Take a job; it may wait inside the engine."""
         ...
 
     def step(self) -> list[int]:
-        """One forward pass: the jobs that got a token."""
+        """Run one forward pass; return the numbers of the jobs that got a token."""
         ...
 
 
 def jobs(seed: str, count: int, vocabulary: int, rate: float | None = None) -> list[Job]:
-    """``count`` of them, all due at once, or at Poisson's moments, ``rate`` a second."""
+    """Return ``count`` jobs, all due at once, or as a Poisson process with ``rate`` jobs per second."""
     rng = random.Random(seed)
-    at_s, found = 0.0, []
+    at_s, drawn = 0.0, []
     for _ in range(count):
         at_s += rng.expovariate(rate) if rate else 0.0
         prompt = [rng.randrange(16, vocabulary) for _ in range(rng.randint(16, 512))]
-        found.append(Job(prompt, rng.randint(8, 256), at_s))
-    return found
+        drawn.append(Job(prompt, rng.randint(8, 256), at_s))
+    return drawn
 
 
 def drive(server: Server, given: Sequence[Job]) -> Report:
-    """Run all of them to their ends."""
+    """Run all jobs to their ends and report their times."""
     due = deque(enumerate(given))
     times: list[list[float]] = [[] for _ in given]
     left = sum(job.tokens for job in given)
@@ -99,7 +99,7 @@ def drive(server: Server, given: Sequence[Job]) -> Report:
 
 
 class CalmopsServer:
-    """Our engine alone, on one process of ``threads``."""
+    """Runs calmops' engine alone, in one process of ``threads`` threads."""
 
     def __init__(self, release: Path, threads: int) -> None:
         settings = EngineSettings(
@@ -130,7 +130,8 @@ class CalmopsServer:
     def step(self) -> list[int]:
         result = self._engine.step()
         assert result is not None, "nothing to do, with jobs running"
-        return [self._numbers[one.request_id] for mine in result.deltas.values() for one in mine for _ in one.token_ids]
+        deltas = [delta for gateway_deltas in result.deltas.values() for delta in gateway_deltas]
+        return [self._numbers[delta.request_id] for delta in deltas for _ in delta.token_ids]
 
 
 class _Slot:
@@ -140,12 +141,17 @@ class _Slot:
         self.done = 0  # tokens that are in llama.cpp's cache
         self.left = job.tokens
 
+    @property
+    def rows_left(self) -> int:
+        """Return the number of tokens that are not in llama.cpp's cache yet."""
+        return len(self.ids) - self.done
+
 
 class LlamaCppServer(LlamaCpp):
-    """llama.cpp's low-level batches: decoders first, then as much of the prompts as a step holds."""
+    """Runs llama.cpp's low-level batches: decoding jobs first, then as much of the prompts as a step holds."""
 
-    def __init__(self, model: Path, threads: int, **how: Any) -> None:
-        super().__init__(model, threads, **how)
+    def __init__(self, model: Path, threads: int, **options: Any) -> None:
+        super().__init__(model, threads, **options)
         self._slots: list[_Slot | None] = [None] * SLOTS
         self._waiting: deque[_Slot] = deque()
         self._running = self._context(SLOTS, CONTEXT_TOKENS)
@@ -155,24 +161,24 @@ class LlamaCppServer(LlamaCpp):
         self._waiting.append(_Slot(number, job))
 
     def step(self) -> list[int]:
-        for at, slot in enumerate(self._slots):
+        for index, slot in enumerate(self._slots):
             if slot is None and self._waiting:
-                self._slots[at] = self._waiting.popleft()
+                self._slots[index] = self._waiting.popleft()
         rows: list[tuple[int, int, int, bool]] = []
-        told: list[tuple[int, _Slot]] = []
-        for at, slot in sorted(enumerate(self._slots), key=lambda one: len(one[1].ids) - one[1].done if one[1] else 0):
+        sampled: list[tuple[int, _Slot]] = []
+        for index, slot in sorted(enumerate(self._slots), key=lambda one: one[1].rows_left if one[1] else 0):
             if slot is None:
                 continue
-            take = min(len(slot.ids) - slot.done, STEP_ROWS - len(rows))
-            last = slot.done + take == len(slot.ids)
-            rows += [(slot.ids[i], i, at, last and i == len(slot.ids) - 1) for i in range(slot.done, slot.done + take)]
-            slot.done += take
-            told += [(at, slot)] if last else []
-        chosen = self._step(self._running, self._batch, rows)
-        for token, (at, slot) in zip(chosen, told, strict=True):
+            end = slot.done + min(slot.rows_left, STEP_ROWS - len(rows))
+            is_last = end == len(slot.ids)
+            rows += [(slot.ids[i], i, index, is_last and i == end - 1) for i in range(slot.done, end)]
+            slot.done = end
+            sampled += [(index, slot)] if is_last else []
+        tokens = self._step(self._running, self._batch, rows)
+        for token, (index, slot) in zip(tokens, sampled, strict=True):
             slot.ids.append(token)
             slot.left -= 1
             if not slot.left:
-                self._slots[at] = None
-                self._c.llama_memory_seq_rm(self._c.llama_get_memory(self._running), at, -1, -1)
-        return [slot.number for _, slot in told]
+                self._slots[index] = None
+                self._c.llama_memory_seq_rm(self._c.llama_get_memory(self._running), index, -1, -1)
+        return [slot.number for _, slot in sampled]

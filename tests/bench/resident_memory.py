@@ -1,6 +1,6 @@
-"""Resident memory of one engine after a wave, less what its imports took: ``python -m tests.bench.resident_memory``.
+"""Prints the resident memory of one engine after a wave, in bytes, minus the memory that its imports took.
 
-Arguments: KIND RELEASE GGUF, KIND one of run.KINDS. Prints a number of bytes.
+``python -m tests.bench.resident_memory KIND RELEASE GGUF``; KIND is one of run.KINDS.
 """
 
 import sys
@@ -13,13 +13,13 @@ from tests.bench.contenders import CONTEXT_TOKENS, Calmops, LlamaCpp, prompts
 from tests.bench.shape import VOCABULARY
 
 SEQUENCES, TOKENS = 16, 64
-KV_BLOCKS = SEQUENCES * CONTEXT_TOKENS // BLOCK_TOKENS  # what llama.cpp's context holds
+KV_BLOCKS = SEQUENCES * CONTEXT_TOKENS // BLOCK_TOKENS  # as many tokens as llama.cpp's context holds
 
 
 def main() -> None:
     kind, release, gguf = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     if kind == "llama.cpp":
-        import llama_cpp  # noqa: F401  its import is taken off too
+        import llama_cpp  # noqa: F401  imported early, so that its memory is subtracted too
     before = psutil.Process().memory_info().rss
     if kind == "llama.cpp":
         engine: Calmops | LlamaCpp = LlamaCpp(gguf)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Speed beside other engines, and what HTTP and telemetry cost on top of ours: `make bench PARTS="engine http"`, or all.
+"""Times calmops beside other engines, and what HTTP and telemetry cost: `make bench PARTS="engine http"`, or all.
 
   engine     decoding beside llama.cpp: the 88 M shape, the 0.5 B shape, the mixed workload
   prefill    prompts beside llama.cpp, in chunks of 64, 256 and 512 rows
@@ -8,8 +8,8 @@
   http       tokens per second through the whole platform over those of the engine alone
   telemetry  tokens per second that the meter folds on one core, from the spool and from Kafka
 
-Each part ends in one line of ratios. Everything is bfloat16 and in turns in one run. What was expected stands below and is
-logged beside what came out in LOG.md; failures are kept there.
+Each part ends in one line of ratios. Everything is bfloat16 and in turns in one run. The predictions stand in this file
+and are logged beside the results in LOG.md; failures are kept there.
 """
 
 import argparse
@@ -54,8 +54,9 @@ LOG = HERE / "LOG.md"
 STREAMS = (1, 8, 32)
 KINDS = ("kernel", "kernel int8", "transformers", "llama.cpp")
 
-# Each written before its part first ran. Ratios to llama.cpp with AVX2 and two threads; the share of the engine's tokens
-# per second that comes out of HTTP at 1, 8 and 32 streams; tokens per second folded over the bars.
+# Each prediction was written before its part first ran. Ratios to llama.cpp are with AVX2 and two threads; those of
+# HTTP are shares of the engine's tokens per second at 1, 8 and 32 streams; those of telemetry are tokens per second
+# folded over the bars, which are fold_speed's aims.
 PREDICTED = {
     "engine": "88m 1.2, 1.9, 1.9, 1.9, 1.7 at B=1, 4, 8, 16, 32; mixed 1.6; 500m 1.1, 1.8 at B=1, 8",
     "prefill": "1.2 in chunks of 64, 256 and 512",
@@ -68,7 +69,7 @@ PREDICTED_TTFT_MS = 12
 
 
 def main() -> int:
-    """Run it all; 0 if it ran."""
+    """Run the parts that the command line names, or all; return 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", type=part_name, help="default: all")
     parser.add_argument("--rounds", type=int, default=5, help="of each comparison")
@@ -79,7 +80,7 @@ def main() -> int:
         for part in arguments.parts or PARTS:
             missing = [name for name in ("llama_cpp", "gguf") if importlib.util.find_spec(name) is None]
             if missing and part in ("engine", "prefill", "memory"):
-                print(f"{part}: left out, {' and '.join(missing)} not installed (calmops setup bench)", flush=True)
+                print(f"{part}: left out, {' and '.join(missing)} not installed (run: calmops setup bench)", flush=True)
                 continue
             for what, predicted, measured in PARTS[part](Path(workspace), arguments.rounds):
                 log(what, predicted, measured)
@@ -90,27 +91,27 @@ Figures = Iterator[tuple[str, str, str]]  # what, predicted, measured
 
 
 def engine(workspace: Path, rounds: int) -> Figures:
-    """Decoding and the mixed workload beside llama.cpp."""
+    """Compare decoding and the mixed workload with llama.cpp."""
     board = kernel_beside_llama.Board(rounds)
-    release, gguf = converted(workspace, NAME)
+    release, gguf = release_and_gguf(workspace, NAME)
     kernel_beside_llama.decode(board, release, gguf, dict.fromkeys((1, 4, 8, 16, 32), 0.0), VOCABULARY, "88m")
     kernel_beside_llama.limits(board)
     kernel_beside_llama.mixed(board, release, gguf, 0.0)
     kernel_beside_llama.decode(
-        board, *converted(workspace, LARGE), dict.fromkeys((1, 8), 0.0), LARGE_VOCABULARY, "500m"
+        board, *release_and_gguf(workspace, LARGE), dict.fromkeys((1, 8), 0.0), LARGE_VOCABULARY, "500m"
     )
     yield "engine over llama.cpp", PREDICTED["engine"], ratios(board.ratios)
 
 
 def prefill(workspace: Path, rounds: int) -> Figures:
-    """Prompts beside llama.cpp."""
+    """Compare the processing of prompts with llama.cpp."""
     board = kernel_beside_llama.Board(rounds)
-    kernel_beside_llama.prefill(board, *converted(workspace, NAME), (64, 256, 512), 0.0)
+    kernel_beside_llama.prefill(board, *release_and_gguf(workspace, NAME), (64, 256, 512), 0.0)
     yield "prefill over llama.cpp", PREDICTED["prefill"], ratios(board.ratios)
 
 
 def families(workspace: Path, rounds: int) -> Figures:
-    """The kernel beside transformers' own modules behind the same engine, 8 sequences."""
+    """Compare the kernel with transformers' own modules behind the same engine, 8 sequences."""
     board = kernel_beside_llama.Board(rounds)
     for family in KERNEL_FAMILIES:
         release = write_family(family, workspace / family)
@@ -119,19 +120,19 @@ def families(workspace: Path, rounds: int) -> Figures:
             for backend in ("kernel", "transformers")
         )
 
-        def timed(one: Calmops) -> kernel_beside_llama.Timed:
-            return lambda seed: one.wave(prompts(seed, 8, 16, VOCABULARY), 16).decode_tokens_per_s
+        def timed(contender: Calmops) -> kernel_beside_llama.Timed:
+            return lambda seed: contender.wave(prompts(seed, 8, 16, VOCABULARY), 16).decode_tokens_per_s
 
         board.beside(family, timed(ours), {"transformers": timed(theirs)}, 0.0)
     yield "kernel over transformers' modules, 8 sequences", PREDICTED["families"], ratios(board.ratios)
 
 
 def memory(workspace: Path, _rounds: int) -> Figures:
-    """Resident bytes of fresh processes that decoded a wave of 16, less what importing took."""
-    release, gguf = converted(workspace, NAME)
+    """Compare resident bytes of fresh processes that decoded a wave of 16, minus what their imports took."""
+    release, gguf = release_and_gguf(workspace, NAME)
     command = [sys.executable, "-m", "tests.bench.resident_memory"]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'platform'}:{ROOT}"}
-    found: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     for kind in KINDS:
         run = subprocess.run(
             [*command, kind, str(release), str(gguf)],
@@ -141,27 +142,28 @@ def memory(workspace: Path, _rounds: int) -> Figures:
             text=True,
             check=True,
         )
-        found[kind] = json.loads(run.stdout.splitlines()[-1])
-        print(f"{kind}: {found[kind] / 2**20:.0f} MiB", flush=True)
-    peer = found["llama.cpp"]
-    measured = ", ".join(f"{kind} {size / peer:.2f} ({size / 2**20:.0f} MiB)" for kind, size in found.items())
+        sizes[kind] = json.loads(run.stdout.splitlines()[-1])
+        print(f"{kind}: {sizes[kind] / 2**20:.0f} MiB", flush=True)
+    peer = sizes["llama.cpp"]
+    measured = ", ".join(f"{kind} {size / peer:.2f} ({size / 2**20:.0f} MiB)" for kind, size in sizes.items())
     yield f"{NAME}, resident memory over llama.cpp's", PREDICTED["memory"], measured
 
 
 def telemetry(workspace: Path, rounds: int) -> Figures:
-    """What the meter takes."""
-    spooled, through_kafka = fold_speed.from_spool_and_kafka(workspace, 20_000, rounds)
-    a, b = kit.quantile(spooled, 0.5), kit.quantile(through_kafka, 0.5)
+    """Measure how many tokens per second the meter folds."""
+    spool_rates, kafka_rates = fold_speed.from_spool_and_kafka(workspace, 20_000, rounds)
+    spool, kafka = kit.quantile(spool_rates, 0.5), kit.quantile(kafka_rates, 0.5)
     measured = (
-        f"spool {a / fold_speed.SPOOL_AIM:.2f} ({a:,.0f} tok/s), Kafka {b / fold_speed.KAFKA_AIM:.2f} ({b:,.0f} tok/s)"
+        f"spool {spool / fold_speed.SPOOL_AIM:.2f} ({spool:,.0f} tok/s), "
+        f"Kafka {kafka / fold_speed.KAFKA_AIM:.2f} ({kafka:,.0f} tok/s)"
     )
     yield "folded tokens per second over the bars", PREDICTED["telemetry"], measured
 
 
 def http(workspace: Path, rounds: int) -> Figures:
-    """HTTP over engine, pinned and not, of the shipped model and of the 88 M shape."""
-    found: dict[str, float] = {}
-    release, _ = converted(workspace, NAME, gguf=False)
+    """Compare HTTP with the engine alone, pinned and not, for the shipped model and the 88 M shape."""
+    medians: dict[str, float] = {}
+    release, _ = release_and_gguf(workspace, NAME, gguf=False)
     for plan, folder in (
         (Plan(SHIPPED, SHIPPED_VOCABULARY, STREAMS, 2 * rounds), shipped()),
         (Plan(NAME, VOCABULARY, STREAMS, max(2, rounds)), release),
@@ -169,9 +171,9 @@ def http(workspace: Path, rounds: int) -> Figures:
         for pinned, streams, compared in compare(plan, folder, workspace, (True, False)):
             share = PREDICTED_RATIO[plan.name][plan.streams.index(streams)]
             what = f"{plan.name}, HTTP over engine, {streams} streams, {'pinned' if pinned else 'unpinned'}"
-            found[what.replace(", HTTP over engine", "")] = kit.quantile(compared.ratios, 0.5)
+            medians[what.replace(", HTTP over engine", "")] = kit.quantile(compared.ratios, 0.5)
             yield what, f"ratio {share:.2f}, +{PREDICTED_TTFT_MS} ms", f"{compared.summary()}; aim {AIM} {compared.aim}"
-    print(f"HTTP over engine: {ratios(found)}", flush=True)
+    print(f"HTTP over engine: {ratios(medians)}", flush=True)
 
 
 PARTS: dict[str, Callable[[Path, int], Figures]] = {
@@ -179,8 +181,8 @@ PARTS: dict[str, Callable[[Path, int], Figures]] = {
 }  # fmt: skip
 
 
-def converted(workspace: Path, name: str, *, gguf: bool = True) -> tuple[Path, Path]:
-    """A release with random weights, and the same for llama.cpp; written once."""
+def release_and_gguf(workspace: Path, name: str, *, gguf: bool = True) -> tuple[Path, Path]:
+    """Return a release with random weights and the same as GGUF; write each once."""
     release, converted_to = workspace / name, workspace / f"{name}.gguf"
     if not release.exists():
         {NAME: write_llama_88m, LARGE: write_llama_500m}[name](release)
@@ -192,27 +194,27 @@ def converted(workspace: Path, name: str, *, gguf: bool = True) -> tuple[Path, P
 
 
 def part_name(text: str) -> str:
-    """A part that there is; argparse says so if it isn't."""
+    """Return ``text`` if it names a part; otherwise argparse reports the error."""
     if text not in PARTS:
         raise argparse.ArgumentTypeError(f"there is no part {text!r}; the parts are {', '.join(PARTS)}")
     return text
 
 
-def ratios(found: dict[str, float]) -> str:
-    """One line of them."""
-    return ", ".join(f"{name} {ratio:.2f}" for name, ratio in found.items())
+def ratios(by_name: dict[str, float]) -> str:
+    """Return the ratios as one line."""
+    return ", ".join(f"{name} {ratio:.2f}" for name, ratio in by_name.items())
 
 
 def log(what: str, predicted: str, measured: str) -> None:
-    """Append one line to LOG.md, and show it."""
+    """Append one line to LOG.md, and print it."""
     date = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M")
-    with LOG.open("a", encoding="utf-8") as opened:
-        opened.write(f"| {date} | {machine()} | {commit()} | {what} | {predicted} | {measured} |\n")
+    with LOG.open("a", encoding="utf-8") as file:
+        file.write(f"| {date} | {machine()} | {commit()} | {what} | {predicted} | {measured} |\n")
     print(f"{what}: {measured} (predicted {predicted})", flush=True)
 
 
 def machine() -> str:
-    """Processor, cores and code path of this machine."""
+    """Return this machine's processor, number of cores and code path."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     cpu = next((line.split(":")[1].strip() for line in lines if "model name" in line), "")
     return f"{cpu or platform.processor()}, {len(cores.ALL)} cores, {torch.backends.cpu.get_cpu_capability()}"
@@ -220,12 +222,15 @@ def machine() -> str:
 
 @functools.cache
 def commit() -> str:
-    """The checkout's commit when first asked; a plus sign means that tracked files differed from it."""
-    said = [
-        subprocess.run(["git", *what], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-        for what in (("rev-parse", "--short=10", "HEAD"), ("status", "--porcelain", "-uno", "--", "platform", "actors"))
+    """Return the checkout's commit, read once; a plus sign means that tracked files differ from it."""
+    head, changes = [
+        subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+        for arguments in (
+            ("rev-parse", "--short=10", "HEAD"),
+            ("status", "--porcelain", "-uno", "--", "platform", "actors"),
+        )
     ]
-    return said[0] + ("+" if said[1] else "")
+    return head + ("+" if changes else "")
 
 
 if __name__ == "__main__":

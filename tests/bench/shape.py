@@ -1,4 +1,4 @@
-"""The models that are timed: the 88 M Llama shape with random weights, written as a release, and the one that ships."""
+"""Writes the models that are timed: Llama shapes with random weights, as releases. Gives the shipped one's folder."""
 
 from pathlib import Path
 from typing import Any
@@ -20,17 +20,17 @@ SHIPPED_VOCABULARY = 4096
 
 
 def shipped() -> Path:
-    """The folder of the release in the wheel."""
+    """Return the folder of the release in the wheel."""
     return Path(calmops.__file__).parent / "models" / SHIPPED
 
 
 def write_llama_88m(folder: Path) -> Path:
-    """Hidden 768, 12 layers, 12 heads, 4 KV heads, vocabulary 8192."""
+    """Write the 88 M shape: hidden 768, 12 layers, 12 heads, 4 KV heads, vocabulary 8192. Return ``folder``."""
     return write_llama(folder, NAME, hidden=768, ffn=2048, layers=12, heads=12, kv_heads=4)
 
 
 def write_llama_500m(folder: Path) -> Path:
-    """Qwen2.5-0.5B's sizes as a Llama: hidden 896, 24 layers, 14 heads, 2 KV heads."""
+    """Write Qwen2.5-0.5B's sizes as a Llama: hidden 896, 24 layers, 14 heads, 2 KV heads. Return ``folder``."""
     return write_llama(
         folder, LARGE, vocabulary=LARGE_VOCABULARY, hidden=896, ffn=4864, layers=24, heads=14, kv_heads=2
     )
@@ -47,32 +47,35 @@ def write_llama(
     heads: int,
     kv_heads: int,
 ) -> Path:
-    """A Llama of these sizes with random bfloat16 weights, embeddings not tied."""
+    """Write a Llama of these sizes with random bfloat16 weights, embeddings not tied. Return ``folder``."""
     transformers.utils.logging.disable_progress_bar()
     torch.manual_seed(0)
     config = transformers.LlamaConfig(
-        vocab_size=vocabulary, hidden_size=hidden, intermediate_size=ffn, num_hidden_layers=layers, num_attention_heads=heads,
-        num_key_value_heads=kv_heads, max_position_embeddings=2048, bos_token_id=0, eos_token_id=1, pad_token_id=1,
-        tie_word_embeddings=False, dtype=torch.bfloat16,
+        vocab_size=vocabulary, hidden_size=hidden, intermediate_size=ffn, num_hidden_layers=layers,
+        num_attention_heads=heads, num_key_value_heads=kv_heads, max_position_embeddings=2048, bos_token_id=0,
+        eos_token_id=1, pad_token_id=1, tie_word_embeddings=False, dtype=torch.bfloat16,
     )  # fmt: skip
     return _save(transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16), folder, name)
 
 
 def write_family(family: str, folder: Path) -> Path:
-    """A small checkpoint of one of the kernel's families, random bfloat16 weights: hidden 512, 6 layers, 8 heads, 2 KV heads."""
+    """Write a small checkpoint of one of the kernel's families with random bfloat16 weights. Return ``folder``.
+
+    Hidden 512, 6 layers, 8 heads, 2 KV heads.
+    """
     transformers.utils.logging.disable_progress_bar()
     torch.manual_seed(0)
     loader: Any = transformers.AutoConfig
     config = loader.for_model(
-        family, vocab_size=VOCABULARY, hidden_size=512, intermediate_size=1536, num_hidden_layers=6, num_attention_heads=8,
-        num_key_value_heads=2, head_dim=64, max_position_embeddings=2048, bos_token_id=0, eos_token_id=1, pad_token_id=1,
-        tie_word_embeddings=False,
+        family, vocab_size=VOCABULARY, hidden_size=512, intermediate_size=1536, num_hidden_layers=6,
+        num_attention_heads=8, num_key_value_heads=2, head_dim=64, max_position_embeddings=2048, bos_token_id=0,
+        eos_token_id=1, pad_token_id=1, tie_word_embeddings=False,
     )  # fmt: skip
     return _save(transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16), folder, family)
 
 
 def _save(model: Any, folder: Path, name: str) -> Path:
-    """Model, tokenizer and release.json into ``folder``."""
+    """Write model, tokenizer and release.json into ``folder``, and return it."""
     model.save_pretrained(folder)
     _write_tokenizer(folder)
     write_release(folder, name=name)
@@ -80,9 +83,9 @@ def _save(model: Any, folder: Path, name: str) -> Path:
 
 
 def _write_tokenizer(folder: Path) -> None:
-    """Two special tokens, the 256 bytes, and pairs of printable characters up to the vocabulary's size.
+    """Write a tokenizer of two special tokens, the 256 bytes, and pairs of printable characters up to VOCABULARY.
 
-    So nearly every token is text on its own, as a trained vocabulary's are, and what HTTP carries has the usual length.
+    So nearly every token is text by itself, as in a trained vocabulary, and HTTP carries texts of the usual length.
     """
     printable = [chr(code) for code in range(0x21, 0x7F)]
     spellings = [*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet())]

@@ -1,6 +1,6 @@
-"""What HTTP costs: tokens per second through the whole platform, telemetry on, over those of the engine alone.
+"""Measures what HTTP costs: tokens per second through the platform, telemetry on, over those of the engine alone.
 
-Both run the same waves on the same machine in turns (ABBA), so that what else the machine does weighs on both.
+Both run the same waves on the same machine in turns (ABBA), so that other load on the machine slows both.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ http:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is sent: which streams, how often, how long."""
+    """Says what is sent: how many streams, how often, how long."""
 
     name: str
     vocabulary: int
@@ -47,45 +47,47 @@ class Plan:
 
 @dataclass(slots=True)
 class Compared:
-    """The waves of one number of streams, in pairs that ran one after the other."""
+    """Holds the waves of one number of streams, in pairs that ran one after the other."""
 
     http: list[Wave] = field(default_factory=list)
     engine: list[Wave] = field(default_factory=list)
 
     @property
     def ratios(self) -> list[float]:
-        """Tokens per second over HTTP over the engine's, pair by pair."""
+        """Return tokens per second through HTTP divided by the engine's, pair by pair."""
         return kit.pair_ratios([h.tokens_per_s for h in self.http], [e.tokens_per_s for e in self.engine])
 
     @property
     def ttft_added_ms(self) -> float:
-        """Median time to first token over HTTP minus the engine's, ms."""
+        """Return the median time to first token through HTTP minus the engine's, ms."""
         over_http, alone = ([t for wave in waves for t in wave.ttft_s] for waves in (self.http, self.engine))
         return 1000 * (kit.quantile(over_http, 0.5) - kit.quantile(alone, 0.5))
 
     def itl_added_ms(self) -> kit.Spread:
-        """p99 of the time between tokens over HTTP minus the engine's, ms, while all decode: no prompt comes between.
+        """Return p99 of the time between tokens through HTTP minus the engine's, ms, while all streams decode.
 
-        Of all waves together, since of one a hundredth is a step or less. How well it is known: with the pairs drawn anew.
+        No prompt interrupts them then. It is computed over all waves together, since a hundredth of one wave is a step
+        or less. The interval comes from drawing the pairs again with replacement.
         """
         over_http, alone = ([1000 * np.array(wave.itl_s) for wave in waves] for waves in (self.http, self.engine))
 
         def added(chosen: Iterable[int]) -> float:
-            mine, theirs = (np.concatenate([gaps[pair] for pair in chosen]) for gaps in (over_http, alone))
-            return float(np.quantile(mine, 0.99) - np.quantile(theirs, 0.99))
+            http_gaps, engine_gaps = (np.concatenate([gaps[pair] for pair in chosen]) for gaps in (over_http, alone))
+            return float(np.quantile(http_gaps, 0.99) - np.quantile(engine_gaps, 0.99))
 
         pairs = range(len(over_http))
-        drawn = sorted(added(chosen) for chosen in np.random.default_rng(0).choice(pairs, (DRAWS, len(pairs))).tolist())
-        return kit.Spread(added(pairs), drawn[int(0.025 * DRAWS)], drawn[int(0.975 * DRAWS)])
+        draws = np.random.default_rng(0).choice(pairs, (DRAWS, len(pairs))).tolist()
+        values = sorted(added(draw) for draw in draws)
+        return kit.Spread(added(pairs), values[int(0.025 * DRAWS)], values[int(0.975 * DRAWS)])
 
     @property
     def aim(self) -> str:
-        """ "met" or "missed" if the ratio's whole interval lies on one side of AIM, else "unknown"."""
+        """Return "met" or "missed" if the ratio's whole interval is on one side of AIM, else "unknown"."""
         ratio = kit.spread(self.ratios)
         return "met" if ratio.low >= AIM else "missed" if ratio.high < AIM else "unknown"
 
     def summary(self) -> str:
-        """One sentence with the figures."""
+        """Return the figures as one line."""
         over_http, alone = (kit.quantile([w.tokens_per_s for w in waves], 0.5) for waves in (self.http, self.engine))
         return (
             f"HTTP/engine {kit.spread(self.ratios):.3f} ({over_http:.0f} over {alone:.0f} tok/s, "
@@ -97,7 +99,7 @@ class Compared:
 def compare(
     plan: Plan, release: Path, workspace: Path, pinnings: tuple[bool, ...]
 ) -> Iterator[tuple[bool, int, Compared]]:
-    """Start a platform of its own for that release and compare: (pinned, streams, waves), each as it is known."""
+    """Start a separate platform for ``release`` and yield each comparison: (pinned, streams, waves)."""
     config = workspace / f"{plan.name}.yaml"
     config.write_text(CONFIG.format(name=plan.name, folder=release), encoding="utf-8")
     engine = Calmops(release, temperature=1.0)
@@ -129,14 +131,14 @@ def _in_turns(plan: Plan, served: "Served", engine: Calmops, cell: tuple[bool, i
 
 
 class Served:
-    """The platform as its clients see it."""
+    """Sends waves to a platform over HTTP, and pins its processes."""
 
     def __init__(self, url: str, plan: Plan) -> None:
         self._url = url
         self._plan = plan
 
     def arrange(self, *, pinned: bool) -> None:
-        """Put the replica on the engine's core and all else on the other, or let all run anywhere."""
+        """Pin the replica to the engine's core and everything else to the other, or let all run anywhere."""
         replicas = {rank["pid"] for gang in kit.inventory(self._url)["gangs"] for rank in gang["ranks"]}
         everything = cores.platform_pids(os.environ["CALMOPS_HOME"])
         assert replicas <= everything, f"replica {replicas} isn't among the platform's processes"
@@ -144,7 +146,7 @@ class Served:
         cores.pin(replicas, cores.ENGINE if pinned else cores.ALL)
 
     def wave(self, seed: str, streams: int) -> Wave:
-        """That many streams at once, to their ends."""
+        """Run ``streams`` streams at once, to their ends."""
         return asyncio.run(self._wave(prompts(seed, streams, self._plan.prompt_tokens, self._plan.vocabulary)))
 
     async def _wave(self, given: Prompts) -> Wave:
@@ -155,36 +157,35 @@ class Served:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as client:
             async with client.get(f"{self._url}/healthz") as answer:
                 await answer.read()
-            heard = await asyncio.gather(
-                *(
-                    listen(
-                        client, f"{self._url}/v1/completions", {**common, "prompt": ids, "seed": number, "stream": True}
-                    )
-                    for number, ids in enumerate(given)
-                )
-            )
-        seen = [one.stream() for one in heard]
-        for stream in seen:
+            url = f"{self._url}/v1/completions"
+            bodies = ({**common, "prompt": ids, "seed": seed, "stream": True} for seed, ids in enumerate(given))
+            received = await asyncio.gather(*(receive(client, url, body) for body in bodies))
+        streams = [response.stream() for response in received]
+        for stream in streams:
             assert stream.complete and stream.tokens == tokens, (
                 f"a stream failed: {stream.status} {stream.error} {stream.tokens}"
             )
-        began_s = min(stream.started_s for stream in seen)
-        ttft_s = tuple(stream.times_s[0] - stream.started_s for stream in seen)
-        first_s = max(stream.times_s[0] for stream in seen) - began_s
-        itl_s = tuple(b - a for stream in seen for a, b in pairwise(stream.times_s) if a >= began_s + first_s)
-        return Wave(len(given), tokens, first_s, max(stream.times_s[-1] for stream in seen) - began_s, ttft_s, itl_s)
+        began_s = min(stream.started_s for stream in streams)
+        ttft_s = tuple(stream.times_s[0] - stream.started_s for stream in streams)
+        first_s = max(stream.times_s[0] for stream in streams) - began_s
+        itl_s = tuple(b - a for stream in streams for a, b in pairwise(stream.times_s) if a >= began_s + first_s)
+        end_s = max(stream.times_s[-1] for stream in streams) - began_s
+        return Wave(len(given), tokens, first_s, end_s, ttft_s, itl_s)
 
 
 @dataclass(slots=True)
-class Heard:
-    """One stream's bytes as they came. They are read when the wave is over: the client shares a core with what is measured."""
+class Received:
+    """Holds one stream's bytes as they arrived.
+
+    They are parsed when the wave is over, because the client shares a core with what is measured.
+    """
 
     status: int
     started_s: float
     pieces: list[tuple[float, bytes]] = field(default_factory=list)  # monotonic s, at its arrival
 
     def stream(self) -> kit.Stream:
-        """What it said, each token at the time of the piece that completed its event."""
+        """Parse the bytes; each token has the time of the piece that completed its event."""
         stream = kit.Stream(status=self.status, started_s=self.started_s)
         rest = b""
         for time_s, piece in self.pieces:
@@ -198,11 +199,11 @@ class Heard:
         return stream
 
 
-async def listen(client: aiohttp.ClientSession, url: str, body: dict[str, Any]) -> Heard:
-    """Send one request and keep what comes."""
+async def receive(client: aiohttp.ClientSession, url: str, body: dict[str, Any]) -> Received:
+    """Send one request and keep the bytes of its answer."""
     started_s = time.monotonic()
     async with client.post(url, json=body) as response:
-        heard = Heard(response.status, started_s)
+        received = Received(response.status, started_s)
         async for piece in response.content.iter_any():
-            heard.pieces.append((time.monotonic(), piece))
-    return heard
+            received.pieces.append((time.monotonic(), piece))
+    return received

@@ -1,4 +1,4 @@
-"""Free ports, and the ones after them."""
+"""Tests the choice of free ports, and the ports that follow them."""
 
 import socket
 from pathlib import Path
@@ -11,12 +11,12 @@ from calmops.foundation.ports import free_port
 
 def test_the_port_and_its_followers_can_be_bound() -> None:
     first = free_port(followers=2)
-    held = [socket.create_server(("127.0.0.1", first + step)) for step in range(3)]
-    for one in held:
-        one.close()
+    servers = [socket.create_server(("127.0.0.1", first + step)) for step in range(3)]
+    for server in servers:
+        server.close()
 
 
-def test_a_port_whose_follower_is_taken_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_whose_follower_is_taken_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
     def is_free(port: int) -> bool:
@@ -34,6 +34,6 @@ def test_a_bound_port_is_not_free() -> None:
         assert not ports._is_free(server.getsockname()[1])
 
 
-def test_none_is_given_that_an_outgoing_connection_could_get_meanwhile() -> None:
+def test_no_port_is_given_that_an_outgoing_connection_could_take_meanwhile() -> None:
     first_outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
     assert all(free_port(followers=2) + 2 < first_outgoing for _ in range(200))

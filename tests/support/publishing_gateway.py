@@ -1,7 +1,7 @@
-"""A gateway reduced to its publisher, as a process of its own: frames at a steady rate, requests that open and close.
+"""Runs a gateway's publisher alone, as a process: frames at a steady rate, requests that open and close.
 
 ``python -m tests.support.publishing_gateway ID FOLDER BOOTSTRAP TOPIC STEPS_PER_S SEQUENCES``; SIGTERM ends it orderly.
-Its figures go to FOLDER/../ID.json.
+It writes its figures to FOLDER/../ID.json.
 """
 
 import asyncio
@@ -12,17 +12,18 @@ import sys
 import time
 from pathlib import Path
 
+from calmops.foundation.config_sections import KafkaConfig
 from calmops.messages.record import Closed, FrameRecord, Opened, SequenceStep
-from calmops.telemetry.log.publisher import Publisher
+from calmops.telemetry.log.publisher import SpoolPublisher
 from calmops.telemetry.settings import KafkaSettings, TelemetrySettings
 
 ANSWER_TOKENS = 64
 
 
 class Load:
-    """``sequences`` requests at a time, each of ANSWER_TOKENS tokens, one token a step."""
+    """Keeps ``sequences`` requests live at a time, each of ANSWER_TOKENS tokens, one token per step."""
 
-    def __init__(self, publisher: Publisher, gateway_id: str, sequences: int) -> None:
+    def __init__(self, publisher: SpoolPublisher, gateway_id: str, sequences: int) -> None:
         self._publisher = publisher
         self._id = gateway_id
         self._numbers = itertools.count(1)
@@ -34,7 +35,7 @@ class Load:
         self.frames = 0
 
     def step(self, step: int) -> None:
-        """One frame: a token for each live request; requests that end are replaced."""
+        """Publish one frame with a token for each live request; replace requests that end."""
         while len(self._live) + len(self._opening) < self._sequences:
             task = asyncio.get_running_loop().create_task(self._open(f"{self._id}-{next(self._numbers)}"))
             self._opening.add(task)
@@ -102,8 +103,8 @@ class Load:
         )
 
 
-async def run(publisher: Publisher, gateway_id: str, steps_per_s: float, sequences: int) -> Load:
-    """Publish until SIGTERM."""
+async def run(publisher: SpoolPublisher, gateway_id: str, steps_per_s: float, sequences: int) -> Load:
+    """Publish until SIGTERM; return the load with what it measured."""
     load, stopping = Load(publisher, gateway_id, sequences), asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     print("publishing", flush=True)
@@ -119,12 +120,14 @@ async def run(publisher: Publisher, gateway_id: str, steps_per_s: float, sequenc
 
 
 def main() -> None:
-    """Publish, then write the figures down."""
+    """Publish until SIGTERM, then write the figures to their file."""
     gateway_id, folder, bootstrap, topic, steps_per_s, sequences = sys.argv[1:]
     settings = TelemetrySettings(
-        folder=Path(folder), lease_s=1.0, kafka=KafkaSettings(bootstrap_servers=bootstrap, topic=topic)
+        folder=Path(folder),
+        lease_s=1.0,
+        kafka=KafkaSettings(config=KafkaConfig(bootstrap_servers=bootstrap, topic=topic)),
     )
-    publisher = Publisher(gateway_id, settings)
+    publisher = SpoolPublisher(gateway_id, settings)
     publisher.start()
     load = asyncio.run(run(publisher, gateway_id, float(steps_per_s), int(sequences)))
     publisher.close()

@@ -4,14 +4,17 @@ Parsed once where a process starts; everything behind gets records or plain valu
 come from a file that it names, or from the environment (the variables below, read here and nowhere else).
 """
 
+import logging
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
 
-from calmops.foundation.config_file import Problem, parse, refuse
+from calmops.foundation.config_file import Problem, parse, with_new_names
 from calmops.foundation.config_sections import (
     ADMIN_TOKEN_VARIABLE,
     KAFKA_PASSWORD_VARIABLE,
@@ -25,14 +28,19 @@ from calmops.foundation.config_sections import (
     ModelConfig,
     Name,
     ObjectivesConfig,
+    PathText,
     RetentionConfig,
     TracingConfig,
 )
 from calmops.foundation.errors import ConfigError
+from calmops.foundation.liveness import broken
+from calmops.foundation.model_labels import CONFIGURED, ModelLabels
 from calmops.foundation.secret_file import secret
 
+_log = logging.getLogger("calmops.config")
 CONFIG_VARIABLE = "CALMOPS_CONFIG"
 DEFAULT_FILE = "calmops.yaml"
+RENAMED = {"limits.max_waiting": "max_requests"}  # settings of release 0.1, read for one release
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -60,12 +68,6 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     grafana: GrafanaConfig | None = None
     vllm_names: Annotated[bool, Meta(description="show the metrics under vLLM's names too; doubles the series")] = False
 
-    def model(self, name: str) -> ModelConfig:
-        """The model of that name; ConfigError if there is none."""
-        for model in self.models:
-            if model.name == name:
-                return model
-        raise ConfigError(f"no model {name!r} in the configuration; it has {[model.name for model in self.models]}")
 
 
 def find(path: Path | None) -> Path | None:
@@ -83,15 +85,9 @@ def load(path: Path | None = None) -> Config:
     found = find(path)
     if found is None:
         return Config()
-    tree = parse(found, Config, contradictions)
+    tree = parse(found, Config, contradictions, RENAMED)
     absolute = _absolute(tree, found.resolve().parent)
     return msgspec.convert(absolute, Config)
-
-
-def check(config: Config, label: str = "configuration") -> Config:
-    """The same record, after flags have changed it; raises ConfigError if two of its settings contradict."""
-    refuse(label, contradictions(msgspec.to_builtins(config)), {})
-    return config
 
 
 def to_json(config: Config) -> dict[str, Any]:
@@ -102,6 +98,9 @@ def to_json(config: Config) -> dict[str, Any]:
 
 def from_json(tree: dict[str, Any]) -> Config:
     """The inverse of to_json. Raises ConfigError for what isn't a configuration."""
+    tree = {name: dict(value) if isinstance(value, dict) else value for name, value in tree.items()}
+    for _, said in with_new_names(tree, RENAMED):
+        _log.warning("configuration: %s; the old name is read for one release", said)
     try:
         return msgspec.convert(tree, Config)
     except msgspec.ValidationError as error:
@@ -112,6 +111,12 @@ def json_schema() -> dict[str, Any]:
     """The file's JSON schema (draft 2020-12), for editors and machines."""
     schema: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(msgspec.json.schema(Config)))
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": DEFAULT_FILE} | schema
+
+
+def model_labels(config: Config, model: ModelConfig, version: str) -> ModelLabels:
+    """Return the label set of a model's numbers. A label is a setting of its name, of the model or of the whole file."""
+    settings = {name: str(getattr(model, name, None) or getattr(config, name, "")) for name in CONFIGURED}
+    return ModelLabels(model=model.name, version=version, **settings)
 
 
 def api_url(config: Config) -> str:
@@ -161,8 +166,24 @@ def contradictions(tree: dict[str, Any]) -> list[Problem]:
             )
             found.append(Problem("failover.drain_s", f"{given}: {remedy}, or {where}.replicas"))
     return (
-        found + _silent_contradictions(config) + _http_contradictions(config.http) + _kafka_contradictions(config.kafka)
+        found
+        + _liveness_contradictions(config)
+        + _silent_contradictions(config)
+        + _http_contradictions(config.http)
+        + _kafka_contradictions(config.kafka)
     )
+
+
+def _liveness_contradictions(config: Config) -> list[Problem]:
+    """Bounds on silence that no longer stand in the order in which they must."""
+    failover = config.failover
+    return [
+        Problem(
+            f"failover.{name}", f"{getattr(failover, name):g} is too long beside {order.larger}: {order.why}; lower it"
+        )
+        for order in broken(failover.stall_s, failover.no_replica_s)
+        for name in ("stall_s" if order.smaller == "beat_s" else order.smaller,)
+    ]
 
 
 def _silent_contradictions(config: Config) -> list[Problem]:
@@ -191,26 +212,45 @@ def _http_contradictions(http: HttpConfig) -> list[Problem]:
 
 
 def _kafka_contradictions(kafka: KafkaConfig | None) -> list[Problem]:
-    if kafka is None or not kafka.security_protocol.startswith("SASL"):
+    if kafka is None:
         return []
+    wrong = [server for server in kafka.servers() if not re.fullmatch(r".+:\d+", server)]
+    problems = [Problem("kafka.bootstrap_servers", f"{server!r} is not host:port; name each broker so") for server in wrong]
+    if not kafka.security_protocol.startswith("SASL"):
+        return problems
     needed = {"sasl_mechanism": kafka.sasl_mechanism, "sasl_username": kafka.sasl_username}
     if not os.environ.get(KAFKA_PASSWORD_VARIABLE):
         needed["sasl_password_file"] = kafka.sasl_password_file
-    protocol = kafka.security_protocol
-    return [Problem(f"kafka.{key}", f"is needed with {protocol}; set it") for key, value in needed.items() if not value]
+    missing = [key for key, value in needed.items() if not value]
+    return problems + [Problem(f"kafka.{key}", f"is needed with {kafka.security_protocol}; set it") for key in missing]
 
 
 def _absolute(tree: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Names of files are relative to the configuration's own folder, so it means the same from anywhere."""
+    """Make paths, which are relative to the file's own folder, absolute: so the file means the same from anywhere."""
 
-    def walk(value: Any, key: str) -> Any:
-        if isinstance(value, dict):
-            return {name: walk(inner, name) for name, inner in value.items()}
-        if isinstance(value, list):
-            return [walk(inner, key) for inner in value]
-        if isinstance(value, str) and (key == "path" or key.endswith("file")):
+    def walk(value: Any, hint: Any) -> Any:
+        if isinstance(value, str) and _is_path(hint):
             return str(folder / Path(value).expanduser())
+        records = [record for record in _records(hint) if isinstance(value, dict | list)]
+        if isinstance(value, list):
+            return [walk(item, hint) for item in value]
+        if isinstance(value, dict) and records:
+            hints = get_type_hints(records[0], include_extras=True)
+            return {name: walk(inner, hints.get(name)) for name, inner in value.items()}
         return value
 
-    absolute: dict[str, Any] = walk(tree, "")
+    absolute: dict[str, Any] = walk(tree, Config)
     return absolute
+
+
+def _is_path(hint: Any) -> bool:
+    """Whether a type is config_sections.PathText, or allows one."""
+    return hint == PathText or any(_is_path(inner) for inner in get_args(hint))
+
+
+def _records(hint: Any) -> Iterator[type[Struct]]:
+    """Yield the records that a type names, itself or in what it holds."""
+    if isinstance(hint, type) and issubclass(hint, Struct):
+        yield hint
+    for inner in get_args(hint):
+        yield from _records(inner)

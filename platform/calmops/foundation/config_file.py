@@ -5,8 +5,9 @@ mends a file once.
 """
 
 import difflib
+import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
@@ -16,6 +17,7 @@ from msgspec import Struct
 
 from calmops.foundation.errors import ConfigError
 
+_log = logging.getLogger("calmops.config")
 SECRET_KEYS = re.compile(r"(password|secret|token|api_key)$")
 NOUNS = re.compile(r"\b(int|float|bool|str|null)\b")
 WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "null": "nothing"}
@@ -32,9 +34,15 @@ class Problem(NamedTuple):
 
 
 def parse(
-    path: Path, record: type[Struct], contradictions: Callable[[dict[str, Any]], list[Problem]]
+    path: Path,
+    record: type[Struct],
+    contradictions: Callable[[dict[str, Any]], list[Problem]],
+    renamed: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The file's plain values, every one valid for ``record``. Raises ConfigError, one line for each problem."""
+    """Return the file's plain values, every one valid for ``record``. Raises ConfigError, one line for each problem.
+
+    ``renamed``: old names of settings to new ones ("section.old" to "new"), which are read with a warning.
+    """
     label = path.name
     root = _compose(path, label)
     lines: Lines = {}
@@ -43,11 +51,28 @@ def parse(
     if not isinstance(tree, dict):
         problems.append(Problem("", f"must hold settings (`key: value`), got {_shown(tree)}"))
     elif not problems:
+        for old in with_new_names(tree, renamed or {}):
+            _log.warning("%s:%d: %s; the old name is read for one release", label, _line(old[0], lines), old[1])
         problems = list(_check_record(tree, record, ""))
     if not problems:
         problems = contradictions(tree)
     refuse(label, problems, lines)
     return tree
+
+
+def with_new_names(tree: dict[str, Any], renamed: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Give settings of plain values their new names, in place; return each old path with what to say of it.
+
+    A setting that is given under both names is left alone: the check then refuses the old one as unknown.
+    """
+    said = []
+    for old_path, new in renamed.items():
+        section_name, _, old = old_path.partition(".")
+        section = tree.get(section_name)
+        if isinstance(section, dict) and old in section and new not in section:
+            section[new] = section.pop(old)
+            said.append((old_path, f"{old_path} is now called {section_name}.{new}"))
+    return said
 
 
 def refuse(label: str, problems: list[Problem], lines: Lines) -> None:

@@ -12,6 +12,7 @@ Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=10_000_000)]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 Text = Annotated[str, Meta(min_length=1)]
+PathText = Annotated[str, Meta(min_length=1, extra={"path": True})]  # relative to calmops.yaml's own folder
 Address = Annotated[str, Meta(pattern="^https?://.")]
 
 
@@ -19,7 +20,7 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """One model: which checkpoint, on how many ranks and replicas, under which bounds."""
 
     name: Annotated[Name, Meta(description="the name clients ask for: letters, digits, `.`, `_`, `-`")] = SHIPPED_MODEL
-    path: Annotated[Text | None, Meta(description="checkpoint folder; leave it out for the shipped model")] = None
+    path: Annotated[PathText | None, Meta(description="checkpoint folder; leave it out for the shipped model")] = None
     tier: Annotated[Literal["distilled", "base", "large"], Meta(description="of its size, as metrics name it")] = "base"
     variant: Annotated[Literal["stable", "canary"], Meta(description="of its rollout, as metrics name it")] = "stable"
     tp: Annotated[int, Meta(ge=1, le=64, description="ranks that share one replica's weights")] = 2
@@ -57,7 +58,7 @@ class HttpConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     gateways: Annotated[int, Meta(ge=1, le=64, description="gateway processes behind the one port")] = 1
     insecure: Annotated[bool, Meta(description="allow an address that others can reach, without API keys")] = False
     admin_token_file: Annotated[
-        Text | None, Meta(description="file whose first line is the token that /admin/* then asks for")
+        PathText | None, Meta(description="file whose first line is the token that /admin/* then asks for")
     ] = None
 
 
@@ -77,17 +78,21 @@ class KafkaConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ] = None
     sasl_username: Annotated[Text | None, Meta(description="needed with SASL_*")] = None
     sasl_password_file: Annotated[
-        Text | None, Meta(description=f"file with the password; or set {KAFKA_PASSWORD_VARIABLE}")
+        PathText | None, Meta(description=f"file with the password; or set {KAFKA_PASSWORD_VARIABLE}")
     ] = None
-    ssl_cafile: Annotated[Text | None, Meta(description="CA certificates, PEM")] = None
-    ssl_certfile: Annotated[Text | None, Meta(description="client certificate, PEM")] = None
-    ssl_keyfile: Annotated[Text | None, Meta(description="client key, PEM")] = None
+    ssl_cafile: Annotated[PathText | None, Meta(description="CA certificates, PEM")] = None
+    ssl_certfile: Annotated[PathText | None, Meta(description="client certificate, PEM")] = None
+    ssl_keyfile: Annotated[PathText | None, Meta(description="client key, PEM")] = None
+
+    def servers(self) -> list[str]:
+        """Return each "host:port"."""
+        return [server.strip() for server in self.bootstrap_servers.split(",")]
 
 
 class LimitsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one gateway admits, and how long it puts up with whom."""
 
-    max_waiting: Annotated[Count, Meta(description="requests in a gateway; above it 429 at once")] = 256
+    max_requests: Annotated[Count, Meta(description="requests in a gateway; above it 429 at once")] = 256
     max_body_bytes: Annotated[int, Meta(ge=1024, description="of a request's body")] = 1_000_000
     max_n: Annotated[int, Meta(ge=1, le=128, description="choices of one request (n)")] = 16
     timeout_s: Annotated[Seconds, Meta(description="a request's deadline when it names none")] = 300.0
@@ -121,11 +126,11 @@ class ObjectivesConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What is promised, and what it costs."""
 
     path: Annotated[
-        Text | None,
+        PathText | None,
         Meta(description="folder with objectives/ and what else differs from what ships; left out: what ships"),
     ] = None
     prices_file: Annotated[
-        Text | None, Meta(description="prices.yaml: what replicas cost; left out: no costs are shown")
+        PathText | None, Meta(description="prices.yaml: what replicas cost; left out: no costs are shown")
     ] = None
 
 
@@ -159,5 +164,5 @@ class GrafanaConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     url: Annotated[Address, Meta(description="http://host:3000, with the path that it is served under")]
     token_file: Annotated[
-        Text | None, Meta(description="file with a service account's token; left out: the variable GRAFANA_TOKEN")
+        PathText | None, Meta(description="file with a service account's token; left out: the variable GRAFANA_TOKEN")
     ] = None

@@ -6,6 +6,8 @@ Buckets are upper edges in seconds unless said otherwise. Sources: OpenTelemetry
 
 from msgspec import Struct
 
+from calmops.foundation.model_labels import MODEL_LABELS
+
 TTFT_EDGES_S = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 DURATION_EDGES_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 INTER_TOKEN_EDGES_S = (
@@ -17,7 +19,7 @@ BATCH_EDGES_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)  # rows, 
 
 PROMPT_EDGES_TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
 
-MODEL = ("model", "version", "variant", "tier", "environment")  # what keeps models' numbers apart
+MODEL = MODEL_LABELS
 RESULT, GOOD, BAD = "result", "good", "bad"
 TOKEN_KINDS = ("prompt", "cached", "generated", "delivered", "recomputed", "discarded")
 # Shown from the beginning, so that the first drop, the first event, the first failure is seen as an increase. An event's

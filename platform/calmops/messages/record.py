@@ -21,16 +21,7 @@ REFUSED = ("refused_input", "refused_load")
 REPORTED = ("pii_scans", "hallucination_checks", "drift_checks")  # what others look for, and tell us of
 
 
-class Labels(NamedTuple):
-    """Under what a model's numbers are kept apart, beside its name: known where a record is made, so that none has to wait."""
-
-    version: str = ""  # of its release
-    variant: str = ""
-    tier: str = ""
-    environment: str = ""
-
-
-NO_LABELS = Labels()
+Rest = tuple[str, ...]  # the values of ModelLabels after the model's name, known where a record is made
 
 
 class Opened(Struct, frozen=True, tag="opened", kw_only=True):
@@ -45,7 +36,7 @@ class Opened(Struct, frozen=True, tag="opened", kw_only=True):
     choices: int
     stream: bool
     prompt_chars: int = 0  # of its text; 0 where the prompt came as ids
-    labels: Labels = NO_LABELS
+    labels: Rest = ()
     traceparent: str | None = None  # the caller's, if it sent one
     baggage: dict[str, str] = {}  # of the caller's, what the configuration keeps
     kind: str = ""  # what was asked for: "completion" or "chat"; "" of records that are older than this field
@@ -80,7 +71,7 @@ class Closed(Struct, frozen=True, tag="closed", kw_only=True):
     exact_lost: bool = False
     detail: str | None = None  # why it failed or was refused; never content
     shard: int = -1  # of the replica that decoded last; -1: none did
-    labels: Labels = NO_LABELS
+    labels: Rest = ()
     moves: tuple[Move, ...] = ()  # of its migrations, in order
     queued_ns: int | None = None  # acceptance to the start of its first step, gateway's clock; None where it had none
     longest: int = 0  # journaled tokens of its longest choice
@@ -121,7 +112,7 @@ class FrameRecord(Struct, frozen=True, tag="frame", kw_only=True):
     kv_blocks_total: int = 0
     preempted: int = 0
     sequences: tuple[SequenceStep, ...] = ()
-    labels: Labels = NO_LABELS
+    labels: Rest = ()
 
 
 class Dropped(Struct, frozen=True, tag="dropped", kw_only=True):
@@ -143,7 +134,7 @@ class Counted(Struct, frozen=True, tag="counted", kw_only=True):
     name: str  # foundation.metric_names.EVENTS
     reason: str
     value: int
-    labels: Labels = NO_LABELS
+    labels: Rest = ()
 
 
 class Reported(Struct, frozen=True, tag="reported", kw_only=True):
@@ -156,7 +147,7 @@ class Reported(Struct, frozen=True, tag="reported", kw_only=True):
     good: int
     bad: int
     value: float | None = None  # of a drift check: the divergence, in the check's own unit
-    labels: Labels = NO_LABELS
+    labels: Rest = ()
 
 
 Record = Opened | Closed | FrameRecord | Dropped | Counted | Reported

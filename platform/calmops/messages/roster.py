@@ -7,6 +7,10 @@ from msgspec import Struct
 from calmops.foundation.live_process import started_ticks
 from calmops.foundation.sockets import Channel
 
+# The version of what gateways, gangs, meter, registry and reapers say to each other. The detached actors' names carry it, so
+# that a process never meets an actor of another version, also when `up` redeploys onto a running cluster.
+PROTOCOL = 2
+
 
 class Member(Struct, frozen=True, kw_only=True):
     """One rank's process. ``started_ticks`` tells a reused pid from the process that was meant."""

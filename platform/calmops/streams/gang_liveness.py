@@ -1,8 +1,16 @@
 """The gateway's view of every gang: is it heard, are its frames gapless, has it fallen silent. Pure.
 
 Silence is the main detector of a lost gang: while idle it beats every stall_s / 5, while busy each step is heard.
-A silent gang's streams migrate at once if another gang of the model is heard and takes placements, which costs little if
-the silent one was only slow; if there is none, they wait for it. It counts as dead, and is ended, when it stays silent DEAD_FACTOR times as long.
+The states of a gang (the bounds are in foundation/liveness.py):
+
+    first frame --> HEARD --no frame for the bound--> SILENT --no frame for DEAD_STALLS bounds--> dead --> LOST
+                      ^                                  |                                                  ^
+                      +------------- any frame ----------+          last frame, or a call that failed ------+
+
+    HEARD     its steps and beats arrive; the bound is max(stall_s, LONGEST_STEPS x its longest recent step)
+    SILENT    nothing arrives. If another gang of its model is heard and takes placements, it is *forsaken*: its streams go
+              there at once, which costs little if it was only slow. If there is none, they wait for it.
+    LOST      for good: it is reported, the reaper ends it, and whatever it may still send is fenced off.
 """
 
 from collections import deque
@@ -10,10 +18,10 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from calmops.foundation.liveness import DEAD_STALLS, LONGEST_STEPS
 from calmops.messages.frame import Frame, StepFacts
 
 STEPS_RECENT = 128  # step durations that the stall bound looks at
-DEAD_FACTOR = 10
 LOST_REMEMBERED = 256  # gangs that are known to be lost, so that a stopped one that wakes stays fenced
 
 
@@ -99,11 +107,11 @@ class GangLiveness:
         return tuple(silent)
 
     def dead(self, now_ns: int) -> tuple[str, ...]:
-        """Gangs that have been silent DEAD_FACTOR times as long."""
+        """Gangs that have been silent DEAD_STALLS times as long."""
         return tuple(
             gang_id
             for gang_id, gang in self._gangs.items()
-            if gang.silent and now_ns - gang.heard_ns > DEAD_FACTOR * self._bound_ns(gang)
+            if gang.silent and now_ns - gang.heard_ns > DEAD_STALLS * self._bound_ns(gang)
         )
 
     def lost(self, gang_id: str) -> None:
@@ -161,7 +169,7 @@ class GangLiveness:
         return tuple(_view(gang) for gang in self._gangs.values() if gang.frame is not None)
 
     def _bound_ns(self, gang: _Gang) -> int:
-        return max(self._stall_ns, 5 * max(gang.durations, default=0))
+        return max(self._stall_ns, LONGEST_STEPS * max(gang.durations, default=0))
 
 
 def _view(gang: _Gang) -> GangView:

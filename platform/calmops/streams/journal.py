@@ -9,9 +9,10 @@ from zlib import crc32
 from msgspec import Struct
 
 from calmops.foundation.errors import GangError
+from calmops.foundation.model_labels import NO_LABELS, ModelLabels
 from calmops.messages.frame import Delta, TokenLogprobs
 from calmops.messages.placement import Placement, ResumedChoice
-from calmops.messages.record import NO_LABELS, Closed, Labels, Move
+from calmops.messages.record import Closed, Move
 from calmops.messages.request import GenerationRequest
 
 
@@ -55,7 +56,7 @@ class Journal:
     """One request from acceptance to its end, over as many attempts as it takes."""
 
     def __init__(
-        self, request: GenerationRequest, gateway_id: str, accepted_ns: int, labels: Labels = NO_LABELS
+        self, request: GenerationRequest, gateway_id: str, accepted_ns: int, labels: ModelLabels = NO_LABELS
     ) -> None:
         self.request = request
         self.gateway_id = gateway_id
@@ -181,7 +182,7 @@ class Journal:
             outcome=outcome, attempts=self.attempt, prompt_tokens=self.prompt_tokens, journaled=journaled,
             delivered=delivered, discarded=journaled - delivered, ttft_ns=ttft_ns, duration_ns=now_ns - self.accepted_ns,
             ledger="held" if self.ledger_held else "unknown", exact_lost=self.exact_lost, detail=detail,
-            shard=self._shard, labels=self._labels, moves=tuple(self._moves), queued_ns=queued_ns,
+            shard=self._shard, labels=self._labels.rest, moves=tuple(self._moves), queued_ns=queued_ns,
             longest=max(len(choice.ids) for choice in self._choices),
         )  # fmt: skip
 

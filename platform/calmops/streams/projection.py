@@ -2,19 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 
+from calmops.foundation.liveness import HEARTBEAT_RECORD_S
+from calmops.foundation.model_labels import NO_LABELS, ModelLabels
 from calmops.messages.frame import Frame
-from calmops.messages.record import NO_LABELS, FrameRecord, Labels, SequenceStep
+from calmops.messages.record import FrameRecord, SequenceStep
 from calmops.streams.journal import Taken
 
-HEARTBEAT_NS = 1_000_000_000  # at most one idle heartbeat a replica in this time
+HEARTBEAT_NS = int(HEARTBEAT_RECORD_S * 1e9)
 
 
 class Projection:
     """Projects one gateway's frames."""
 
-    def __init__(self, labels: Mapping[str, Labels] | None = None) -> None:
+    def __init__(self, labels: Mapping[str, ModelLabels] | None = None) -> None:
         """``labels``: by model."""
-        self._labels: Mapping[str, Labels] = {} if labels is None else labels
+        self._labels: Mapping[str, ModelLabels] = {} if labels is None else labels
         self._beaten_ns: dict[str, int] = {}
         self._kv_blocks_total: dict[str, int] = {}
 
@@ -30,7 +32,7 @@ class Projection:
             prefill_rows=facts.prefill_rows, running=facts.running, waiting=facts.waiting,
             kv_blocks_used=facts.kv_blocks_used, kv_blocks_total=facts.kv_blocks_total, preempted=facts.preempted,
             sequences=tuple(_share(request_id, attempt, taken) for request_id, attempt, taken in takings),
-            labels=self._labels.get(frame.model, NO_LABELS),
+            labels=self._labels.get(frame.model, NO_LABELS).rest,
         )  # fmt: skip
 
     def _heartbeat(self, frame: Frame, now_ns: int) -> FrameRecord | None:
@@ -44,7 +46,7 @@ class Projection:
         return FrameRecord(
             replica_id=frame.replica_id, gang_id=frame.gang_id, shard=frame.shard, model=frame.model, step=frame.step,
             at_ns=frame.engine_ns, duration_ns=None, kv_blocks_total=self._kv_blocks_total.get(frame.gang_id, 0),
-            labels=self._labels.get(frame.model, NO_LABELS),
+            labels=self._labels.get(frame.model, NO_LABELS).rest,
         )  # fmt: skip
 
 

@@ -1,34 +1,36 @@
 """The meter's counts as objectives and the console take them. Pure; here because neither side may know the other."""
 
 from calmops.console.live_figures import ModelReading
+from calmops.foundation.liveness import RUNS_S
+from calmops.foundation.model_labels import ModelLabels, ModelPlace, ShardLabels
 from calmops.objectives.evaluation.costs import Usage
-from calmops.objectives.evaluation.event_counters import Ended, Labels, Tally, Timed
-from calmops.objectives.promises.prices import Place
+from calmops.objectives.evaluation.event_counters import Ended, Tally, Timed
 from calmops.telemetry.exposition.prometheus import known_models, shard_label
-from calmops.telemetry.metering.counts import INTER_TOKEN_NS, NO_SHARD, TTFT_NS, Counts, Key, ReportCounts, summed
-from calmops.telemetry.metering.retired_labels import place_of
+from calmops.telemetry.metering.counts import INTER_TOKEN_NS, NO_SHARD, TTFT_NS, Counts, ReportCounts, summed
 
-RUNS_NS = 10_000_000_000  # a shard that the meter has heard of within this time counts as running
-OF_NO_MODEL: Labels = ("", "", "", "", "", shard_label(NO_SHARD))
+RUNS_NS = int(RUNS_S * 1e9)
+OF_NO_MODEL = ShardLabels(ModelLabels(), shard_label(NO_SHARD))
 
 
-def tallies(counts: Counts) -> dict[str, dict[Labels, Tally]]:
+def tallies(counts: Counts) -> dict[str, dict[ShardLabels, Tally]]:
     """What happened, by a key of objectives.COUNTED and by labels; what could have happened and didn't is there as 0."""
     served = sorted(_served(counts))
     felt = [
-        ((*key, shard_label(number)), shard) for key in served for number, shard in counts.shards.get(key, {}).items()
+        (ShardLabels(key, shard_label(number)), shard)
+        for key in served
+        for number, shard in counts.shards.get(key, {}).items()
     ]
-    whole = {key: (*key, shard_label(NO_SHARD)) for key in served}
-    ended: dict[Labels, Tally] = {labels: Ended(0, 0) for labels in whole.values()}
+    whole = {key: ShardLabels(key, shard_label(NO_SHARD)) for key in served}
+    ended: dict[ShardLabels, Tally] = {labels: Ended(0, 0) for labels in whole.values()}
     ended |= {labels: Ended(shard.ended_well, shard.ended_badly) for labels, shard in felt}
-    first: dict[Labels, Tally] = {labels: Timed([0] * (len(TTFT_NS) + 1)) for labels in whole.values()}
+    first: dict[ShardLabels, Tally] = {labels: Timed([0] * (len(TTFT_NS) + 1)) for labels in whole.values()}
     first |= {
         labels: Timed([*shard.ttft.buckets[:-1], shard.ttft.buckets[-1] + shard.unanswered]) for labels, shard in felt
     }
     lost = counts.gaps + counts.misread + sum(records for records, _ in counts.dropped.values())
     return {
         "inter_token_latency": {
-            labels: Timed(shard.gap_gateway.buckets) for labels, shard in felt if labels[-1] != shard_label(NO_SHARD)
+            labels: Timed(shard.gap_gateway.buckets) for labels, shard in felt if labels.shard != shard_label(NO_SHARD)
         },
         "time_to_first_token": first,
         "requests": ended,
@@ -44,10 +46,10 @@ def tallies(counts: Counts) -> dict[str, dict[Labels, Tally]]:
 def readings(counts: Counts, now_ns: int) -> dict[str, ModelReading]:
     """For the console's figures: by model, whatever its other labels. ``now_ns``: the meter's wall clock."""
     found: dict[str, ModelReading] = {}
-    for name in sorted({key[0] for key in counts.models}):
-        left = [rest for place, rest in counts.retired.items() if place[0] == name]
-        models = [model for key, model in counts.models.items() if key[0] == name]
-        running = [shard for key, by in counts.shards.items() if key[0] == name for shard in by.values()]
+    for name in sorted({key.model for key in counts.models}):
+        left = [rest for place, rest in counts.retired.items() if place.model == name]
+        models = [model for key, model in counts.models.items() if key.model == name]
+        running = [shard for key, by in counts.shards.items() if key.model == name for shard in by.values()]
         shards = running + [shard for rest in left for shard in rest.shards.values()]
         outcomes: dict[str, int] = {}
         for model in [*models, *(rest.model for rest in left)]:
@@ -63,24 +65,24 @@ def readings(counts: Counts, now_ns: int) -> dict[str, ModelReading]:
     return found
 
 
-def usage(counts: Counts, now_ns: int) -> dict[Place, Usage]:
+def usage(counts: Counts, now_ns: int) -> dict[ModelPlace, Usage]:
     """What runs where, though it may have no request yet, and what it has delivered. ``now_ns``: the meter's wall clock."""
-    found: dict[Place, Usage] = {}
+    found: dict[ModelPlace, Usage] = {}
     for key, model in known_models(counts).items():
         running = sum(shard.is_heard(RUNS_NS, now_ns) for shard in counts.shards.get(key, {}).values())
-        place = Place(*place_of(key))
+        place = key.place
         before = found.get(place, Usage(0, _left(counts, place)))
         found[place] = Usage(before.replicas + running, before.tokens + model.tokens["delivered"])
     return found
 
 
-def ran(counts: Counts, within_s: float, now_ns: int) -> set[Labels]:
+def ran(counts: Counts, within_s: float, now_ns: int) -> set[ModelLabels]:
     """The labels, but for the shard's, under which anything ran so lately."""
     within_ns = round(within_s * 1e9)
     return {key for key, by in counts.shards.items() if any(shard.is_heard(within_ns, now_ns) for shard in by.values())}
 
 
-def _served(counts: Counts) -> list[Key]:
+def _served(counts: Counts) -> list[ModelLabels]:
     """Every model of which something is known but that requests were written wrongly, which don't name one that there is."""
     return [
         key for key, model in known_models(counts).items()
@@ -89,21 +91,21 @@ def _served(counts: Counts) -> list[Key]:
     ]  # fmt: skip
 
 
-def _left(counts: Counts, place: Place) -> int:
+def _left(counts: Counts, place: ModelPlace) -> int:
     """Tokens that retired labels had delivered."""
     rest = counts.retired.get(place)
     return rest.model.tokens["delivered"] if rest is not None else 0
 
 
-def _accepted(counts: Counts, key: Key) -> int:
+def _accepted(counts: Counts, key: ModelLabels) -> int:
     model = counts.models.get(key)
     return model.accepted if model is not None else 0
 
 
-def _event(counts: Counts, key: Key, name: str) -> int:
+def _event(counts: Counts, key: ModelLabels, name: str) -> int:
     return sum(counts.events.get(key, {}).get(name, {}).values())
 
 
-def _reported(counts: Counts, key: Key, name: str) -> Ended:
+def _reported(counts: Counts, key: ModelLabels, name: str) -> Ended:
     found = counts.reports.get(key, {}).get(name, ReportCounts())
     return Ended(found.good, found.bad)

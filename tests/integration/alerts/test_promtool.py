@@ -1,4 +1,4 @@
-"""Prometheus' own tools accept what is generated, and its rule tests hold."""
+"""Shows that Prometheus' own tools accept the generated files, and the generated rule tests pass."""
 
 import subprocess
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,7 @@ def test_prometheus_accepts_the_rules() -> None:
 
 
 def test_alertmanager_accepts_its_configuration() -> None:
-    promtool(SHIPPED, "--version")  # has the tools
+    promtool(SHIPPED, "--version")  # installs the tools
     amtool = [str(program(TOOLS, "amtool")), "check-config", ALERTMANAGER]
     done = subprocess.run(amtool, cwd=SHIPPED, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -33,15 +33,23 @@ def test_adjacent_and_overlapping_maintenance_leaves_no_hole(tmp_path: Path) -> 
     began = datetime(1970, 1, 1, tzinfo=UTC)
     spans = [(10, 20), (20, 30), (25, 40), (50, 60)]
     announced = [
-        Maintenance(begins=began + timedelta(minutes=first), ends=began + timedelta(minutes=last), reason="r", model=model)
-        for model in ("m", None) for first, last in spans
-    ]  # fmt: skip
+        Maintenance(
+            begins=began + timedelta(minutes=first), ends=began + timedelta(minutes=last), reason="r", model=model
+        )
+        for model in ("m", None)
+        for first, last in spans
+    ]
     groups = {"groups": [{"name": "maintenance", "interval": "1m", "rules": maintenance_rules(announced)}]}
     (tmp_path / "rules.yaml").write_text(as_yaml(groups), encoding="utf-8")
+    both = [{"labels": "{}", "value": 2}]
     active = [
-        {"expr": f"count({MAINTENANCE})", "eval_time": f"{minute}m", "exp_samples": [{"labels": "{}", "value": 2}] if 10 <= minute < 40 or 50 <= minute < 60 else []}
+        {
+            "expr": f"count({MAINTENANCE})",
+            "eval_time": f"{minute}m",
+            "exp_samples": both if 10 <= minute < 40 or 50 <= minute < 60 else [],
+        }
         for minute in range(65)
-    ]  # fmt: skip
+    ]
     tests = [{"interval": "1m", "input_series": [], "promql_expr_test": active}]
     (tmp_path / "tests.yaml").write_text(
         as_yaml({"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": tests}), encoding="utf-8"
@@ -51,6 +59,6 @@ def test_adjacent_and_overlapping_maintenance_leaves_no_hole(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
-def test_each_objectives_scenarios_hold(path: Path) -> None:
+def test_the_rule_tests_of_each_objective_pass(path: Path) -> None:
     done = promtool(path.parent, "test", "rules", path.name)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""Prometheus and Alertmanager as `calmops up --with prometheus` starts them: the real ones, on loopback."""
+"""Starts the real Prometheus and Alertmanager on loopback, as `calmops up --with prometheus` does."""
 
 import socket
 import sys
@@ -23,18 +23,18 @@ from tests.support.alerts.real_servers import TOOLS
 
 
 @pytest.fixture(name="pair")
-def both_not_started(tmp_path: Path) -> Iterator[tuple[LocalPrometheus, LocalAlertmanager]]:
+def unstarted_pair(tmp_path: Path) -> Iterator[tuple[LocalPrometheus, LocalAlertmanager]]:
     install(TOOLS)
     pair = (
         LocalPrometheus(TOOLS, tmp_path / "prometheus", free_port()),
         LocalAlertmanager(TOOLS, tmp_path / "alertmanager", free_port()),
     )
     yield pair
-    for one in pair:
-        one.stop()
+    for server in pair:
+        server.stop()
 
 
-def test_they_start_with_what_ships_know_each_other_and_are_stopped_by_whoever_comes(
+def test_both_start_with_the_shipped_files_know_each_other_and_can_be_stopped_by_another_object(
     pair: tuple[LocalPrometheus, LocalAlertmanager],
 ) -> None:
     prometheus, alertmanager = pair
@@ -44,7 +44,7 @@ def test_they_start_with_what_ships_know_each_other_and_are_stopped_by_whoever_c
     prometheus.start(scraping(["127.0.0.1:1"], f"127.0.0.1:{alertmanager.port}", 15))
     groups = httpx.get(f"{prometheus.url}/api/v1/rules").json()["data"]["groups"]
     assert {rule["name"] for group in groups for rule in group["rules"]} >= {"RequestsFailing", "TelemetryStopped"}
-    assert _known(prometheus, 30.0) == [f"{alertmanager.url}/api/v2/alerts"]
+    assert _known_alertmanagers(prometheus, 30.0) == [f"{alertmanager.url}/api/v2/alerts"]
     first = prometheus.pid
     other = LocalPrometheus(TOOLS, prometheus.folder, prometheus.port)
     other.start(scraping([], "127.0.0.1:1", 15))
@@ -54,7 +54,7 @@ def test_they_start_with_what_ships_know_each_other_and_are_stopped_by_whoever_c
     assert not prometheus.stop()
 
 
-def test_new_settings_that_a_running_one_refuses_are_told_and_the_old_ones_stay(
+def test_a_running_server_that_refuses_new_settings_is_an_error_and_keeps_the_old_ones(
     pair: tuple[LocalPrometheus, LocalAlertmanager], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prometheus, alertmanager = pair
@@ -62,9 +62,9 @@ def test_new_settings_that_a_running_one_refuses_are_told_and_the_old_ones_stay(
     rules = prometheus.folder / prometheus_module.RULES
     rules.write_text((SHIPPED / RULES).read_text())
     settings, routes = scraping([], f"127.0.0.1:{alertmanager.port}", 15), _yaml(ALERTMANAGER)
-    for one, told in ((prometheus, settings), (alertmanager, routes)):
-        one.start(told)
-        one.start(told)
+    for server, configuration in ((prometheus, settings), (alertmanager, routes)):
+        server.start(configuration)
+        server.start(configuration)
     monkeypatch.setattr(web_server, "RELOAD_S", 2.0)
     rules.write_text("groups: [{name: wrong, rules: [{record: a:b, expr: 'sum('}]}]\n")
     with pytest.raises(
@@ -79,7 +79,7 @@ def test_new_settings_that_a_running_one_refuses_are_told_and_the_old_ones_stay(
     assert "RequestsFailing" not in httpx.get(f"{prometheus.url}/api/v1/rules").text
 
 
-def test_a_taken_port_and_a_program_that_ends_are_told_with_the_remedy(tmp_path: Path) -> None:
+def test_a_taken_port_and_a_program_that_ends_are_errors_with_a_remedy(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -98,16 +98,16 @@ def test_a_taken_port_and_a_program_that_ends_are_told_with_the_remedy(tmp_path:
     assert slow.pid is None
 
 
-def _known(prometheus: LocalPrometheus, limit_s: float) -> list[str]:
-    """The Alertmanagers that it has found within that time."""
+def _known_alertmanagers(prometheus: LocalPrometheus, limit_s: float) -> list[str]:
+    """Return the URLs of the Alertmanagers that Prometheus knows within ``limit_s``."""
     end_s = time.monotonic() + limit_s
     while True:
         known = httpx.get(f"{prometheus.url}/api/v1/alertmanagers").json()["data"]["activeAlertmanagers"]
         if known or time.monotonic() > end_s:
-            return [one["url"] for one in known]
+            return [alertmanager["url"] for alertmanager in known]
         time.sleep(0.2)
 
 
 def _yaml(name: str) -> dict[str, object]:
-    read: dict[str, object] = yaml.safe_load((SHIPPED / name).read_text())
-    return read
+    document: dict[str, object] = yaml.safe_load((SHIPPED / name).read_text())
+    return document

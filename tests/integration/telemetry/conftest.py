@@ -1,4 +1,4 @@
-"""kafka-python reads its schemas through a call that Python has begun to deprecate: its import may warn, ours may not."""
+"""Imports kafka-python once with its warnings off: it reads its schemas through a call that Python has deprecated."""
 
 import warnings
 

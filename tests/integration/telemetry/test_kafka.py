@@ -1,4 +1,4 @@
-"""A real broker: spooled records arrive in order and count once, whatever dies on the way."""
+"""Tests forwarder and meter on a real broker: records arrive in order and count once, whichever process dies."""
 
 import threading
 import time
@@ -9,6 +9,7 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
+from calmops.foundation.config_sections import KafkaConfig
 from calmops.foundation.errors import SetupError
 from calmops.foundation.ports import free_port
 from calmops.local_services.kafka import LocalKafka
@@ -35,11 +36,13 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
 @pytest.fixture
 def settings(broker: LocalKafka, request: pytest.FixtureRequest) -> KafkaSettings:
     topic = f"t{abs(hash(request.node.name))}"
-    return KafkaSettings(bootstrap_servers=broker.bootstrap_servers, topic=topic, in_flight_records=300)
+    return KafkaSettings(
+        config=KafkaConfig(bootstrap_servers=broker.bootstrap_servers, topic=topic), in_flight_records=300
+    )
 
 
 def until(holds: Callable[[], bool], within_s: float = 30.0) -> None:
-    """Wait until ``holds``."""
+    """Wait until ``holds()`` is true."""
     end = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < end, f"still not so after {within_s} s"
@@ -47,7 +50,7 @@ def until(holds: Callable[[], bool], within_s: float = 30.0) -> None:
 
 
 def write(folder: Path, source: str, steps: int) -> Path:
-    """Some records more in a gateway's spool; its path."""
+    """Append one request of ``steps`` frames to a gateway's spool; return its path."""
     path = folder / f"{source}.db"
     spool = Spool(path)
     first = spool.last_seq
@@ -63,22 +66,22 @@ def write(folder: Path, source: str, steps: int) -> Path:
 
 
 def read_all(settings: KafkaSettings, count: int, positions: Positions | None = None) -> list[tuple[str, int]]:
-    """(source, seq) of the log's next ``count`` records, in order per partition."""
+    """Return (source, seq) of the log's next ``count`` records, in order per partition."""
     source, positions = KafkaSource(settings), positions if positions is not None else {}
-    found: list[tuple[str, int]] = []
+    records: list[tuple[str, int]] = []
     end = time.monotonic() + 30
-    while len(found) < count:
-        assert time.monotonic() < end, f"{len(found)} of {count} records in the log after 30 s"
+    while len(records) < count:
+        assert time.monotonic() < end, f"{len(records)} of {count} records in the log after 30 s"
         for name, position, body in source.read(positions, 1000):
             positions[name] = position
             envelope = decode(body)
-            found.append((envelope.source, envelope.seq))
+            records.append((envelope.source, envelope.seq))
     source.close()
-    return found
+    return records
 
 
 def mark(path: Path) -> int:
-    """How far a spool was forwarded."""
+    """Return the seq up to which a spool was forwarded."""
     spool = Spool(path)
     seq = spool.mark("kafka")
     spool.close()
@@ -93,15 +96,15 @@ def test_records_arrive_in_order_per_source_and_are_marked_once_acknowledged(
     forwarder.start()
     until(lambda: [mark(path) for path in spools] == [1000] * 3)
     forwarder.stop()
-    found = read_all(settings, 3000)
+    records = read_all(settings, 3000)
     for source in ("gw-a", "gw-b", "gw-c"):
-        assert [seq for name, seq in found if name == source] == list(range(1, 1001))
+        assert [seq for name, seq in records if name == source] == list(range(1, 1001))
     assert forwarder.stats() == {
         "forwarded": 3000, "forward_failures": 0, "forward_too_large": 0, "forward_waiting": 0,
     }  # fmt: skip
 
 
-def test_an_outage_and_the_death_of_forwarders_lose_nothing_and_the_meter_counts_each_record_once(
+def test_an_outage_and_dead_forwarders_lose_no_record_and_the_meter_counts_each_once(
     broker: LocalKafka, settings: KafkaSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("calmops.telemetry.log.forwarder._LAST_ROUND_S", 1.0)
@@ -134,18 +137,18 @@ def test_an_outage_and_the_death_of_forwarders_lose_nothing_and_the_meter_counts
     from_spools = Meter(TelemetrySettings(folder=spools), tmp_path / "from_spools.db")
     while from_spools.advance():
         pass
-    assert counts_but_duplicates(from_log) == counts_but_duplicates(from_spools)
+    assert counts_without_duplicates(from_log) == counts_without_duplicates(from_spools)
     for meter in (from_log, from_spools):
         meter.stop()
 
 
-def counts_but_duplicates(meter: Meter) -> list[str]:
-    """The exposition, but the count of records that came twice."""
+def counts_without_duplicates(meter: Meter) -> list[str]:
+    """Return the exposition's lines except the count of records that came twice."""
     lines = meter.exposition().decode().splitlines()
     return [line for line in lines if not line.startswith("calmops_duplicate_records_total")]
 
 
-def test_offsets_live_in_the_meter_s_file(settings: KafkaSettings, tmp_path: Path) -> None:
+def test_the_meter_s_file_keeps_the_offsets(settings: KafkaSettings, tmp_path: Path) -> None:
     paths = [write(tmp_path, "gw", 98)]
     forwarder = Forwarder(settings, lambda: paths)
     forwarder.start()
@@ -165,7 +168,7 @@ def test_offsets_live_in_the_meter_s_file(settings: KafkaSettings, tmp_path: Pat
     resumed.stop()
 
 
-def test_a_meter_that_runs_through_an_outage_goes_on_by_itself(
+def test_a_meter_continues_by_itself_after_an_outage(
     broker: LocalKafka, settings: KafkaSettings, tmp_path: Path
 ) -> None:
     paths = [write(tmp_path, "gw", 8)]
@@ -183,19 +186,19 @@ def test_a_meter_that_runs_through_an_outage_goes_on_by_itself(
     forwarder.stop()
 
 
-def test_the_topic_is_made_with_its_partitions_and_retention_and_then_left_alone(settings: KafkaSettings) -> None:
+def test_the_topic_is_created_with_its_partitions_and_retention_and_then_left_alone(settings: KafkaSettings) -> None:
     ensure_topic(settings)
     ensure_topic(settings)
     admin = KafkaAdminClient(bootstrap_servers=settings.servers())
-    topic = admin.describe_topics([settings.topic])[0]
-    assert len(topic["partitions"]) == settings.partitions
-    described = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, settings.topic)])
-    assert str(settings.retention_s * 1000) in str(described)
+    topic = admin.describe_topics([settings.config.topic])[0]
+    assert len(topic["partitions"]) == settings.config.partitions
+    described = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, settings.config.topic)])
+    assert str(settings.config.retention_s * 1000) in str(described)
     admin.close()
 
 
-def test_without_a_broker_nothing_blocks_nothing_leaks_and_stopping_is_quick(tmp_path: Path) -> None:
-    settings = KafkaSettings(bootstrap_servers=f"127.0.0.1:{free_port()}")
+def test_without_a_broker_nothing_blocks_no_thread_is_left_and_stopping_is_quick(tmp_path: Path) -> None:
+    settings = KafkaSettings(config=KafkaConfig(bootstrap_servers=f"127.0.0.1:{free_port()}"))
     before = set(threading.enumerate())
     for _ in range(5):
         with pytest.raises(LogUnavailable, match="no broker accepts a connection"):
@@ -211,7 +214,7 @@ def test_without_a_broker_nothing_blocks_nothing_leaks_and_stopping_is_quick(tmp
     assert mark(paths[0]) == 0
 
 
-def test_a_broker_is_found_and_stopped_by_another_object_on_the_same_folder(tmp_path: Path) -> None:
+def test_another_object_on_the_same_folder_finds_and_stops_the_broker(tmp_path: Path) -> None:
     broker = LocalKafka(tmp_path, free_port(followers=1))
     assert broker.stop() is False
     broker.start()
@@ -223,7 +226,7 @@ def test_a_broker_is_found_and_stopped_by_another_object_on_the_same_folder(tmp_
     assert broker.stop() is False
 
 
-def test_a_missing_installation_names_the_command_that_brings_it(tmp_path: Path) -> None:
+def test_a_missing_installation_is_an_error_that_names_the_command_to_install_it(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="calmops setup kafka"):
         LocalKafka(tmp_path / "broker", free_port(followers=1), tools=tmp_path).start()
 

@@ -1,4 +1,4 @@
-"""SASL and TLS against a real broker: what the settings promise, and that a wrong one is an error, not a wait."""
+"""Tests SASL and TLS with a real broker: the settings work, and a wrong one is an error within seconds."""
 
 import shutil
 import subprocess
@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from calmops.foundation.config_sections import KafkaConfig
 from calmops.foundation.ports import free_port
 from calmops.local_services import kafka
 from calmops.local_services.kafka import LocalKafka
@@ -27,7 +28,8 @@ listener.name.secure.ssl.keystore.type=PKCS12
 listener.name.secure.ssl.keystore.location={keys}
 listener.name.secure.ssl.keystore.password=changeit
 listener.name.secure.sasl.enabled.mechanisms=PLAIN
-listener.name.secure.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_calmops="{password}";
+listener.name.secure.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \\
+  user_calmops="{password}";
 """
 
 
@@ -38,7 +40,7 @@ def keytool(*arguments: str) -> None:
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """A key store with a self-signed certificate for 127.0.0.1, and that certificate as PEM."""
+    """Make a key store with a self-signed certificate for 127.0.0.1; return it and the certificate as PEM."""
     folder.mkdir()
     keys, certificate = folder / "keys.p12", folder / "certificate.pem"
     keytool(
@@ -50,7 +52,7 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaSettings]:
-    """Settings that reach a broker's SASL_SSL listener."""
+    """Start a broker with a SASL_SSL listener; yield settings that reach it."""
     folder = tmp_path_factory.mktemp("secure")
     keys, certificate = make_certificate(folder / "tls")
     port, secure_port = free_port(followers=1), free_port()
@@ -66,22 +68,18 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaSettings]:
         broker = LocalKafka(folder / "broker", port)
         broker.start()
     end = time.monotonic() + 30
-    while not answers(secure_port):  # listeners open one after the other
+    while not answers(secure_port):  # the broker opens its listeners one after the other
         assert time.monotonic() < end, "the secure listener did not open within 30 s"
         time.sleep(0.05)
-    yield KafkaSettings(
-        bootstrap_servers=f"127.0.0.1:{secure_port}", topic="secure", security_protocol="SASL_SSL",
-        sasl_mechanism="PLAIN", sasl_username="calmops", sasl_password=PASSWORD, ssl_cafile=str(certificate),
-    )  # fmt: skip
+    yield KafkaSettings(config=KafkaConfig(bootstrap_servers=f"127.0.0.1:{secure_port}", topic="secure", security_protocol="SASL_SSL", sasl_mechanism="PLAIN", sasl_username="calmops", ssl_cafile=str(certificate)), sasl_password=PASSWORD)  # fmt: skip
     broker.stop()
     shutil.rmtree(folder)
 
 
-def test_records_go_and_come_over_sasl_and_tls(secure: KafkaSettings) -> None:
-    secure.check()
+def test_records_are_written_and_read_over_sasl_and_tls(secure: KafkaSettings) -> None:
     writer = KafkaWriter(secure)
     writer.send("gw", b"body")
-    assert writer.acknowledged(10.0)
+    assert writer.flush(10.0)
     writer.close()
     source = KafkaSource(secure)
     rows: list[tuple[str, int, bytes]] = []
@@ -101,7 +99,7 @@ def test_a_wrong_password_or_authority_is_an_error_within_seconds(
         settings = msgspec.structs.replace(secure, sasl_password="guessed")
     else:
         _, other = make_certificate(tmp_path / "tls")
-        settings = msgspec.structs.replace(secure, ssl_cafile=str(other))
+        settings = msgspec.structs.replace(secure, config=msgspec.structs.replace(secure.config, ssl_cafile=str(other)))
     began, before = time.monotonic(), set(threading.enumerate())
     with pytest.raises(LogUnavailable, match="does not answer as SASL_SSL") as raised:
         KafkaWriter(settings)

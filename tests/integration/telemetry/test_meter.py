@@ -1,4 +1,4 @@
-"""Meter over real spools: one active, killed and resumed without a number changing, rebuilt when its state is gone."""
+"""Tests the meter on real spools: one at a time, the same numbers after a kill, rebuilt without its state."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from tests.support.telemetry_records import T0_NS, closed, frame, opened
 
 
 def write(folder: Path, source: str, requests: int) -> None:
-    """Append some requests' records to a gateway's spool."""
+    """Append the records of ``requests`` requests to a gateway's spool."""
     spool = Spool(folder / f"{source}.db")
     for number in range(requests):
         name = f"{source}-{number}"
@@ -31,14 +31,14 @@ def write(folder: Path, source: str, requests: int) -> None:
     spool.close()
 
 
-def drained(meter: Meter) -> bytes:
-    """What the meter shows once it has read everything."""
+def drain(meter: Meter) -> bytes:
+    """Let the meter read everything; return what it shows."""
     while meter.advance():
         pass
     return meter.exposition()
 
 
-def test_a_meter_killed_at_any_moment_and_resumed_shows_the_numbers_of_an_undisturbed_one(tmp_path: Path) -> None:
+def test_a_meter_that_was_killed_and_resumed_shows_the_numbers_of_an_undisturbed_one(tmp_path: Path) -> None:
     spools = tmp_path / "spool"
     settings = TelemetrySettings(folder=spools)
     settings.spool_folder()
@@ -60,7 +60,7 @@ def test_a_meter_killed_at_any_moment_and_resumed_shows_the_numbers_of_an_undist
     resumed = Meter(settings, tmp_path / "meter.db")
     fresh = Meter(settings, tmp_path / "other.db")
     assert resumed.rebuilt is False
-    assert drained(resumed) == drained(fresh)
+    assert drain(resumed) == drain(fresh)
     assert b"calmops_records_total 8400.0" in fresh.exposition()
     for meter in (resumed, fresh):
         meter.stop()
@@ -75,7 +75,7 @@ def test_a_second_meter_on_the_same_state_is_refused(tmp_path: Path) -> None:
     Meter(settings, tmp_path / "meter.db").stop()
 
 
-def test_a_meter_without_its_state_rebuilds_from_the_earliest_retained_record_and_says_from_when(
+def test_a_meter_without_its_state_rebuilds_from_the_earliest_retained_record_and_says_since_when(
     tmp_path: Path,
 ) -> None:
     spools = tmp_path / "spool"
@@ -86,31 +86,31 @@ def test_a_meter_without_its_state_rebuilds_from_the_earliest_retained_record_an
     spool.advance("meter", 2)
     spool.prune("meter", T0_NS + 1, keep_bytes=1 << 30)
     meter = Meter(TelemetrySettings(folder=spools), tmp_path / "meter.db")
-    text = drained(meter).decode()
+    text = drain(meter).decode()
     assert "rebuilt from the earliest retained record" in meter.statement()
     assert f"counting since {(T0_NS + 60_000_000_000) / 1e9:.3f}" in meter.statement()
     assert (
         'calmops_requests_total{environment="",model="m",outcome="completed",tier="",variant="",version=""} 1.0' in text
     )
-    assert "calmops_record_gaps_total 0.0" in text, "what was let go had been counted: nothing is lost"
+    assert "calmops_record_gaps_total 0.0" in text, "the deleted record had been counted: nothing is lost"
     meter.stop()
     spool._db.execute("DELETE FROM records")
     spool.append([closed("later", at_ns=T0_NS)] * 3, T0_NS)
     spool._db.execute("DELETE FROM records WHERE seq = 3")
     resumed = Meter(TelemetrySettings(folder=spools), tmp_path / "meter.db")
-    assert b"calmops_record_gaps_total 1.0" in drained(resumed)
+    assert b"calmops_record_gaps_total 1.0" in drain(resumed)
     resumed.stop()
     spool.close()
 
 
-def test_a_source_that_began_after_the_meter_did_has_nothing_that_was_let_go(tmp_path: Path) -> None:
+def test_a_hole_at_the_start_of_a_source_that_began_after_the_meter_is_a_gap(tmp_path: Path) -> None:
     spools = tmp_path / "spool"
     spools.mkdir()
     spool = Spool(spools / "gw.db")
     spool.append([closed("r", at_ns=time.time_ns() + 10**12)] * 3, T0_NS)
     spool._db.execute("DELETE FROM records WHERE seq < 3")
     meter = Meter(TelemetrySettings(folder=spools), tmp_path / "meter.db")
-    assert b"calmops_record_gaps_total 2.0" in drained(meter)
+    assert b"calmops_record_gaps_total 2.0" in drain(meter)
     meter.stop()
     spool.close()
 
@@ -122,54 +122,54 @@ def test_a_hole_in_a_spool_is_reported_as_lost(tmp_path: Path) -> None:
     spool.append([frame(step) for step in range(1, 11)], T0_NS)
     spool._db.execute("DELETE FROM records WHERE seq IN (4, 5, 9)")
     meter = Meter(TelemetrySettings(folder=spools), tmp_path / "meter.db")
-    text = drained(meter)
+    text = drain(meter)
     assert b"calmops_record_gaps_total 3.0" in text
     assert b"calmops_records_total 7.0" in text
     meter.stop()
     spool.close()
 
 
-def test_garbage_in_the_log_is_counted_and_passed_by(tmp_path: Path) -> None:
+def test_garbage_in_the_log_is_counted_and_skipped(tmp_path: Path) -> None:
     spools = tmp_path / "spool"
     spools.mkdir()
     spool = Spool(spools / "gw.db")
     spool.append([frame(1), frame(2), frame(3)], T0_NS)
     spool._db.execute("UPDATE records SET body = x'c1c1' WHERE seq = 2")
     meter = Meter(TelemetrySettings(folder=spools), tmp_path / "meter.db")
-    text = drained(meter)
+    text = drain(meter)
     assert b"calmops_unreadable_records_total 1.0" in text
     assert b"calmops_records_total 2.0" in text
-    assert b"calmops_record_gaps_total 0.0" in text, "it is told once"
+    assert b"calmops_record_gaps_total 0.0" in text, "it is counted once, as unreadable"
     assert meter.look(lambda counts: (counts.misread, missing(counts))) == (1, 0)
     meter.stop()
     spool.close()
 
 
-def test_what_the_meter_has_saved_is_marked_so_that_the_spool_may_delete_it(tmp_path: Path) -> None:
+def test_the_meter_marks_what_it_has_saved_so_that_the_spool_may_delete_it(tmp_path: Path) -> None:
     spools = tmp_path / "spool"
     spools.mkdir()
     write(spools, "gw", 3)
     meter = Meter(TelemetrySettings(folder=spools), tmp_path / "meter.db")
-    drained(meter)
+    drain(meter)
     spool = Spool(spools / "gw.db")
     assert spool.mark("meter") == spool.last_seq == 21
     spool.close()
     meter.stop()
 
 
-def test_spools_that_come_and_go_are_followed_and_nothing_is_counted_twice(tmp_path: Path) -> None:
+def test_the_meter_reads_new_spools_and_closes_deleted_ones_and_counts_nothing_twice(tmp_path: Path) -> None:
     spools = tmp_path / "spool"
     spools.mkdir()
     write(spools, "gw-a", 2)
     meter = Meter(TelemetrySettings(folder=spools), tmp_path / "meter.db")
-    before = drained(meter)
+    before = drain(meter)
     lease = SpoolLease(spools / "gw-a.db")
     assert lease.acquire()
     remove_spool(spools / "gw-a.db")
     lease.release()
-    assert drained(meter) == before
+    assert drain(meter) == before
     write(spools, "gw-b", 1)
-    assert b"calmops_records_total 21.0" in drained(meter)
+    assert b"calmops_records_total 21.0" in drain(meter)
     meter.stop()
 
 

@@ -1,4 +1,4 @@
-"""What breaks beneath the meter: it counts that, goes on, and says so where it can't. And what it takes as lost."""
+"""Tests the meter's failures: it counts them and goes on, or says that it can't; and which records count as lost."""
 
 import time
 from collections.abc import Callable
@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from calmops.foundation.clock import ManualClock
+from calmops.foundation.config_sections import KafkaConfig
 from calmops.messages.record import SCHEMA
 from calmops.telemetry.log.codec import encode
 from calmops.telemetry.log.spool import Spool
@@ -15,20 +16,20 @@ from calmops.telemetry.metering.meter import LOOK_NS, Meter, MeterEnded
 from calmops.telemetry.metering.meter_store import Positions
 from calmops.telemetry.metering.source_progress import SILENT_NS, missing
 from calmops.telemetry.settings import KafkaSettings, TelemetrySettings
-from tests.integration.telemetry.test_meter import drained, write
+from tests.integration.telemetry.test_meter import drain, write
 from tests.support.telemetry_records import T0_NS, closed
 
 
 def until(holds: Callable[[], bool], within_s: float = 10.0) -> None:
-    """Wait until ``holds``."""
+    """Wait until ``holds()`` is true."""
     end = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < end, f"still not so after {within_s} s"
         time.sleep(0.02)
 
 
-class Breaking:
-    """A log that breaks some times and then has one record."""
+class FailingLog:
+    """Raises the given errors, one per read, and then returns one record."""
 
     def __init__(self, errors: list[BaseException]) -> None:
         self._errors = errors
@@ -48,7 +49,7 @@ class Breaking:
 
 
 class Partition:
-    """One partition of a log that keeps its order, as Kafka's."""
+    """Stands in for one Kafka partition: a log that keeps its order."""
 
     def __init__(self, *bodies: bytes) -> None:
         self.bodies = list(bodies)
@@ -65,15 +66,17 @@ class Partition:
 
 
 def from_kafka(tmp_path: Path, clock: ManualClock, *bodies: bytes) -> tuple[Meter, Partition]:
-    """A meter that reads these, and goes on from what it has saved."""
+    """Return a meter that reads ``bodies`` from a partition and continues from its saved state."""
     meter = Meter(
-        TelemetrySettings(folder=tmp_path, kafka=KafkaSettings(bootstrap_servers="-:1")), tmp_path / "meter.db", clock
+        TelemetrySettings(folder=tmp_path, kafka=KafkaSettings(config=KafkaConfig(bootstrap_servers="-:1"))),
+        tmp_path / "meter.db",
+        clock,
     )
     meter._source = partition = Partition(*bodies)
     return meter, partition
 
 
-def test_a_spool_that_cannot_be_read_keeps_the_meter_from_no_other_and_is_tried_again(
+def test_the_meter_reads_other_spools_beside_an_unreadable_one_and_tries_it_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     spools = tmp_path / "spool"
@@ -82,42 +85,42 @@ def test_a_spool_that_cannot_be_read_keeps_the_meter_from_no_other_and_is_tried_
     write(spools, "good", 2)
     clock = ManualClock(T0_NS)
     meter = Meter(TelemetrySettings(folder=spools), tmp_path / "meter.db", clock)
-    assert b"calmops_records_total 14.0" in drained(meter)
-    assert meter.read_failures["spool_file"] == 1, "not again at each turn"
+    assert b"calmops_records_total 14.0" in drain(meter)
+    assert meter.read_failures["spool_file"] == 1, "not tried again on each read"
     assert [record.name for record in caplog.records] == ["calmops.meter"]
     clock.advance(5 * 10**9)
-    drained(meter)
+    drain(meter)
     assert meter.read_failures["spool_file"] == 2
     (spools / "broken.db").unlink()
     write(spools, "broken", 1)
     clock.advance(5 * 10**9)
-    assert b"calmops_records_total 21.0" in drained(meter)
+    assert b"calmops_records_total 21.0" in drain(meter)
     meter.stop()
 
 
-def test_a_spool_that_breaks_while_it_is_open_is_left_alone_for_a_while(tmp_path: Path) -> None:
+def test_a_spool_that_fails_while_it_is_open_is_set_aside_for_a_while(tmp_path: Path) -> None:
     spools = tmp_path / "spool"
     spools.mkdir()
     for source in ("a", "b"):
         write(spools, source, 1)
     clock = ManualClock(T0_NS)
     meter = Meter(TelemetrySettings(folder=spools), tmp_path / "meter.db", clock)
-    drained(meter)
+    drain(meter)
     broken = Spool(spools / "a.db")
     broken._db.execute("ALTER TABLE records RENAME TO gone")
     write(spools, "b", 1)
-    assert b"calmops_records_total 21.0" in drained(meter)
+    assert b"calmops_records_total 21.0" in drain(meter)
     assert meter.read_failures == {"log": 0, "spool_file": 1, "save": 0, "unexpected": 0}
     broken.close()
     meter.stop()
 
 
-def test_whatever_breaks_is_counted_and_the_thread_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_failure_is_counted_and_the_thread_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spools = tmp_path / "spool"
     spools.mkdir()
     monkeypatch.setattr("calmops.telemetry.metering.meter.FAILED_S", 0.05)
     meter = Meter(TelemetrySettings(folder=spools), tmp_path / "meter.db")
-    meter._source = Breaking([ZeroDivisionError("a bug"), OSError("a disk"), KeyError("another")])
+    meter._source = FailingLog([ZeroDivisionError("a bug"), OSError("a disk"), KeyError("another")])
     meter.start()
     until(lambda: b"calmops_records_total 1.0" in meter.exposition())
     assert (meter.read_failures["unexpected"], meter.read_failures["log"]) == (2, 1)
@@ -130,7 +133,7 @@ def test_whatever_breaks_is_counted_and_the_thread_goes_on(tmp_path: Path, monke
 def test_a_meter_whose_thread_has_ended_says_so(tmp_path: Path) -> None:
     meter = Meter(TelemetrySettings(folder=tmp_path), tmp_path / "state" / "meter.db")
     meter.check_health()
-    meter._source = Breaking([SystemExit()])
+    meter._source = FailingLog([SystemExit()])
     meter.start()
     until(lambda: not meter._thread.is_alive())
     with pytest.raises(MeterEnded, match="stands still"):
@@ -146,7 +149,7 @@ def test_a_record_that_cannot_be_counted_is_unreadable_and_the_next_one_is_count
     spools.mkdir()
     write(spools, "gw", 2)
     meter = Meter(TelemetrySettings(folder=spools), tmp_path / "meter.db")
-    text = drained(meter)
+    text = drain(meter)
     assert b"calmops_records_total 12.0" in text
     assert b"calmops_unreadable_records_total 2.0" in text
     assert meter.read_failures["unexpected"] == 2
@@ -154,7 +157,7 @@ def test_a_record_that_cannot_be_counted_is_unreadable_and_the_next_one_is_count
     meter.stop()
 
 
-def test_a_state_that_cannot_be_saved_stops_no_counting_and_nothing_is_let_go(
+def test_a_meter_that_cannot_save_goes_on_counting_and_marks_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spools = tmp_path / "spool"
@@ -163,17 +166,17 @@ def test_a_state_that_cannot_be_saved_stops_no_counting_and_nothing_is_let_go(
     meter = Meter(TelemetrySettings(folder=spools), tmp_path / "meter.db")
     with monkeypatch.context() as broken:
         broken.setattr(meter._store, "save", lambda *_: 1 / 0)
-        assert b"calmops_records_total 7.0" in drained(meter)
+        assert b"calmops_records_total 7.0" in drain(meter)
     spool = Spool(spools / "gw.db")
     assert (meter.read_failures["save"], spool.mark("meter")) == (1, 0)
     write(spools, "gw", 1)
-    drained(meter)
+    drain(meter)
     assert spool.mark("meter") == 14
     spool.close()
     meter.stop()
 
 
-def test_a_hole_of_a_gateway_that_is_gone_is_given_up_after_an_hour_in_which_the_log_was_read(tmp_path: Path) -> None:
+def test_a_hole_left_by_a_gateway_that_is_gone_is_a_gap_after_an_hour_of_reading(tmp_path: Path) -> None:
     clock = ManualClock(T0_NS)
     meter, _ = from_kafka(tmp_path, clock, *(encode("gw", seq, closed("r")) for seq in (1, 4)))
     assert (meter.advance(), meter.look(missing)) == (2, 2)
@@ -181,19 +184,19 @@ def test_a_hole_of_a_gateway_that_is_gone_is_given_up_after_an_hour_in_which_the
     meter.advance()
     assert meter.look(missing) == 2
     clock.advance(2 * LOOK_NS)
-    meter._reading_since_ns = clock.now_ns() - SILENT_NS + 1  # as after a failure: it may have missed what came
+    meter._reading_since_ns = clock.now_ns() - SILENT_NS + 1  # as after a failure: it may have missed records
     meter.advance()
     assert meter.look(missing) == 2
     clock.advance(SILENT_NS)
     assert meter.advance() == 0
     assert meter.look(lambda counts: (missing(counts), counts.gaps)) == (0, 2)
     meter.stop()
-    again, _ = from_kafka(tmp_path, clock)
-    assert again.look(lambda counts: counts.gaps) == 2, "it was saved"
-    again.stop()
+    resumed, _ = from_kafka(tmp_path, clock)
+    assert resumed.look(lambda counts: counts.gaps) == 2, "it was saved"
+    resumed.stop()
 
 
-def test_what_a_log_holds_of_another_release_is_unreadable_once_and_garbage_shows_as_a_gap(tmp_path: Path) -> None:
+def test_a_record_of_another_release_is_unreadable_once_and_garbage_shows_as_a_gap(tmp_path: Path) -> None:
     newer = msgspec.msgpack.encode(["calmops.telemetry/2", "gw", 2, {"type": "new"}])
     misfit = msgspec.msgpack.encode([SCHEMA, "gw", 3, {"type": "closed"}])
     bodies = [encode("gw", 1, closed("r")), newer, misfit, newer, b"junk", encode("gw", 5, closed("r"))]
@@ -206,7 +209,7 @@ def test_what_a_log_holds_of_another_release_is_unreadable_once_and_garbage_show
     meter.stop()
 
 
-def test_a_meter_that_rebuilds_takes_a_source_as_it_finds_it_even_if_its_first_record_is_unreadable(
+def test_a_rebuilding_meter_counts_no_gap_before_a_source_s_first_record_even_if_it_is_unreadable(
     tmp_path: Path,
 ) -> None:
     misfit = msgspec.msgpack.encode([SCHEMA, "gw", 7, {"type": "closed"}])

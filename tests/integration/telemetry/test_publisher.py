@@ -1,4 +1,4 @@
-"""Publisher and writer thread over real files: opening records in time, drops counted, adoption, a full spool."""
+"""Tests publisher and writer thread on real files: opening records in time, counted drops, adoption, a full spool."""
 
 import asyncio
 import sqlite3
@@ -6,19 +6,22 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from calmops.foundation.config_sections import RetentionConfig
 from calmops.foundation.errors import SetupError
+from calmops.foundation.model_labels import NO_LABELS
 from calmops.messages.record import Closed, Counted, Dropped, Opened, Record
 from calmops.telemetry.log.codec import decode
-from calmops.telemetry.log.publisher import Publisher
+from calmops.telemetry.log.publisher import SilentPublisher, SpoolPublisher
 from calmops.telemetry.log.spool import Spool
 from calmops.telemetry.settings import TelemetrySettings
 from tests.support.telemetry_records import closed, frame, opened
 
 
-def spooled(path: Path) -> list[Record]:
-    """Every record in the file, in order; their numbers are gapless."""
+def records_in(path: Path) -> list[Record]:
+    """Return every record in the file, in order; assert that their numbers are gapless."""
     spool = Spool(path)
     rows = spool.read(0, 100_000)
     spool.close()
@@ -27,7 +30,7 @@ def spooled(path: Path) -> list[Record]:
 
 
 def until(holds: Callable[[], bool], within_s: float = 5.0) -> None:
-    """Wait until ``holds``."""
+    """Wait until ``holds()`` is true."""
     end = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < end, f"still not so after {within_s} s"
@@ -40,29 +43,29 @@ def settings(tmp_path: Path) -> TelemetrySettings:
 
 
 def test_an_opening_record_is_durable_before_open_returns(settings: TelemetrySettings, tmp_path: Path) -> None:
-    publisher = Publisher("gw", settings)
+    publisher = SpoolPublisher("gw", settings)
     publisher.start()
     try:
         assert asyncio.run(publisher.open(opened("a")))
-        assert spooled(tmp_path / "gw.db") == [opened("a")]
+        assert records_in(tmp_path / "gw.db") == [opened("a")]
     finally:
         publisher.close()
 
 
 def test_records_of_one_publisher_keep_their_order(settings: TelemetrySettings, tmp_path: Path) -> None:
-    publisher = Publisher("gw", settings)
+    publisher = SpoolPublisher("gw", settings)
     publisher.start()
     records = [frame(step) for step in range(5000)]
     for record in records:
         publisher.publish(record)
     publisher.close()
-    assert spooled(tmp_path / "gw.db") == records
+    assert records_in(tmp_path / "gw.db") == records
 
 
 def test_an_opening_record_that_is_not_committed_in_time_is_counted(
     settings: TelemetrySettings, tmp_path: Path
 ) -> None:
-    publisher = Publisher("gw", settings)
+    publisher = SpoolPublisher("gw", settings)
     publisher.start()
     until(lambda: (tmp_path / "gw.db").exists() and publisher.stats()["commit_failures"] == 0)
     time.sleep(0.1)
@@ -76,13 +79,13 @@ def test_an_opening_record_that_is_not_committed_in_time_is_counted(
     until(lambda: publisher.stats()["committed"] >= 2)
     publisher.close()
     assert publisher.stats()["spool_unavailable"] == 1
-    counted = [r for r in spooled(tmp_path / "gw.db") if isinstance(r, Counted)]
+    counted = [r for r in records_in(tmp_path / "gw.db") if isinstance(r, Counted)]
     assert [(r.name, r.value) for r in counted] == [("spool_unavailable", 1)]
 
 
-def test_a_folder_that_cannot_be_written_blocks_nobody(settings: TelemetrySettings, tmp_path: Path) -> None:
+def test_a_spool_that_cannot_be_written_blocks_no_request(settings: TelemetrySettings, tmp_path: Path) -> None:
     (tmp_path / "gw.db").mkdir()
-    publisher = Publisher("gw", settings)
+    publisher = SpoolPublisher("gw", settings)
     publisher.start()
     assert not asyncio.run(publisher.open(opened("a")))
     publisher.publish(frame(1))
@@ -92,22 +95,22 @@ def test_a_folder_that_cannot_be_written_blocks_nobody(settings: TelemetrySettin
 
 
 def test_two_living_gateways_cannot_share_an_id(settings: TelemetrySettings) -> None:
-    first, second = Publisher("gw", settings), Publisher("gw", settings)
+    first, second = SpoolPublisher("gw", settings), SpoolPublisher("gw", settings)
     first.start()
     with pytest.raises(SetupError, match="'gw' is in use"):
         second.start()
     first.close()
 
 
-def test_a_full_ring_drops_counts_and_tells_the_log(tmp_path: Path) -> None:
+def test_a_full_ring_drops_records_and_writes_their_count_to_the_log(tmp_path: Path) -> None:
     settings = TelemetrySettings(folder=tmp_path, ring_records=100, ring_reserved=10, commit_interval_s=0.3)
-    publisher = Publisher("gw", settings)
+    publisher = SpoolPublisher("gw", settings)
     publisher.start()
     time.sleep(0.05)
     for step in range(200):
         publisher.publish(frame(step, sequences=3))
     publisher.close()
-    records = spooled(tmp_path / "gw.db")
+    records = records_in(tmp_path / "gw.db")
     drops = [r for r in records if isinstance(r, Dropped)]
     kept = len(records) - len(drops)
     assert {r.reason for r in drops} == {"ring_full"}
@@ -118,9 +121,12 @@ def test_a_full_ring_drops_counts_and_tells_the_log(tmp_path: Path) -> None:
 
 def test_a_full_spool_keeps_request_records_then_drops_those_too_and_never_blocks(tmp_path: Path) -> None:
     settings = TelemetrySettings(
-        folder=tmp_path, max_bytes=60_000, reserved_bytes=20_000, retention_bytes=0, batch_records=20
+        folder=tmp_path,
+        retention=msgspec.structs.replace(RetentionConfig(), spool_max_bytes=60_000, spool_bytes=0),
+        reserved_bytes=20_000,
+        batch_records=20,
     )
-    publisher = Publisher("gw", settings)
+    publisher = SpoolPublisher("gw", settings)
     publisher.start()
     for step in range(2000):
         publisher.publish(frame(step, sequences=4))
@@ -130,7 +136,7 @@ def test_a_full_spool_keeps_request_records_then_drops_those_too_and_never_block
         publisher.publish(opened(f"more-{number}"))
     until(lambda: not asyncio.run(publisher.open(opened("too much"))))
     reader = Spool(tmp_path / "gw.db")
-    assert reader.size_bytes <= 60_000 + 20 * 500  # one commit's worth above the bound at most
+    assert reader.size_bytes <= 60_000 + 20 * 500  # at most one commit's records above the bound
     bodies = dict(reader.read(0, 100_000))
     reader.advance("meter", max(bodies))
     until(lambda: asyncio.run(publisher.open(opened("room again"))))
@@ -149,35 +155,47 @@ def test_a_dead_gateway_s_spool_is_adopted_and_its_open_requests_close_as_lost(
     dead = Spool(tmp_path / "dead.db")
     dead.append([opened("a", "dead"), opened("b", "dead"), closed("a")], 1)
     dead.close()
-    publisher = Publisher("alive", settings)
+    publisher = SpoolPublisher("alive", settings)
     publisher.start()
-    until(lambda: len(spooled(tmp_path / "dead.db")) == 4)
+    until(lambda: len(records_in(tmp_path / "dead.db")) == 4)
     publisher.close()
-    last = spooled(tmp_path / "dead.db")[-1]
+    last = records_in(tmp_path / "dead.db")[-1]
     assert isinstance(last, Closed)
     assert (last.request_id, last.outcome, last.ledger, last.gateway_id) == ("b", "lost_gateway", "unknown", "dead")
     assert last.prompt_tokens == opened("b").prompt_tokens
 
 
 def test_a_living_gateway_s_requests_are_left_alone(settings: TelemetrySettings, tmp_path: Path) -> None:
-    one, other = Publisher("one", settings), Publisher("other", settings)
-    one.start()
-    other.start()
-    assert asyncio.run(one.open(opened("a", "one")))
+    first, second = SpoolPublisher("first", settings), SpoolPublisher("second", settings)
+    first.start()
+    second.start()
+    assert asyncio.run(first.open(opened("a", "first")))
     time.sleep(0.7)  # more than three leases
-    assert [type(r) for r in spooled(tmp_path / "one.db")] == [Opened]
-    other.close()
-    one.close()
+    assert [type(r) for r in records_in(tmp_path / "first.db")] == [Opened]
+    second.close()
+    first.close()
 
 
 def test_a_drained_spool_of_a_dead_gateway_is_deleted_after_retention(tmp_path: Path) -> None:
-    settings = TelemetrySettings(folder=tmp_path, lease_s=0.1, retention_s=0.0)
+    settings = TelemetrySettings(
+        folder=tmp_path, lease_s=0.1, retention=msgspec.structs.replace(RetentionConfig(), spool_age_s=0.0)
+    )
     dead = Spool(tmp_path / "dead.db")
     dead.append([frame(1), frame(2)], 1)
     dead.advance("meter", 2)
     dead.close()
-    publisher = Publisher("alive", settings)
+    publisher = SpoolPublisher("alive", settings)
     publisher.start()
     until(lambda: not (tmp_path / "dead.db").exists())
     publisher.close()
     assert not (tmp_path / "dead.lock").exists()
+
+
+def test_a_silent_publisher_drops_everything_and_holds_no_ledger() -> None:
+    publisher = SilentPublisher("gw", {"m": NO_LABELS})
+    publisher.start()
+    publisher.count("m", "migrations", "replica_lost")
+    assert not publisher.publish(frame(1))
+    assert not asyncio.run(publisher.open(opened("a")))
+    publisher.close()
+    assert (publisher.stats(), publisher.labels) == ({}, {"m": NO_LABELS})

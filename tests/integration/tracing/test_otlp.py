@@ -1,4 +1,4 @@
-"""Spans over OTLP's own wire format, to a receiver on loopback."""
+"""Sends spans in OTLP's wire format to a receiver on loopback."""
 
 import threading
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ Received = list[ExportTraceServiceRequest]
 
 
 @pytest.fixture(name="receiver")
-def a_receiver() -> Iterator[tuple[str, Received]]:
+def otlp_receiver() -> Iterator[tuple[str, Received]]:
     received: Received = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -48,8 +48,8 @@ def test_a_trace_arrives_whole(receiver: tuple[str, Received]) -> None:
     traces.close()
     spans = [
         span
-        for one in received
-        for resource in one.resource_spans
+        for request in received
+        for resource in request.resource_spans
         for scope in resource.scope_spans
         for span in scope.spans
     ]
@@ -58,6 +58,8 @@ def test_a_trace_arrives_whole(receiver: tuple[str, Received]) -> None:
     assert int.from_bytes(request.trace_id, "big") == trace.context.trace_id
     assert decode.parent_span_id == request.span_id
     assert (request.status.code, request.status.message) == (2, "no replica was left")
-    gaps = next(one.value.array_value for one in decode.attributes if one.key == "calmops.token.gap_ms")
+    gaps = next(
+        attribute.value.array_value for attribute in decode.attributes if attribute.key == "calmops.token.gap_ms"
+    )
     assert [value.double_value for value in gaps.values] == [10.0, 10.0]
     assert (traces.sent, traces.taken, traces.refused) == (4, 4, 0)

@@ -7,7 +7,8 @@ import random
 from typing import NamedTuple
 
 from calmops.foundation.metric_names import BAD, GOOD
-from calmops.objectives.evaluation.event_counters import Counter, Labels
+from calmops.foundation.model_labels import ModelLabels, ShardLabels
+from calmops.objectives.evaluation.event_counters import Counter
 from calmops.objectives.promises.objective import AnyObjective, Ratio, Value
 
 Told = list[float | None]  # one a minute; None: it couldn't be had
@@ -22,7 +23,7 @@ class History(NamedTuple):
 
     model: str
     counters: dict[Counter, Told]
-    gauges: dict[Labels, Told]
+    gauges: dict[ModelLabels, Told]
     minutes: int
     maintained: tuple[Span, ...]
 
@@ -66,9 +67,9 @@ class _Shard:
 def random_history(seed: int, objective: AnyObjective, minutes: int) -> History:
     """The same for the same seed."""
     rng = random.Random(seed)
-    labels = (f"m{seed}", "1", "stable", "base", "test")
+    labels = ModelLabels(f"m{seed}", "1", "stable", "base", "test")
     counters: dict[Counter, Told] = {}
-    gauges: dict[Labels, Told] = {}
+    gauges: dict[ModelLabels, Told] = {}
     if isinstance(objective, Value):
         gauges[labels] = _gauge(rng, objective.bound, minutes)
     else:
@@ -79,11 +80,11 @@ def random_history(seed: int, objective: AnyObjective, minutes: int) -> History:
             )
             told = [None if minute < born else counting.minute(minute) for minute in range(minutes)]
             for which, result in enumerate((GOOD, BAD)):
-                counters[Counter(objective.name, (*labels, str(shard)), result)] = [
+                counters[Counter(objective.name, ShardLabels(labels, str(shard)), result)] = [
                     None if one is None else one[which] for one in told
                 ]
     maintained = tuple(_within(rng, minutes, 5, 180) for _ in range(rng.choice((0, 0, 1))))
-    return History(labels[0], counters, gauges, minutes, maintained)
+    return History(labels.model, counters, gauges, minutes, maintained)
 
 
 def _gauge(rng: random.Random, bound: float, minutes: int) -> Told:

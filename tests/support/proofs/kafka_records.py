@@ -8,6 +8,7 @@ warnings.simplefilter("ignore", DeprecationWarning)  # kafka-python's import of 
 
 from kafka import KafkaProducer
 
+from calmops.foundation.config_sections import KafkaConfig
 from calmops.messages.record import Closed, FrameRecord, Opened, Record
 from calmops.telemetry.log.codec import decode
 from calmops.telemetry.log.kafka_log import KafkaSource
@@ -23,7 +24,7 @@ class KafkaRecords:
     """
 
     def __init__(self, bootstrap_servers: str) -> None:
-        self._settings = KafkaSettings(bootstrap_servers=bootstrap_servers)
+        self._settings = KafkaSettings(config=KafkaConfig(bootstrap_servers=bootstrap_servers))
         self._source = KafkaSource(self._settings)
         self._positions: dict[str, int] = {}
         self._seen: set[tuple[str, int]] = set()
@@ -57,7 +58,7 @@ class KafkaRecords:
     def send_again(self, bodies: Iterable[bytes]) -> int:
         """Put copies into the topic, as a forwarder does that doesn't know whether it was heard; how many."""
         producer = KafkaProducer(bootstrap_servers=self._settings.servers(), acks="all")
-        sent = [producer.send(self._settings.topic, body) for body in bodies]
+        sent = [producer.send(self._settings.config.topic, body) for body in bodies]
         for one in sent:
             one.get(timeout=30)
         producer.close()

@@ -8,7 +8,8 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from calmops.objectives.promises.prices import Place, Prices, Pricing
+from calmops.foundation.model_labels import ModelPlace
+from calmops.objectives.promises.prices import Prices, Pricing
 
 SPAN_S = 3600.0
 HOUR_NS = 3600 * 10**9
@@ -38,7 +39,7 @@ class Spent(NamedTuple):
 class _Slice(NamedTuple):
     end_s: float
     lasted_ns: int
-    usage: Mapping[Place, Usage]  # tokens: those of this slice
+    usage: Mapping[ModelPlace, Usage]  # tokens: those of this slice
 
 
 class _Ran:
@@ -65,10 +66,10 @@ class Costs:
         self.prices = prices
         self._span_s = span_s
         self._slices: deque[_Slice] = deque()
-        self._ran: dict[Place, _Ran] = {}
-        self._last: tuple[float, Mapping[Place, Usage]] | None = None
+        self._ran: dict[ModelPlace, _Ran] = {}
+        self._last: tuple[float, Mapping[ModelPlace, Usage]] | None = None
 
-    def read(self, at_s: float, usage: Mapping[Place, Usage]) -> None:
+    def read(self, at_s: float, usage: Mapping[ModelPlace, Usage]) -> None:
         """One reading, later than the last. What runs now is taken to have run since then."""
         if self._last is not None:
             last_s, before = self._last
@@ -80,7 +81,7 @@ class Costs:
         while self._slices and self._slices[0].end_s <= at_s - self._span_s:
             self._let_go(self._slices.popleft())
 
-    def spent(self) -> dict[Place, Spent | None]:
+    def spent(self) -> dict[ModelPlace, Spent | None]:
         """Of every place that was read last; None where what runs has no price. Where nothing ran within the span nothing was spent."""
         return {
             place: self._spent(place, usage.replicas) for place, usage in (self._last[1] if self._last else {}).items()
@@ -93,7 +94,7 @@ class Costs:
             if not ran.lasted_ns:
                 del self._ran[place]
 
-    def _spent(self, place: Place, replicas: int) -> Spent | None:
+    def _spent(self, place: ModelPlace, replicas: int) -> Spent | None:
         price, ran = self.prices.of(*place), self._ran.get(place)
         if price is None:
             return None

@@ -9,16 +9,18 @@ import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from calmops.foundation.metric_names import BAD, GOOD, MODEL
+from calmops.foundation.metric_names import BAD, GOOD
+from calmops.foundation.model_labels import ModelLabels, ShardLabels
 from calmops.objectives.evaluation.burn import budget_left, burn, is_at_risk
-from calmops.objectives.evaluation.event_counters import Counter, Labels
+from calmops.objectives.evaluation.event_counters import Counter
 from calmops.objectives.evaluation.history import CounterHistory, StepSums
 from calmops.objectives.evaluation.saved_sums import SavedSums
-from calmops.objectives.promises.objective import LABELS, AnyObjective, Ratio, Severity, Value, Zero
+from calmops.objectives.promises.objective import AnyObjective, Ratio, Severity, Value, Zero
 from calmops.objectives.promises.windows import Window, Windows
 from calmops.objectives.rules.series import STEP_S, ZERO_S
 
-Gauges = Mapping[str, Mapping[Labels, float]]  # by the gauge's name
+Labels = ModelLabels | ShardLabels
+Gauges = Mapping[str, Mapping[ModelLabels, float]]  # by the gauge's name
 GRAINS = 720  # of a budget's period: an hour of 30 days, which leaves them as a whole
 KEPT = {"lt": operator.lt, "lte": operator.le, "gt": operator.gt, "gte": operator.ge}
 
@@ -57,9 +59,11 @@ class Evaluator:
         self._ratios = {one.name: one for one in objectives if isinstance(one, Ratio)}
         self._counters: dict[Counter, CounterHistory] = {}
         self._steps: dict[tuple[str, Labels], StepSums] = {}  # by objective, and the labels of a shard or of a model
-        self._shards: dict[tuple[str, Labels], dict[Labels, None]] = {}  # objective and model to its shards, in order
+        self._shards: dict[
+            tuple[str, ModelLabels], dict[ShardLabels, None]
+        ] = {}  # objective and model to its shards, in order
         self._gauges: Gauges = {}
-        self._out_since_s: dict[tuple[str, Labels], float] = {}
+        self._out_since_s: dict[tuple[str, ModelLabels], float] = {}
         self._stepped_s = float("-inf")
 
     def read(self, at_s: float, counters: Mapping[Counter, float], gauges: Gauges) -> None:
@@ -67,7 +71,7 @@ class Evaluator:
         for name, value in counters.items():
             if name not in self._counters:
                 self._counters[name] = CounterHistory(self._keep_s[name.objective])
-                self._shards.setdefault((name.objective, name.labels[:-1]), {})[name.labels] = None
+                self._shards.setdefault((name.objective, name.labels.of_model), {})[name.labels] = None
             self._counters[name].append(at_s, value)
         self._gauges = gauges
 
@@ -81,7 +85,13 @@ class Evaluator:
     def saved(self) -> list[SavedSums]:
         """What was noted in each step: what budgets and tickets look back on, for an evaluator that comes after this one."""
         return [
-            SavedSums(name, self._ratios[name].source, labels, steps.saved())
+            SavedSums(
+                objective=name,
+                source=self._ratios[name].source,
+                model=model_of(labels),
+                shard=labels.shard if isinstance(labels, ShardLabels) else None,
+                steps=steps.saved(),
+            )
             for (name, labels), steps in self._steps.items()
         ]
 
@@ -95,27 +105,28 @@ class Evaluator:
             steps.resume(one.steps, now_s)
             if steps:
                 self._steps[one.objective, one.labels] = steps
-                shards = self._shards.setdefault((one.objective, one.labels[: len(MODEL)]), {})
-                shards.update({one.labels: None} if len(one.labels) == len(LABELS) else {})
+                shards = self._shards.setdefault((one.objective, one.model), {})
+                if isinstance(one.labels, ShardLabels):
+                    shards[one.labels] = None
 
-    def models(self, objective: str) -> list[Labels]:
+    def models(self, objective: str) -> list[ModelLabels]:
         """Of which models something was counted for an objective."""
         return [model for name, model in self._shards if name == objective]
 
-    def burnt(self, objective: Ratio, model: Labels, span_s: float, at_s: float) -> float | None:
+    def burnt(self, objective: Ratio, model: ModelLabels, span_s: float, at_s: float) -> float | None:
         """How fast a model's budget burnt over a span no longer than a page looks back; None while idle."""
         spent = self._spent(objective, model, span_s, at_s)
         return spent.burn if spent else None
 
-    def bad(self, objective: Zero, model: Labels, at_s: float) -> float | None:
+    def bad(self, objective: Zero, model: ModelLabels, at_s: float) -> float | None:
         """How many bad events keep a zero's alert firing; None before there is a second reading."""
         return self._rise(objective.name, self._shards[objective.name, model], (BAD,), (at_s - ZERO_S, at_s))
 
-    def gauge(self, objective: Value) -> Mapping[Labels, float]:
+    def gauge(self, objective: Value) -> Mapping[ModelLabels, float]:
         """The gauge of a value, as it was read last, by labels."""
         return self._gauges.get(objective.gauge, {})
 
-    def left(self, objective: Ratio, model: Labels, at_s: float) -> float | None:
+    def left(self, objective: Ratio, model: ModelLabels, at_s: float) -> float | None:
         """The share of the objective's budget that is left to a model; None where nothing was counted."""
         steps = self._steps.get((objective.name, model))
         if steps is None:
@@ -129,11 +140,12 @@ class Evaluator:
         self._stepped_s = at_s
         for (objective, model), shards in self._shards.items():
             if objective in self._ratios:
-                for labels, members in [(model, list(shards)), *((shard, [shard]) for shard in shards)]:
-                    self._note(objective, labels, members, at_s)
+                self._note(objective, model, list(shards), at_s)
+                for shard in shards:
+                    self._note(objective, shard, [shard], at_s)
         self._forget(at_s)
 
-    def _note(self, objective: str, labels: Labels, members: Sequence[Labels], at_s: float) -> None:
+    def _note(self, objective: str, labels: Labels, members: Sequence[ShardLabels], at_s: float) -> None:
         """What a shard's, or a model's, members counted in this step; nothing where they weren't read twice in it."""
         bad, events = (
             self._rise(objective, members, results, (at_s - self._step_s, at_s)) for results in ((BAD,), (GOOD, BAD))
@@ -147,7 +159,9 @@ class Evaluator:
     def _no_steps(self, objective: str, labels: Labels) -> StepSums:
         """Where a shard's, or a model's, steps are going to be noted."""
         period_s = self._ratios[objective].period_s
-        return StepSums(period_s, period_s / GRAINS) if len(labels) < len(LABELS) else StepSums(self._keep_steps_s)
+        return (
+            StepSums(self._keep_steps_s) if isinstance(labels, ShardLabels) else StepSums(period_s, period_s / GRAINS)
+        )
 
     def _forget(self, at_s: float) -> None:
         """Let go of counters, steps and shards that weren't read for as long as anything looks back on them."""
@@ -156,15 +170,15 @@ class Evaluator:
         for key in [key for key, steps in self._steps.items() if steps.is_past(at_s)]:
             del self._steps[key]
         for (objective, model), shards in list(self._shards.items()):
-            for labels in list(shards):
-                counted = any(Counter(objective, labels, result) in self._counters for result in (GOOD, BAD))
-                if not counted and (objective, labels) not in self._steps:
-                    del shards[labels]
+            for shard in list(shards):
+                counted = any(Counter(objective, shard, result) in self._counters for result in (GOOD, BAD))
+                if not counted and (objective, shard) not in self._steps:
+                    del shards[shard]
             if not shards and (objective, model) not in self._steps:
                 del self._shards[objective, model]
 
     def _rise(
-        self, objective: str, shards: Iterable[Labels], results: tuple[str, ...], span: tuple[float, float]
+        self, objective: str, shards: Iterable[ShardLabels], results: tuple[str, ...], span: tuple[float, float]
     ) -> float | None:
         """Summed over shards and results; None where nothing can be said."""
         counters = (self._counters.get(Counter(objective, labels, result)) for labels in shards for result in results)
@@ -182,7 +196,7 @@ class Evaluator:
         else:
             yield from self._out_of_bounds(objective, at_s, silent)
 
-    def _of(self, objective: str) -> Iterator[tuple[Labels, list[Labels]]]:
+    def _of(self, objective: str) -> Iterator[tuple[ModelLabels, list[ShardLabels]]]:
         """The objective's models with their shards."""
         for (name, model), shards in self._shards.items():
             if name == objective:
@@ -203,25 +217,27 @@ class Evaluator:
     def _burns(self, objective: Ratio, windows: Iterable[Window], labels: Labels, at_s: float) -> Iterator[float]:
         """The burn over the long span of each window that fires."""
         for window in windows:
-            spent = self._spent if window.severity == "page" else self._spent_in_steps
             over_long, over_short = (
-                spent(objective, labels, span_s, at_s) for span_s in (window.long_s, window.short_s)
+                self._spent(objective, labels, span_s, at_s)
+                if isinstance(labels, ModelLabels)
+                else self._spent_in_steps(objective, labels, span_s, at_s)
+                for span_s in (window.long_s, window.short_s)
             )
             if (
                 over_long is not None and over_short is not None
                 and over_long.burn > window.factor and over_short.burn > window.factor
                 and over_long.events >= objective.least_events
-                and (not window.only_at_risk or self._at_risk(objective, labels, over_long.burn, at_s))
+                and (not window.only_at_risk or self._at_risk(objective, model_of(labels), over_long.burn, at_s))
             ):  # fmt: skip
                 yield over_long.burn
 
-    def _spent(self, objective: Ratio, model: Labels, span_s: float, at_s: float) -> Spent | None:
+    def _spent(self, objective: Ratio, model: ModelLabels, span_s: float, at_s: float) -> Spent | None:
         """Of a model, from the counters themselves."""
         shards, span = self._shards[objective.name, model], (at_s - span_s, at_s)
         bad, events = (self._rise(objective.name, shards, results, span) for results in ((BAD,), (GOOD, BAD)))
         return _spent(bad, events, objective.budget)
 
-    def _spent_in_steps(self, objective: Ratio, shard: Labels, span_s: float, at_s: float) -> Spent | None:
+    def _spent_in_steps(self, objective: Ratio, shard: ShardLabels, span_s: float, at_s: float) -> Spent | None:
         """Of a shard, from what was noted each step."""
         steps = self._steps.get((objective.name, shard))
         if steps is None:
@@ -229,7 +245,7 @@ class Evaluator:
         noted = steps.over(at_s - span_s, at_s)
         return _spent(noted.bad, noted.events, objective.budget)
 
-    def _at_risk(self, objective: Ratio, model: Labels, rate: float, at_s: float) -> bool:
+    def _at_risk(self, objective: Ratio, model: ModelLabels, rate: float, at_s: float) -> bool:
         left = self.left(objective, model, at_s)
         return left is not None and is_at_risk(left, rate, self._windows.at_risk, objective.period_s)
 
@@ -244,9 +260,14 @@ class Evaluator:
                 yield Firing(objective.alert, objective.severity, labels, value)
 
 
+def model_of(labels: Labels) -> ModelLabels:
+    """Return the label set of the model, whether ``labels`` are a model's or a shard's."""
+    return labels.of_model if isinstance(labels, ShardLabels) else labels
+
+
 def _is_silent(labels: Labels, silent: frozenset[str]) -> bool:
     """Whether its model, or every model, is maintained."""
-    return bool(silent & {"", *labels[:1]})
+    return bool(silent & {"", model_of(labels).model})
 
 
 def _spent(bad: float | None, events: float | None, budget: float) -> Spent | None:

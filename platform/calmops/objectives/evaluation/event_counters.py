@@ -8,16 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from calmops.foundation.metric_names import BAD, GOOD
+from calmops.foundation.model_labels import ShardLabels
 from calmops.objectives.promises.objective import COUNTED, AnyObjective, Source, Value
-
-Labels = tuple[str, ...]  # the values of objective.LABELS, in their order; of a model: without the last, the shard's
 
 
 class Counter(NamedTuple):
     """Names one counter of EVENTS_SERIES."""
 
     objective: str
-    labels: Labels
+    labels: ShardLabels
     result: str  # GOOD or BAD
 
 
@@ -35,7 +34,7 @@ class Ended(NamedTuple):
 
 
 Tally = Timed | Ended
-Tallies = Mapping[str, Mapping[Labels, Tally]]  # by a key of COUNTED
+Tallies = Mapping[str, Mapping[ShardLabels, Tally]]  # by a key of COUNTED
 
 
 def counters(objectives: Sequence[AnyObjective], tallies: Tallies) -> dict[Counter, int]:

@@ -2,35 +2,80 @@
 
 import os
 from pathlib import Path
+from typing import Self
 
 import msgspec
 
+from calmops.foundation.model_labels import ModelLabels, ShardLabels
 from calmops.objectives.evaluation.history import SavedSteps
 from calmops.objectives.promises.objective import Source
 
+MODEL_LABELS_0_1 = 5  # how many labels a model had in release 0.1, whose file tells a shard's label set by its length
 
-class SavedSums(msgspec.Struct, frozen=True, array_like=True):
-    """What was counted in each step for one objective, under the labels of a shard or of a model."""
+
+class SavedSums(msgspec.Struct, frozen=True, kw_only=True):
+    """What was counted in each step for one objective, under a model's label set, or a shard's if ``shard`` is given."""
 
     objective: str
     source: Source  # which events those were: of others they say nothing
+    model: ModelLabels
+    shard: str | None = None
+    steps: SavedSteps
+
+    @property
+    def labels(self) -> ModelLabels | ShardLabels:
+        """The label set that the sums belong to."""
+        return self.model if self.shard is None else ShardLabels(self.model, self.shard)
+
+
+class _SavedSums01(msgspec.Struct, frozen=True, array_like=True):
+    """The same as release 0.1 wrote it."""
+
+    objective: str
+    source: Source
     labels: tuple[str, ...]
     steps: SavedSteps
 
+    def today(self) -> SavedSums:
+        """Return the record of today's release."""
+        model, shard = self.labels[:MODEL_LABELS_0_1], self.labels[MODEL_LABELS_0_1:]
+        return SavedSums(
+            objective=self.objective,
+            source=self.source,
+            model=ModelLabels(*model),
+            shard=shard[0] if shard else None,
+            steps=self.steps,
+        )
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True):
+    """The file, with the version of its format."""
+
+    version: int = 2
+    sums: list[SavedSums]
+
+    @classmethod
+    def read(cls, body: bytes) -> Self:
+        """Decode a file of this release or of 0.1. Raises msgspec.DecodeError for any other."""
+        try:
+            return msgspec.msgpack.decode(body, type=cls)
+        except msgspec.ValidationError:
+            return cls(sums=[one.today() for one in msgspec.msgpack.decode(body, type=list[_SavedSums01])])
+
 
 def read(path: Path) -> list[SavedSums]:
-    """What was written last; nothing where nothing was, or by a release that noted otherwise. OSError as the disk has it."""
+    """Return what was written last; nothing if the file is missing or of an unknown format. Raises the disk's OSError."""
     try:
-        return msgspec.msgpack.decode(path.read_bytes(), type=list[SavedSums])
+        return _File.read(path.read_bytes()).sums
     except (FileNotFoundError, msgspec.DecodeError):
         return []
 
 
-def write(path: Path, noted: list[SavedSums]) -> None:
-    """In place of what was there. OSError as the disk has it."""
+def write(path: Path, sums: list[SavedSums]) -> None:
+    """Replace the file's content. Raises the disk's OSError."""
     fresh = path.with_suffix(".new")
     with fresh.open("wb") as file:
-        file.write(msgspec.msgpack.encode(noted))
+        file.write(msgspec.msgpack.encode(_File(sums=sums)))
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from calmops.foundation.model_labels import ModelLabels
 from calmops.objectives.evaluation.evaluator import KEPT, Evaluator
-from calmops.objectives.evaluation.event_counters import Labels
 from calmops.objectives.promises.objective import AnyObjective, Ratio, Value, Zero
 from calmops.objectives.promises.windows import seconds, span
 from calmops.objectives.rules.series import ZERO_S
@@ -18,7 +18,7 @@ class Status(NamedTuple):
     """One objective of one model. ``model`` is None where nothing was counted yet."""
 
     objective: AnyObjective
-    model: Labels | None
+    model: ModelLabels | None
     burns: dict[str, float | None]  # of a ratio, by span
     left: float | None  # of a ratio's budget, a share; may be negative
     kept: bool | None  # None: not known

@@ -8,9 +8,10 @@ from typing import Literal
 
 from msgspec import Struct
 
-from calmops.foundation.metric_names import COST, INTER_TOKEN_EDGES_S, MODEL, OBJECTIVE_EVENTS, TTFT_EDGES_S
+from calmops.foundation.metric_names import COST, INTER_TOKEN_EDGES_S, OBJECTIVE_EVENTS, TTFT_EDGES_S
+from calmops.foundation.model_labels import SHARD_LABELS
 
-LABELS = (*MODEL, "shard")
+LABELS = SHARD_LABELS
 EVENTS_SERIES = OBJECTIVE_EVENTS.name
 
 # What the meter can count, and the histogram edges at which it can tell a quick event from a slow one.

@@ -5,7 +5,7 @@ What was bought or reserved is paid for whether it is used or not; replicas beyo
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -75,13 +75,6 @@ class Prices(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 if (price.model, price.environment) == wanted:
                     return price
         return None
-
-
-class Place(NamedTuple):
-    """Where tokens are made and money is spent."""
-
-    model: str
-    environment: str
 
 
 def read_prices(path: Path) -> Prices:

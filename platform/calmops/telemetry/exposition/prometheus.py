@@ -15,6 +15,8 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 
 from calmops.foundation import metric_names as names
+from calmops.foundation.liveness import GAUGES_S
+from calmops.foundation.model_labels import OTHER, ModelLabels
 from calmops.messages.record import OUTCOMES
 from calmops.telemetry.metering.counts import (
     INTER_TOKEN_NS,
@@ -23,15 +25,13 @@ from calmops.telemetry.metering.counts import (
     TTFT_NS,
     Counts,
     Histogram,
-    Key,
     ModelCounts,
     ShardCounts,
     summed,
 )
-from calmops.telemetry.metering.retired_labels import OTHER
 from calmops.telemetry.metering.source_progress import missing
 
-GAUGES_NS = 60 * 10**9  # a shard that the meter hasn't heard of for so long has gone: it has no gauge, not its last
+GAUGES_NS = int(GAUGES_S * 1e9)
 _END = b"# EOF\n"
 Samples = Sequence[tuple[list[str], float]]
 Histograms = list[tuple[list[str], Histogram]]
@@ -125,10 +125,10 @@ class CountsCollector(Collector):
         yield plain(names.COUNTING_SINCE, [([], counts.since_ns / 1e9)])
 
 
-def known_models(counts: Counts) -> dict[Key, ModelCounts]:
+def known_models(counts: Counts) -> dict[ModelLabels, ModelCounts]:
     """Everything with a model's name, what nothing was counted of included, so that its series begin at 0."""
     keys = counts.models.keys() | counts.shards.keys() | counts.events.keys() | counts.reports.keys()
-    return {key: counts.models.get(key) or ModelCounts() for key in keys if key[0]}
+    return {key: counts.models.get(key) or ModelCounts() for key in keys if key.model}
 
 
 def every_outcome(model: ModelCounts) -> list[tuple[str, int]]:
@@ -178,7 +178,7 @@ def _events(counts: Counts) -> Iterator[tuple[list[str], float]]:
     """By model, name and reason; those that are known from the beginning are there as 0."""
     for key in sorted({*counts.events, *known_models(counts)}):
         met = counts.events.get(key, {})
-        known = names.EVENT_REASONS if key[0] else {}
+        known = names.EVENT_REASONS if key.model else {}
         for name in sorted({*met, *known}):
             by_reason = {**dict.fromkeys(known.get(name, ()), 0), **met.get(name, {})}
             yield from (([*key, name, reason], value) for reason, value in sorted(by_reason.items()))

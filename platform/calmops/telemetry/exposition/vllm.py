@@ -47,7 +47,7 @@ def vllm_exposition(counts: Counts, *, now_ns: int | None = None, openmetrics: b
 def _models(counts: Counts) -> Models:
     found: dict[str, list[ModelCounts]] = {}
     for key, model in known_models(counts).items():
-        found.setdefault(key[0], []).append(model)
+        found.setdefault(key.model, []).append(model)
     for (name, _), rest in counts.retired.items():
         found.setdefault(name, []).append(rest.model)
     return sorted(found.items())
@@ -55,7 +55,7 @@ def _models(counts: Counts) -> Models:
 
 def _shards(counts: Counts) -> list[tuple[list[str], list[ShardCounts]]]:
     found: dict[tuple[str, str], list[ShardCounts]] = {}
-    named = [(key[0], by) for key, by in counts.shards.items()] + [
+    named = [(key.model, by) for key, by in counts.shards.items()] + [
         (name, rest.shards) for (name, _), rest in counts.retired.items()
     ]
     for name, by in named:

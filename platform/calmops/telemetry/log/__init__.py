@@ -1,1 +1,1 @@
-"""The log of records: ring, spool, Kafka, and the publisher that the gateway calls."""
+"""Carries records from the gateway to the meter: publisher, ring, spool and Kafka."""

@@ -1,4 +1,7 @@
-"""Envelopes to bytes and back (MessagePack). Between gateway and spool, and between spool or Kafka and meter."""
+"""Turns envelopes into bytes (MessagePack) on the way from gateway to spool, and back on the way to the meter.
+
+Knows neither the spool nor Kafka.
+"""
 
 import msgspec
 
@@ -7,7 +10,10 @@ from calmops.messages.record import SCHEMA, Envelope, Record
 
 
 class RecordError(CalmopsError):
-    """Bytes that aren't a telemetry record of the version that this release reads. ``place``: its source and seq, if it says so."""
+    """The bytes aren't a telemetry record of the schema version that this release reads.
+
+    ``place`` is the record's source and seq, or None if the bytes don't name them.
+    """
 
     def __init__(self, message: str, place: tuple[str, int] | None = None) -> None:
         super().__init__(message)
@@ -15,7 +21,7 @@ class RecordError(CalmopsError):
 
 
 class UnknownSchema(RecordError):
-    """A record of another schema version. Upgrade the meter before the gateways."""
+    """The record has another schema version. Upgrade the meter before the gateways."""
 
 
 class _Head(msgspec.Struct, frozen=True, array_like=True):
@@ -25,39 +31,39 @@ class _Head(msgspec.Struct, frozen=True, array_like=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_envelopes = msgspec.msgpack.Decoder(Envelope)
-_heads = msgspec.msgpack.Decoder(_Head)
+_envelope_decoder = msgspec.msgpack.Decoder(Envelope)
+_head_decoder = msgspec.msgpack.Decoder(_Head)
 
 
 def encode(source: str, seq: int, record: Record) -> bytes:
-    """The bytes of one record as ``source`` number ``seq`` (from 1)."""
+    """Return the bytes of ``record`` as number ``seq`` (from 1) of ``source``."""
     return _encoder.encode(Envelope(SCHEMA, source, seq, record))
 
 
 def decode(body: bytes) -> Envelope:
-    """The envelope in ``body``. Raises UnknownSchema on another version, RecordError on anything else."""
+    """Return the envelope in ``body``. Raises UnknownSchema on another version, RecordError on anything else."""
     try:
-        envelope = _envelopes.decode(body)
+        envelope = _envelope_decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _explain(body, error) from error
+        raise _record_error(body, error) from error
     if envelope.schema != SCHEMA:
-        raise _unknown(_Head(envelope.schema, envelope.source, envelope.seq))
+        raise _unknown_schema(_Head(envelope.schema, envelope.source, envelope.seq))
     return envelope
 
 
-def _explain(body: bytes, error: Exception) -> RecordError:
+def _record_error(body: bytes, error: Exception) -> RecordError:
     try:
-        head = _heads.decode(body)
+        head = _head_decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return RecordError(f"not a telemetry record ({len(body)} bytes): {error}")
     if head.schema != SCHEMA:
-        return _unknown(head)
+        return _unknown_schema(head)
     return RecordError(
         f"record {head.seq} of source {head.source!r} does not fit {SCHEMA}: {error}", (head.source, head.seq)
     )
 
 
-def _unknown(head: _Head) -> UnknownSchema:
+def _unknown_schema(head: _Head) -> UnknownSchema:
     return UnknownSchema(
         f"record has schema {head.schema!r}, this release reads {SCHEMA!r}: upgrade the meter", (head.source, head.seq)
     )

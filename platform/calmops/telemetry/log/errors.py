@@ -1,7 +1,7 @@
-"""What goes wrong between spool, log and meter. Known to all of them, so that only one file knows the client library."""
+"""Defines the error of an unreachable log, so that the meter can catch it without importing the client library."""
 
 from calmops.foundation.errors import CalmopsError
 
 
 class LogUnavailable(CalmopsError):
-    """The log can't be reached, or refused what was asked of it. Try again later; nothing is lost by it."""
+    """The log can't be reached, or refused a request. Try again later; no record is lost."""

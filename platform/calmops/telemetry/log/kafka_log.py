@@ -1,7 +1,7 @@
-"""The log in Kafka: a writer for the forwarder, a reader for the meter. The only file that knows kafka-python.
+"""Writes the log to Kafka for the forwarder and reads it for the meter. Only this file imports kafka-python.
 
 Records are keyed by source, so that one source's records share a partition and keep their order.
-kafka-python's accumulator has no bound of its own: the forwarder bounds what it hands over.
+kafka-python's accumulator has no bound of its own: the forwarder bounds what it hands over. Knows no spool.
 """
 
 import logging
@@ -26,16 +26,16 @@ REQUEST_BYTES = 1 << 20  # the broker's default bound of a batch
 
 
 class KafkaWriter:
-    """One idempotent producer session. After any failure it is closed and the forwarder makes another."""
+    """Writes records in one idempotent producer session. After a failure the forwarder closes it and makes another."""
 
     def __init__(self, settings: KafkaSettings) -> None:
-        """Raises LogUnavailable if no broker answers."""
-        self._topic = settings.topic
+        """Connect, and create the topic if it is missing. Raises LogUnavailable if no broker answers."""
+        self._topic = settings.config.topic
         self._outstanding: list[Any] = []
         self._too_large = 0
-        with _outage(settings):
+        with _as_log_unavailable(settings):
             ensure_topic(settings)
-            self._producer = _connected(
+            self._producer = _connect(
                 KafkaProducer, settings, acks="all", enable_idempotence=True, compression_type="lz4", linger_ms=5,
                 max_in_flight_requests_per_connection=1, batch_size=BATCH_BYTES, max_request_size=REQUEST_BYTES,
                 delivery_timeout_ms=DELIVERY_MS, max_block_ms=CONNECT_MS, allow_auto_create_topics=False,
@@ -44,19 +44,19 @@ class KafkaWriter:
         self._settings = settings
 
     def send(self, source: str, body: bytes) -> None:
-        """Hand over one record. A record beyond the broker's bound is counted and left out."""
-        with _outage(self._settings):
+        """Hand over one record. A record over the broker's bound is counted and left out."""
+        with _as_log_unavailable(self._settings):
             try:
                 self._outstanding.append(self._producer.send(self._topic, value=body, key=source.encode()))
             except MessageSizeTooLargeError:
                 self._too_large += 1
 
-    def acknowledged(self, timeout_s: float) -> bool:
-        """True once everything handed over is on all in-sync replicas; False if it isn't after ``timeout_s``.
+    def flush(self, timeout_s: float) -> bool:
+        """Return True once every record handed over is on all in-sync replicas, False if that takes over ``timeout_s``.
 
-        Raises LogUnavailable if the broker refused any of it: then it isn't known which of the rest it has.
+        Raises LogUnavailable if the broker refused any record: then it isn't known which of the others it has.
         """
-        with _outage(self._settings):
+        with _as_log_unavailable(self._settings):
             with suppress(KafkaTimeoutError):
                 self._producer.flush(timeout=timeout_s)
             for future in self._outstanding:
@@ -68,28 +68,29 @@ class KafkaWriter:
         return False
 
     def take_too_large(self) -> int:
-        """Records left out since the last call."""
-        taken, self._too_large = self._too_large, 0
-        return taken
+        """Return the number of records left out since the last call."""
+        count, self._too_large = self._too_large, 0
+        return count
 
     def close(self) -> None:
-        """End the session at once; what isn't acknowledged may or may not arrive."""
+        """End the session at once; records that aren't acknowledged may or may not arrive."""
         with suppress(KafkaTimeoutError):
             self._producer.close(timeout=0)
             return
-        self._producer._sender.force_close()  # close() raises over what isn't acknowledged, and leaves its thread
+        # close() raises if records aren't acknowledged, and then leaves its thread running.
+        self._producer._sender.force_close()
 
 
 class KafkaSource:
-    """The meter's way to the log. A position is the offset of a partition's last record that was read."""
+    """Reads the log for the meter. A position is the offset of the last record read from a partition."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
         self._consumer: KafkaConsumer | None = None
 
     def read(self, positions: Positions, limit: int) -> list[tuple[str, int, bytes]]:
-        """New records, in order per partition. Raises LogUnavailable."""
-        with _outage(self._settings):
+        """Return (position's name, offset, body) of new records, in order per partition. Raises LogUnavailable."""
+        with _as_log_unavailable(self._settings):
             try:
                 if self._consumer is None:
                     self._consumer = self._open(positions)
@@ -98,31 +99,31 @@ class KafkaSource:
                 self.close()
                 raise
         return [
-            (_position(self._settings.topic, partition.partition), record.offset, record.value or b"")
+            (_position_name(self._settings.config.topic, partition.partition), record.offset, record.value or b"")
             for partition, records in polled.items()
             for record in records
         ]
 
     def saved(self, positions: Positions) -> None:
-        """Nothing to tell the broker: offsets live in the meter's own file."""
+        """Do nothing: the meter keeps the offsets in its own file."""
 
     def close(self) -> None:
-        """Leave the broker."""
+        """Close the connection to the broker."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             consumer.close()
 
     def _open(self, positions: Positions) -> KafkaConsumer:
         ensure_topic(self._settings)
-        consumer = _connected(
+        consumer = _connect(
             KafkaConsumer, self._settings, group_id=None, enable_auto_commit=False, auto_offset_reset="earliest",
             max_partition_fetch_bytes=4 << 20, allow_auto_create_topics=False, metrics_enabled=False,
         )  # fmt: skip
         try:
-            partitions = _partitions(consumer, self._settings.topic)
+            partitions = _partitions(consumer, self._settings.config.topic)
             consumer.assign(partitions)
             for partition in partitions:
-                last = positions.get(_position(partition.topic, partition.partition))
+                last = positions.get(_position_name(partition.topic, partition.partition))
                 if last is None:
                     consumer.seek_to_beginning(partition)
                 else:
@@ -134,15 +135,15 @@ class KafkaSource:
 
 
 def ensure_topic(settings: KafkaSettings) -> None:
-    """Make the topic if it isn't there; an existing one is left as it is."""
-    admin = _connected(KafkaAdminClient, settings)
+    """Create the topic if it is missing; leave an existing one as it is."""
+    admin = _connect(KafkaAdminClient, settings)
     try:
         admin.create_topics(
             {
-                settings.topic: {
-                    "num_partitions": settings.partitions,
-                    "replication_factor": settings.replication_factor,
-                    "configs": {"retention.ms": str(settings.retention_s * 1000), "cleanup.policy": "delete"},
+                settings.config.topic: {
+                    "num_partitions": settings.config.partitions,
+                    "replication_factor": settings.config.replication_factor,
+                    "configs": {"retention.ms": str(settings.config.retention_s * 1000), "cleanup.policy": "delete"},
                 }
             },
             timeout_ms=CONNECT_MS, wait_for_metadata=True,
@@ -160,53 +161,52 @@ def _partitions(consumer: KafkaConsumer, topic: str) -> list[TopicPartition]:
     return [TopicPartition(topic, number) for number in sorted(numbers)]
 
 
-def _position(topic: str, partition: int) -> str:
+def _position_name(topic: str, partition: int) -> str:
     return f"{topic}:{partition}"
 
 
-def _client(settings: KafkaSettings) -> dict[str, Any]:
-    """What producer, consumer and admin client have in common."""
-    logging.getLogger("kafka").setLevel(
-        logging.CRITICAL
-    )  # several lines a second in an outage: the forwarder says it once
+def _client_options(settings: KafkaSettings) -> dict[str, Any]:
+    """Return the options that producer, consumer and admin client share."""
+    # In an outage the client logs several lines per second; the forwarder logs one line.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
     return {
         "bootstrap_servers": settings.servers(),
         "client_id": "calmops",
         "bootstrap_timeout_ms": CONNECT_MS,
         "reconnect_backoff_max_ms": 1_000,
         "request_timeout_ms": 15_000,
-        "security_protocol": settings.security_protocol,
-        "sasl_mechanism": settings.sasl_mechanism,
-        "sasl_plain_username": settings.sasl_username,
+        "security_protocol": settings.config.security_protocol,
+        "sasl_mechanism": settings.config.sasl_mechanism,
+        "sasl_plain_username": settings.config.sasl_username,
         "sasl_plain_password": settings.sasl_password,
-        "ssl_cafile": settings.ssl_cafile,
-        "ssl_certfile": settings.ssl_certfile,
-        "ssl_keyfile": settings.ssl_keyfile,
+        "ssl_cafile": settings.config.ssl_cafile,
+        "ssl_certfile": settings.config.ssl_certfile,
+        "ssl_keyfile": settings.config.ssl_keyfile,
     }
 
 
-def _connected(factory: Callable[..., Any], settings: KafkaSettings, **options: Any) -> Any:
-    """A client object whose first contact succeeded; one that fails is closed, which its own constructor omits."""
+def _connect(factory: Callable[..., Any], settings: KafkaSettings, **options: Any) -> Any:
+    """Return a client whose first contact succeeded. Close one that failed, which its own constructor omits."""
     _probe(settings)
-    made: list[KafkaNetClient] = []
+    clients: list[KafkaNetClient] = []
 
     def network(**configuration: Any) -> KafkaNetClient:
-        made.append(KafkaNetClient(**configuration))
-        return made[-1]
+        clients.append(KafkaNetClient(**configuration))
+        return clients[-1]
 
     try:
-        return factory(**_client(settings), **options, kafka_client=network)
+        return factory(**_client_options(settings), **options, kafka_client=network)
     except KafkaError as error:
-        for client in made:
+        for client in clients:
             client.close()
         raise KafkaError(
-            f"a broker accepts connections but does not answer as {settings.security_protocol} "
-            f"(are protocol, certificates and password as it wants them?): {error}"
+            f"a broker accepts connections but does not answer as {settings.config.security_protocol} "
+            f"(do protocol, certificates and password match the broker's?): {error}"
         ) from error
 
 
 def _probe(settings: KafkaSettings) -> None:
-    """A plain connection to any of the servers: the usual outage is told apart at once, and cheaply."""
+    """Open a plain connection to any of the servers, so that the usual outage is recognised at once and cheaply."""
     failure: OSError | None = None
     for server in settings.servers():
         host, _, port = server.rpartition(":")
@@ -220,8 +220,8 @@ def _probe(settings: KafkaSettings) -> None:
 
 
 @contextmanager
-def _outage(settings: KafkaSettings) -> Iterator[None]:
+def _as_log_unavailable(settings: KafkaSettings) -> Iterator[None]:
     try:
         yield
     except KafkaError as error:
-        raise LogUnavailable(f"kafka at {settings.bootstrap_servers}: {error}") from error
+        raise LogUnavailable(f"kafka at {settings.config.bootstrap_servers}: {error}") from error

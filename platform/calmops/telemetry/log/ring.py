@@ -1,4 +1,7 @@
-"""The bounded ring before the spool: what the gateway's event loop touches. Never blocks, never grows, counts its drops."""
+"""Queues records between the gateway's event loop and the spool; never blocks, never grows, and counts its drops.
+
+The event loop puts records in, the writer's thread takes them out. Knows no file.
+"""
 
 import threading
 from collections import deque
@@ -11,15 +14,15 @@ Entry = tuple[Record, OnCommit | None]
 
 
 def tokens_of(record: Record) -> int:
-    """Newly journaled tokens that a record speaks of."""
+    """Return the number of newly journaled tokens that ``record`` reports."""
     return sum(s.tokens for s in record.sequences) if isinstance(record, FrameRecord) else 0
 
 
 class Ring:
-    """At most ``capacity`` records; the last ``reserved`` places take only Opened and Closed."""
+    """Holds at most ``capacity`` records; the last ``reserved`` places take only Opened and Closed."""
 
     def __init__(self, capacity: int, reserved: int) -> None:
-        assert 0 <= reserved < capacity, f"reserved {reserved} must lie below capacity {capacity}"
+        assert 0 <= reserved < capacity, f"reserved {reserved} must be below capacity {capacity}"
         self._capacity = capacity
         self._ordinary = capacity - reserved
         self._entries: deque[Entry] = deque()
@@ -28,7 +31,7 @@ class Ring:
         self.dropped: dict[str, int] = {}  # records by reason, since the start
 
     def put(self, record: Record, on_commit: OnCommit | None = None) -> bool:
-        """Take the record, or count it as dropped (``ring_full``) and return False. O(1)."""
+        """Take the record and return True, or count it as dropped (``ring_full``) and return False. O(1)."""
         limit = self._capacity if isinstance(record, Opened | Closed) else self._ordinary
         with self._lock:
             if len(self._entries) < limit:
@@ -41,28 +44,28 @@ class Ring:
         """Count a record that will not reach the spool."""
         tokens = tokens_of(record)
         with self._lock:
-            records, before = self._drops.get(reason, (0, 0))
-            self._drops[reason] = (records + 1, before + tokens)
+            records_before, tokens_before = self._drops.get(reason, (0, 0))
+            self._drops[reason] = (records_before + 1, tokens_before + tokens)
             self.dropped[reason] = self.dropped.get(reason, 0) + 1
 
     def take(self, limit: int) -> list[Entry]:
-        """The oldest entries, at most ``limit``, in order."""
+        """Remove and return the oldest entries, at most ``limit``, in order."""
         with self._lock:
             entries = self._entries
             return [entries.popleft() for _ in range(min(limit, len(entries)))]
 
     def take_drops(self) -> dict[str, tuple[int, int]]:
-        """Drops since the last call: reason -> (records, tokens)."""
+        """Return the drops since the last call: reason -> (records, tokens)."""
         with self._lock:
             drops, self._drops = self._drops, {}
             return drops
 
     def restore_drops(self, drops: dict[str, tuple[int, int]]) -> None:
-        """Give back drops whose own record could not be written."""
+        """Put back drops whose Dropped record could not be written."""
         with self._lock:
             for reason, (records, tokens) in drops.items():
-                had = self._drops.get(reason, (0, 0))
-                self._drops[reason] = (had[0] + records, had[1] + tokens)
+                records_before, tokens_before = self._drops.get(reason, (0, 0))
+                self._drops[reason] = (records_before + records, tokens_before + tokens)
 
     def __len__(self) -> int:
         return len(self._entries)

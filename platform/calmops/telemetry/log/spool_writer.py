@@ -1,4 +1,7 @@
-"""The writer thread between ring and spool: group commits, retention, adoption of dead gateways' spools."""
+"""Moves records from ring to spool on its own thread: group commits, retention, adoption of dead gateways' spools.
+
+Knows neither Kafka nor the meter; it reads their marks in the spool.
+"""
 
 import sqlite3
 import threading
@@ -14,12 +17,12 @@ from calmops.telemetry.settings import TelemetrySettings
 
 _PRUNE_EVERY_NS = 5_000_000_000
 _FULL_EVERY_NS = 250_000_000  # how often a full spool looks for something to delete
-_LEASE_TRIES, _LEASE_WAIT_S = 20, 0.05  # an adopter that looks whether we are dead holds the lease for a moment
+_LEASE_TRIES, _LEASE_WAIT_S = 20, 0.05  # a gateway that checks whether this one is dead holds the lease briefly
 _RETRY_S = 0.5
 
 
-def lost(opened: Opened, now_ns: int) -> Closed:
-    """How a request ends whose gateway died with its journal: nothing about its tokens can be shown."""
+def closed_as_lost(opened: Opened, now_ns: int) -> Closed:
+    """Return the closing record of a request whose gateway died with its journal; its tokens are not known."""
     return Closed(
         request_id=opened.request_id, model=opened.model, gateway_id=opened.gateway_id, at_ns=now_ns,
         outcome="lost_gateway", attempts=0, prompt_tokens=opened.prompt_tokens, journaled=0, delivered=0,
@@ -29,7 +32,7 @@ def lost(opened: Opened, now_ns: int) -> Closed:
 
 
 class SpoolWriter:
-    """Owns one gateway's spool file, and those it adopts. ``put`` is all that the event loop calls."""
+    """Owns one gateway's spool file and those that it adopts. The event loop calls only ``put``."""
 
     def __init__(self, gateway_id: str, settings: TelemetrySettings, clock: Clock) -> None:
         self._settings = settings
@@ -50,11 +53,11 @@ class SpoolWriter:
 
     @property
     def dropped(self) -> dict[str, int]:
-        """Records that didn't reach the spool, by reason."""
+        """Return the number of records that didn't reach the spool, by reason."""
         return dict(self._ring.dropped)
 
     def start(self) -> None:
-        """Take the lease and begin. Raises SetupError if a living gateway has the same id on this node."""
+        """Take the lease and start the thread. Raises SetupError if a living gateway has the same id on this node."""
         lease = SpoolLease(self._path)
         for _ in range(_LEASE_TRIES):
             if lease.acquire():
@@ -66,7 +69,10 @@ class SpoolWriter:
         self._thread.start()
 
     def put(self, record: Record, on_commit: OnCommit | None = None) -> bool:
-        """Take a record without ever waiting; False if it was dropped. ``on_commit(True)`` comes from the writer's thread."""
+        """Take a record without waiting; return False if it was dropped.
+
+        ``on_commit(True)`` is called on the writer's thread, ``on_commit(False)`` on either.
+        """
         taken = self._ring.put(record, on_commit)
         if on_commit is not None:
             if not taken:
@@ -74,12 +80,15 @@ class SpoolWriter:
             self._wake.set()
         return taken
 
-    def adopted(self) -> list[Path]:
-        """Spool files that this writer holds: its own, and those of dead gateways."""
+    def spool_paths(self) -> list[Path]:
+        """Return the spool files that this writer holds: its own, and those of dead gateways."""
         return list(self._leases)
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """Commit what the ring holds and release the leases; a writer stuck in a commit keeps them to the process's end."""
+        """Commit what the ring holds and release the leases.
+
+        A writer that is stuck in a commit after ``timeout_s`` keeps them until the process ends.
+        """
         self._stopping.set()
         self._wake.set()
         if self._thread.is_alive():
@@ -98,7 +107,7 @@ class SpoolWriter:
             self._wake.wait(self._settings.commit_interval_s)
             self._wake.clear()
             self._drain(spool)
-            self._tend(spool)
+            self._maintain(spool)
         self._drain(spool)
         spool.close()
 
@@ -124,7 +133,7 @@ class SpoolWriter:
         try:
             entries = self._admit(spool, entries)
             records: list[Record] = []
-            if spool.size_bytes > self._settings.max_bytes:
+            if spool.size_bytes > self._settings.retention.spool_max_bytes:
                 self._ring.restore_drops(drops)
             else:
                 records += [
@@ -145,9 +154,9 @@ class SpoolWriter:
                 on_commit(True)
 
     def _admit(self, spool: Spool, entries: list[Entry]) -> list[Entry]:
-        """The entries that there is room for; the others are refused as ``spool_full``."""
-        most = self._settings.max_bytes
-        limit = most - min(self._settings.reserved_bytes, most // 4)
+        """Return the entries that the spool has room for; refuse the others as ``spool_full``."""
+        max_bytes = self._settings.retention.spool_max_bytes
+        limit = max_bytes - min(self._settings.reserved_bytes, max_bytes // 4)
         if spool.size_bytes <= limit:
             return entries
         now_ns = self._clock.now_ns()
@@ -156,12 +165,12 @@ class SpoolWriter:
             self._prune(spool, limit // 2)
             if spool.size_bytes <= limit:
                 return entries
-        full = spool.size_bytes > most
+        is_full = spool.size_bytes > max_bytes
         kept: list[Entry] = []
         refused: list[Entry] = []
         for entry in entries:
-            reserved = isinstance(entry[0], Opened | Closed) and not full
-            (kept if reserved else refused).append(entry)
+            has_room = isinstance(entry[0], Opened | Closed) and not is_full
+            (kept if has_room else refused).append(entry)
         self._refuse("spool_full", refused)
         return kept
 
@@ -171,35 +180,35 @@ class SpoolWriter:
             if on_commit is not None:
                 on_commit(False)
 
-    def _tend(self, spool: Spool) -> None:
+    def _maintain(self, spool: Spool) -> None:
         now_ns = self._clock.now_ns()
         if now_ns < self._next_prune_ns:
             return
         self._next_prune_ns = now_ns + min(_PRUNE_EVERY_NS, int(self._settings.lease_s * 5e8))
         try:
-            self._prune(spool, self._settings.retention_bytes)
+            self._prune(spool, self._settings.retention.spool_bytes)
             for path in spool_files(self._folder):
                 if path in self._leases:
-                    self._tend_adopted(path)
+                    self._maintain_adopted(path)
                 else:
                     self._adopt(path, now_ns)
         except (sqlite3.Error, OSError):
             self.commit_failures += 1
 
-    def _tend_adopted(self, path: Path) -> None:
+    def _maintain_adopted(self, path: Path) -> None:
         if path == self._path:
             return
         spool = Spool(path)
-        self._prune(spool, self._settings.retention_bytes // len(self._leases))
-        spent = spool.spent()
+        self._prune(spool, self._settings.retention.spool_bytes // len(self._leases))
+        is_empty = spool.is_empty()
         spool.close()
-        if spent:
+        if is_empty:
             remove_spool(path)
             self._leases.pop(path).release()
 
     def _prune(self, spool: Spool, keep_bytes: int) -> None:
         reader = "kafka" if self._settings.kafka is not None else "meter"
-        before_ns = self._clock.wall_ns() - int(self._settings.retention_s * 1e9)
+        before_ns = self._clock.wall_ns() - int(self._settings.retention.spool_age_s * 1e9)
         spool.prune(reader, before_ns, keep_bytes)
 
     def _adopt(self, path: Path, now_ns: int) -> None:
@@ -207,6 +216,7 @@ class SpoolWriter:
         if not lease.acquire():
             self._dead_since_ns.pop(path, None)
             return
+        # The lease is free: its gateway is dead. Adopt the spool once that has been so for ``lease_s``.
         since_ns = self._dead_since_ns.setdefault(path, now_ns)
         if now_ns - since_ns < self._settings.lease_s * 1e9:
             lease.release()
@@ -220,7 +230,7 @@ class SpoolWriter:
     def _close_orphans(self, spool: Spool) -> None:
         now_ns = self._clock.wall_ns()
         try:
-            orphans = [lost(opened, now_ns) for opened in spool.orphans()]
+            orphans = [closed_as_lost(opened, now_ns) for opened in spool.orphans()]
         except RecordError:
             self.commit_failures += 1
             return

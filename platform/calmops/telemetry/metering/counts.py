@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from calmops.foundation import metric_names as names
+from calmops.foundation.model_labels import MODEL_LABELS, ModelLabels, ModelPlace
 
 STEPS_REMEMBERED = 4096  # a gang's latest steps out of order, to tell another gateway's view of a step from a new one
 GANGS_REMEMBERED = 512  # gangs whose steps are remembered; beyond, the longest silent ones are forgotten
@@ -66,10 +67,6 @@ PER_OUTPUT_TOKEN_NS = nanoseconds(names.PER_OUTPUT_TOKEN_EDGES_S)
 STEP_NS = nanoseconds(names.STEP_EDGES_S)
 BATCH_ROWS = names.BATCH_EDGES_ROWS
 PROMPT_TOKENS = names.PROMPT_EDGES_TOKENS
-
-
-Key = tuple[str, str, str, str, str]  # a model and messages.record.Labels
-Place = tuple[str, str]  # a model and its environment
 
 
 class ModelCounts(msgspec.Struct, kw_only=True):
@@ -188,21 +185,20 @@ class Retired(msgspec.Struct, kw_only=True):
 class Counts(msgspec.Struct, kw_only=True):
     """The meter's whole state. Serializable; equal for equal sets of records."""
 
+    edges: dict[str, list[int]] = {}  # those that the histograms have, by kind (stored_edges.py); {}: release 0.1's
     since_ns: int = 0  # the earliest record's time
     rebuilt_ns: int = 0  # when a meter without state began anew: of records that are older some may have been let go
-    keys: dict[Key, int] = {}  # to the time of the latest record, wall ns
+    keys: dict[ModelLabels, int] = {}  # to the time of the latest record, wall ns
     retired_ns: int = 0  # when silent ones were last looked for
-    label_values: tuple[set[str], set[str], set[str], set[str], set[str]] = msgspec.field(
-        default_factory=lambda: (set(), set(), set(), set(), set())
-    )
-    models: dict[Key, ModelCounts] = {}
-    shards: dict[Key, dict[int, ShardCounts]] = {}
-    retired: dict[Place, Retired] = {}
-    reports: dict[Key, dict[str, ReportCounts]] = {}
+    label_values: list[set[str]] = msgspec.field(default_factory=lambda: [set() for _ in MODEL_LABELS])
+    models: dict[ModelLabels, ModelCounts] = {}
+    shards: dict[ModelLabels, dict[int, ShardCounts]] = {}
+    retired: dict[ModelPlace, Retired] = {}
+    reports: dict[ModelLabels, dict[str, ReportCounts]] = {}
     gangs: dict[str, GangSteps] = {}
     sources: dict[str, SourceProgress] = {}
     dropped: dict[str, tuple[int, int]] = {}
-    events: dict[Key, dict[str, dict[str, int]]] = {}  # by name and reason
+    events: dict[ModelLabels, dict[str, dict[str, int]]] = {}  # by name and reason
     event_series: int = 0  # how many those are
     shard_series: int = 0  # how many shards have numbers, those of requests that ran nowhere aside
     folded: int = 0
@@ -228,6 +224,7 @@ def dump(counts: Counts) -> bytes:
 def load(body: bytes) -> Counts:
     """The state that ``dump`` wrote. Raises msgspec.DecodeError on another's."""
     counts = msgspec.msgpack.decode(body, type=Counts)
+    counts.label_values += [set() for _ in MODEL_LABELS[len(counts.label_values) :]]  # of labels that came since
     counts.event_series = sum(len(by_reason) for by_name in counts.events.values() for by_reason in by_name.values())
     counts.shard_series = sum(number != NO_SHARD for by in counts.shards.values() for number in by)
     return counts

@@ -11,6 +11,7 @@ and notes by its own when it heard of a shard.
 from bisect import bisect_left
 from typing import NamedTuple
 
+from calmops.foundation.model_labels import OTHER, ModelLabels
 from calmops.messages.record import (
     NOT_COUNTED,
     OUTCOMES,
@@ -38,13 +39,11 @@ from calmops.telemetry.metering.counts import (
     TTFT_NS,
     Counts,
     GangSteps,
-    Key,
     ModelCounts,
     ReportCounts,
     ShardCounts,
 )
 from calmops.telemetry.metering.label_cap import admitted, admitted_event, admitted_reason, admitted_shard
-from calmops.telemetry.metering.retired_labels import OTHER
 from calmops.telemetry.metering.source_progress import is_new
 
 CLOCKS_DIFFER_NS = 60 * 10**9  # at most; a record that is older has waited, and says when its shard was heard of
@@ -78,7 +77,7 @@ def fold(counts: Counts, envelope: Envelope, now_ns: int | None = None) -> Count
         records, tokens = counts.dropped.get(reason, (0, 0))
         counts.dropped[reason] = (records + record.records, tokens + record.tokens)
     else:
-        _fold_kept(counts, admitted(counts, record.model, record.labels, when.at_ns), record, when)
+        _fold_kept(counts, admitted(counts, ModelLabels.of(record.model, record.labels), when.at_ns), record, when)
     counts.folded += 1
     return counts
 
@@ -91,7 +90,7 @@ def _when(at_ns: int, now_ns: int | None) -> When:
     return When(min(at_ns, now_ns), now_ns, now_ns)
 
 
-def _fold_kept(counts: Counts, key: Key, record: Kept, when: When) -> None:
+def _fold_kept(counts: Counts, key: ModelLabels, record: Kept, when: When) -> None:
     """A record of some model's."""
     if type(record) is FrameRecord:
         shard = _shard(counts, key, record.shard)
@@ -113,14 +112,14 @@ def _fold_kept(counts: Counts, key: Key, record: Kept, when: When) -> None:
         _fold_reported(counts.reports.setdefault(key, {}), record, when.at_ns)
 
 
-def _model(counts: Counts, key: Key) -> ModelCounts:
+def _model(counts: Counts, key: ModelLabels) -> ModelCounts:
     model = counts.models.get(key)
     if model is None:
         model = counts.models[key] = ModelCounts()
     return model
 
 
-def _shard(counts: Counts, key: Key, number: int) -> ShardCounts:
+def _shard(counts: Counts, key: ModelLabels, number: int) -> ShardCounts:
     shards = counts.shards.get(key)
     if shards is None:
         shards = counts.shards[key] = {}

@@ -18,9 +18,10 @@ from calmops.foundation.metric_names import (
     TOKEN_KINDS,
     Metric,
 )
-from calmops.messages.record import OUTCOMES, REPORTED, Labels
-from calmops.telemetry.metering.counts import NO_SHARD, OTHER_SHARD, Counts, Key
-from calmops.telemetry.metering.retired_labels import ALL_OTHER, OTHER, retire
+from calmops.foundation.model_labels import OTHER, ModelLabels
+from calmops.messages.record import OUTCOMES, REPORTED
+from calmops.telemetry.metering.counts import NO_SHARD, OTHER_SHARD, Counts
+from calmops.telemetry.metering.retired_labels import ALL_OTHER, retire
 
 MOST_VALUES = 200  # of one label
 MOST_KEYS = 2000  # models with their labels
@@ -31,9 +32,8 @@ SILENT_NS = 24 * 3600 * 10**9  # before what comes now
 LOOK_NS = 60 * 10**9  # between two looks for silent ones
 
 
-def admitted(counts: Counts, model: str, labels: Labels, at_ns: int) -> Key:
+def admitted(counts: Counts, key: ModelLabels, at_ns: int) -> ModelLabels:
     """The labels that a record's numbers are kept under. ``at_ns``: the record's time, never past the meter's own."""
-    key: Key = (model, *labels)
     if key in counts.keys:
         counts.keys[key] = max(counts.keys[key], at_ns)
         return key
@@ -41,9 +41,10 @@ def admitted(counts: Counts, model: str, labels: Labels, at_ns: int) -> Key:
         value not in known and len(known) >= MOST_VALUES for value, known in zip(key, counts.label_values, strict=True)
     ):
         _retire_silent(counts, at_ns)
-    for number, (value, known) in enumerate(zip(key, counts.label_values, strict=True)):
-        if value not in known and len(known) >= MOST_VALUES:
-            key = (*key[:number], OTHER, *key[number + 1 :])  # type: ignore[assignment]  # as long as before
+    key = ModelLabels._make(
+        OTHER if value not in known and len(known) >= MOST_VALUES else value
+        for value, known in zip(key, counts.label_values, strict=True)
+    )
     if key not in counts.keys and len(counts.keys) >= MOST_KEYS:
         key = ALL_OTHER
     counts.keys[key] = max(counts.keys.get(key, 0), at_ns)
@@ -52,7 +53,7 @@ def admitted(counts: Counts, model: str, labels: Labels, at_ns: int) -> Key:
     return key
 
 
-def admitted_shard(counts: Counts, key: Key, shard: int) -> int:
+def admitted_shard(counts: Counts, key: ModelLabels, shard: int) -> int:
     """The shard, or OTHER_SHARD for one too many."""
     if shard in counts.shards.get(key, ()) or shard == NO_SHARD:
         return shard
@@ -68,7 +69,7 @@ def _retire_silent(counts: Counts, at_ns: int) -> None:
         retire(counts, at_ns - SILENT_NS)
 
 
-def admitted_event(counts: Counts, key: Key, name: str, reason: str) -> tuple[Key, str, str]:
+def admitted_event(counts: Counts, key: ModelLabels, name: str, reason: str) -> tuple[ModelLabels, str, str]:
     """The labels, the name and the reason that an event is counted under."""
     name = name if name in EVENTS else OTHER
     known = counts.events.get(key, {}).get(name, {})

@@ -21,6 +21,7 @@ from calmops.telemetry.metering.counts import Counts
 from calmops.telemetry.metering.fold import CLOCKS_DIFFER_NS, fold
 from calmops.telemetry.metering.meter_store import MeterStore, Positions
 from calmops.telemetry.metering.source_progress import SILENT_NS, begin_at, give_up, is_new, skip_to
+from calmops.telemetry.metering.stored_edges import with_edges
 from calmops.telemetry.settings import TelemetrySettings
 
 T = TypeVar("T")
@@ -67,6 +68,10 @@ class Meter:
         saved = self._store.load()
         self.rebuilt = saved is None
         self._counts, self._positions = saved or (Counts(rebuilt_ns=self._clock.wall_ns()), {})
+        if moved := with_edges(self._counts):
+            _log.warning(
+                "bucket edges changed since the counts were saved (%s): each moved to the next edge", ", ".join(moved)
+            )
         self._source: RecordSource | None = None
         self._lock = threading.Lock()
         self._stopping = threading.Event()

@@ -6,11 +6,11 @@ falls: the view under vLLM's names, what tokens cost, the console's figures. A m
 into OTHER with all that is left of it, and so does a shard of which nothing is heard into OTHER_SHARD.
 """
 
-from calmops.telemetry.metering.counts import NO_SHARD, OTHER_SHARD, Counts, Key, Place, Retired, ShardCounts
+from calmops.foundation.model_labels import OTHER, ModelLabels, ModelPlace
+from calmops.telemetry.metering.counts import NO_SHARD, OTHER_SHARD, Counts, Retired, ShardCounts
 
-OTHER = "other"
-ALL_OTHER: Key = (OTHER, OTHER, OTHER, OTHER, OTHER)
-ELSEWHERE: Place = (OTHER, OTHER)
+ALL_OTHER = ModelLabels.all_other()
+ELSEWHERE = ModelPlace(OTHER, OTHER)
 
 
 def retire(counts: Counts, before_ns: int) -> None:
@@ -20,22 +20,17 @@ def retire(counts: Counts, before_ns: int) -> None:
         del counts.keys[key]
     for number, known in enumerate(counts.label_values):
         known.intersection_update({key[number] for key in counts.keys})
-    heard: dict[Place, set[int]] = {ELSEWHERE: {NO_SHARD, OTHER_SHARD}}
+    heard: dict[ModelPlace, set[int]] = {ELSEWHERE: {NO_SHARD, OTHER_SHARD}}
     for key in counts.keys:
-        heard.setdefault(place_of(key), {NO_SHARD, OTHER_SHARD}).update(counts.shards.get(key, ()))
+        heard.setdefault(key.place, {NO_SHARD, OTHER_SHARD}).update(counts.shards.get(key, ()))
     left, counts.retired = counts.retired, {}
     for place, rest in left.items():
         _keep(counts, place, rest, heard)
     for key in silent:
-        _keep(counts, place_of(key), _taken_out(counts, key), heard)
+        _keep(counts, key.place, _taken_out(counts, key), heard)
 
 
-def place_of(key: Key) -> Place:
-    """Of a label set: its model and its environment."""
-    return key[0], key[-1]
-
-
-def _taken_out(counts: Counts, key: Key) -> Retired:
+def _taken_out(counts: Counts, key: ModelLabels) -> Retired:
     """All that was counted under a label set, but for its events and reports, which nobody sums."""
     rest = Retired(shards=counts.shards.pop(key, {}))
     counts.shard_series -= sum(number != NO_SHARD for number in rest.shards)
@@ -47,7 +42,7 @@ def _taken_out(counts: Counts, key: Key) -> Retired:
     return rest
 
 
-def _keep(counts: Counts, place: Place, rest: Retired, heard: dict[Place, set[int]]) -> None:
+def _keep(counts: Counts, place: ModelPlace, rest: Retired, heard: dict[ModelPlace, set[int]]) -> None:
     place = place if place in heard else ELSEWHERE
     kept = counts.retired.setdefault(place, Retired())
     kept.model.take(rest.model)

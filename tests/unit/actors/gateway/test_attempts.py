@@ -26,7 +26,7 @@ Answer = Callable[[Placement, LiveRequest], Awaitable[Summary]]
 
 @dataclass
 class Switches:
-    """What the driver needs of a exchange."""
+    """What the driver needs of a frame exchange."""
 
     heard: bool = True  # whether some replica of the model is
     cancelled: list[tuple[int, str]] = field(default_factory=list)
@@ -166,7 +166,13 @@ def drive(*script: Answer, timeout_s: float = 30.0, heard: bool = True) -> tuple
     async def run() -> tuple[LiveRequest, Handle, Switches]:
         live, switches = live_request(timeout_s), Switches(heard=heard)
         handle = Handle(live, *script)
-        driver = AttemptDriver(switches, lambda: ("draining",), max_attempts=3, no_replica_s=0.2)  # type: ignore[arg-type]  # Switches has what it uses
+        driver = AttemptDriver(
+            switches,  # type: ignore[arg-type]  # it has what the driver uses
+            lambda _model: handle,
+            lambda: ("draining",),
+            max_attempts=3,
+            no_replica_s=0.2,
+        )
         await asyncio.wait_for(driver.drive(live, handle), 10)
         return live, handle, switches
 

@@ -5,21 +5,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx
-import pytest
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 
 from actors.gateway import console_api
 from actors.gateway.console_api import ConsoleState, build_console
+from actors.gateway.operator_guard import operators_only
 from actors.gateway.peers import Answers
 from calmops.foundation.errors import CalmopsError, UnavailableError
+from calmops.messages.roster import Roster
 
 
-class Peers:
+class NoPeers:
     """No gateway but this one, and no gang."""
-
-    def __init__(self, _gateway: Any) -> None:
-        pass
 
     async def everywhere(self, _question: str) -> Answers:
         return Answers([], [])
@@ -38,31 +36,29 @@ class Meter:
         return self.answer
 
 
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(console_api, "Peers", Peers)
-
-
-def gateway(answer: bytes | None, token: str | None = None) -> Any:
-    roster, config = SimpleNamespace(gangs=(), draining=()), SimpleNamespace(environment="test")
-    return SimpleNamespace(gateway_id="gw", config=config, roster=roster, meter=Meter(answer), admin_token=token)
+def console(meter: Meter) -> ConsoleState:
+    roster: Any = SimpleNamespace(roster=Roster())
+    peers: Any = NoPeers()
+    relay: Any = meter
+    return ConsoleState("gw", "test", roster, peers, relay)
 
 
 def test_many_pages_ask_the_meter_once() -> None:
     async def looks(of: ConsoleState) -> list[bytes]:
         return await asyncio.gather(*(of.body() for _ in range(10)))
 
-    one = gateway(b'{"figures":[],"at_s":1}')
-    (body,) = set(asyncio.run(looks(ConsoleState(one))))
+    meter = Meter(b'{"figures":[],"at_s":1}')
+    (body,) = set(asyncio.run(looks(console(meter))))
     assert httpx.Response(200, content=body).json() == {
         "gateway": "gw", "version": console_api.calmops.__version__, "environment": "test", "gangs": [], "figures": [], "at_s": 1,
     }  # fmt: skip
-    assert one.meter.asked == 1
+    assert meter.asked == 1
 
 
-def asked(one: Any, token: str | None) -> httpx.Response:
+def asked(meter: Meter, token: str | None, wanted: str | None = None) -> httpx.Response:
+    """The page's state for a caller with this token, where ``wanted`` is the operators' one."""
     app = FastAPI()
-    app.include_router(build_console(one))
+    app.include_router(build_console(operators_only(wanted), console(meter)))
 
     @app.exception_handler(CalmopsError)
     async def known(_request: object, error: CalmopsError) -> JSONResponse:
@@ -76,7 +72,7 @@ def asked(one: Any, token: str | None) -> httpx.Response:
 
 
 def test_without_a_meter_it_says_so_and_shows_the_rest() -> None:
-    answer = asked(gateway(None), None)
+    answer = asked(Meter(None), None)
     told = answer.json()
     assert (answer.status_code, told["alerts_unknown"], told["unmetered"]) == (
         200,
@@ -87,4 +83,4 @@ def test_without_a_meter_it_says_so_and_shows_the_rest() -> None:
 
 
 def test_where_operators_have_a_token_it_is_theirs() -> None:
-    assert [asked(gateway(b"{}", "t"), token).status_code for token in (None, "wrong", "t")] == [401, 401, 200]
+    assert [asked(Meter(b"{}"), token, "t").status_code for token in (None, "wrong", "t")] == [401, 401, 200]

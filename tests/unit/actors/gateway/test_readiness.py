@@ -17,14 +17,11 @@ def test_a_probe_runs_outside_the_context_of_the_request_that_asked() -> None:
         seen.append(ASKING.get())
         return SimpleNamespace(done=True, error=None)
 
-    gateway: Any = SimpleNamespace(
-        served=("m",), roster=SimpleNamespace(disabled=()), exchange=SimpleNamespace(last_token_ns={}), accept=accept,
-        close=lambda _live: None,
-    )  # fmt: skip
+    lifecycle: Any = SimpleNamespace(accept=accept, close=lambda _live: None)
 
     async def ask() -> dict[str, str]:
         ASKING.set("a client that may leave")
-        return await Readiness(gateway).check()
+        return await Readiness(lambda: ["m"], {}, lifecycle).check()
 
     assert asyncio.run(ask()) == {"m": "ready"}
     assert seen == ["nobody"], "Serve would cancel the probe's calls with that client's request"

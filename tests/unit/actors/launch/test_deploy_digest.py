@@ -33,7 +33,7 @@ def changed(config: Config, variables: dict[str, str] | None = None) -> set[str]
         ),
         (msgspec.structs.replace(BOTH, http=HttpConfig(gateways=2)), {"gateway"}),
         (msgspec.structs.replace(BOTH, retention=RetentionConfig(spool_age_s=60.0)), {"gateway", "telemetry"}),
-        (msgspec.structs.replace(BOTH, limits=LimitsConfig(max_waiting=7)), {"gateway", *MODELS}),
+        (msgspec.structs.replace(BOTH, limits=LimitsConfig(max_requests=7)), {"gateway", *MODELS}),
         (msgspec.structs.replace(BOTH, vllm_names=True), {"telemetry"}),
         (msgspec.structs.replace(BOTH, failover=FailoverConfig(stall_s=2.0)), {"gateway", *MODELS}),
     ],

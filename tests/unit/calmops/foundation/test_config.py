@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import jsonschema
 import pytest
 import yaml
@@ -15,6 +16,7 @@ from calmops.foundation.config_sections import (
     KAFKA_PASSWORD_VARIABLE,
     SHIPPED_MODEL,
     HttpConfig,
+    KafkaConfig,
     ModelConfig,
 )
 from calmops.foundation.errors import ConfigError
@@ -211,13 +213,6 @@ def test_what_is_shown_holds_no_secret(tmp_path: Path) -> None:
     assert "hunter2" not in json.dumps(config.to_json(loaded))
 
 
-def test_flags_that_contradict_are_refused_like_the_file() -> None:
-    changed = Config(http=HttpConfig(host="0.0.0.0"))
-    with pytest.raises(ConfigError, match=r"configuration: http\.host"):
-        config.check(changed)
-    assert config.check(Config()) == Config()
-
-
 models = st.builds(
     ModelConfig,
     name=st.from_regex(r"\A[a-z][a-z0-9-]{0,20}\Z"), path=st.just("/weights"), tp=st.integers(1, 8),
@@ -247,3 +242,39 @@ def test_the_schema_refuses_what_the_loader_refuses() -> None:
     for text, _ in (REFUSED["a value out of bounds names limit, value and remedy"], REFUSED["no models"]):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(yaml.safe_load(text), config.json_schema())
+
+
+def test_an_old_name_of_a_setting_is_read_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    loaded = config.load(written(tmp_path, "limits:\n  max_waiting: 7\n"))
+    assert loaded.limits.max_requests == 7
+    assert caplog.messages == [
+        "calmops.yaml:2: limits.max_waiting is now called limits.max_requests; the old name is read for one release"
+    ]
+    assert config.from_json({"limits": {"max_waiting": 8}}).limits.max_requests == 8
+
+
+def test_a_setting_given_under_both_names_is_refused(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, "limits: {max_waiting: 7, max_requests: 8}")
+    assert "limits.max_waiting" in problem
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000"),
+        ("::1", "http://[::1]:8000"),
+        ("0.0.0.0", "http://127.0.0.1:8000"),
+        ("::", "http://127.0.0.1:8000"),
+        ("localhost", "http://localhost:8000"),
+    ],
+)
+def test_the_apis_address_is_one_that_a_client_can_use(host: str, url: str) -> None:
+    assert config.api_url(Config(http=HttpConfig(host=host))) == url
+    assert httpx.URL(config.api_url(Config(http=HttpConfig(host=host)))).port == 8000
+
+
+@pytest.mark.parametrize("servers", ["broker", "a:9092,:1", "a:9092, b"])
+def test_a_broker_that_is_no_host_and_port_is_refused(tmp_path: Path, servers: str) -> None:
+    (problem,) = problems(tmp_path, f"kafka: {{bootstrap_servers: '{servers}'}}")
+    assert "is not host:port" in problem
+    assert KafkaConfig(bootstrap_servers="a:9092, b:9093").servers() == ["a:9092", "b:9093"]

@@ -5,17 +5,18 @@ import random
 
 import pytest
 
+from calmops.foundation.model_labels import ModelPlace
 from calmops.objectives.evaluation.costs import Costs, Usage
-from calmops.objectives.promises.prices import Place, Price, Prices, Reserved
+from calmops.objectives.promises.prices import Price, Prices, Reserved
 
 EURO = Prices(currency="EUR", prices=(Price(on_demand_per_hour=3.0, reserved=Reserved(replicas=1, per_hour=2.0)),))
-PLACES = [Place("m", "production"), Place("m", "test"), Place("n", "production")]
+PLACES = [ModelPlace("m", "production"), ModelPlace("m", "test"), ModelPlace("n", "production")]
 
 
 def test_running_sums_are_those_of_the_readings_within_the_span() -> None:
     drawn = random.Random(5)
     costs, at_s, made = Costs(EURO, span_s=50.0), 0.0, dict.fromkeys(PLACES, 0)
-    readings: list[tuple[float, dict[Place, Usage]]] = []
+    readings: list[tuple[float, dict[ModelPlace, Usage]]] = []
     for _ in range(600):
         at_s += drawn.choice((0.5, 1.0, 7.0))
         here = drawn.sample(PLACES, drawn.randint(1, 3))
@@ -30,7 +31,7 @@ def test_running_sums_are_those_of_the_readings_within_the_span() -> None:
             assert spent.tokens == (tokens if ran else 0)
 
 
-def anew(readings: list[tuple[float, dict[Place, Usage]]], place: Place, since_s: float) -> tuple[float, int, bool]:
+def anew(readings: list[tuple[float, dict[ModelPlace, Usage]]], place: ModelPlace, since_s: float) -> tuple[float, int, bool]:
     """Money and tokens of the readings after ``since_s``, and whether anything ran."""
     price, paid, tokens, ran = EURO.prices[0], 0.0, 0, False
     for (before_s, before), (now_s, now) in itertools.pairwise(readings):

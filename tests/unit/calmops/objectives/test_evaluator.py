@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from calmops.foundation.metric_names import BAD, GOOD
+from calmops.foundation.model_labels import ModelLabels, ShardLabels
 from calmops.objectives.evaluation.evaluator import Evaluator
 from calmops.objectives.evaluation.event_counters import Counter
 from calmops.objectives.promises.objective import Ratio, Source, Value, Zero
@@ -103,7 +104,7 @@ def test_a_page_sums_over_shards_and_a_ticket_is_one_shards(windows: Windows) ->
     ill = Traffic(steady(100), between(DAY, 4 * DAY, 0.05), "3")
     driven = Driven(SUCCESS, windows, *well, ill).run(3 * DAY)
     assert not driven.minutes("page"), "a quarter of the traffic burns 5 times, all of it 1.25 times as fast as it may"
-    assert {one.labels for firing in driven.fired for one in firing} == {(*MODEL, "3")}
+    assert {one.labels for firing in driven.fired for one in firing} == {ShardLabels(MODEL, "3")}
 
 
 def test_a_zero_pages_at_one_bad_event_even_in_maintenance_and_ends_by_itself(windows: Windows) -> None:
@@ -122,7 +123,7 @@ def test_what_isnt_read_any_more_is_let_go_once_nothing_looks_back_on_it(windows
     def run(minutes: range, *shards: str) -> None:
         for minute in minutes:
             names = [
-                Counter(name, (*MODEL, shard), result)
+                Counter(name, ShardLabels(MODEL, shard), result)
                 for name in ("o", "z")
                 for shard in shards
                 for result in (GOOD, BAD)
@@ -146,7 +147,7 @@ def test_labels_that_come_and_go_take_no_more_and_more_room(windows: Windows) ->
     zero = Zero(**COMMON, severity="page", source=Source(events="pii_scans"))
     evaluator, sizes = Evaluator([zero], windows), []
     for minute in range(10 * HOUR):
-        names = [Counter("o", (*MODEL[:1], f"v{minute // 10:03}", *MODEL[2:], "0"), result) for result in (GOOD, BAD)]
+        names = [Counter("o", ShardLabels(MODEL._replace(version=f"v{minute // 10:03}"), "0"), result) for result in (GOOD, BAD)]
         evaluator.read(60.0 * minute, dict.fromkeys(names, 1.0), {})
         evaluator.evaluate(60.0 * minute)
         sizes.append(len(pickle.dumps(evaluator)))
@@ -159,7 +160,7 @@ def test_a_value_alerts_after_it_was_out_of_bounds_for_as_long_as_it_may_be(wind
     fired = []
     for minute in range(60):
         cost = 3.0 if 10 <= minute < 15 or 20 <= minute < 40 else 2.0
-        evaluator.read(60.0 * minute, {}, {"calmops_cost_per_1k_tokens": {("m",): cost}})
+        evaluator.read(60.0 * minute, {}, {"calmops_cost_per_1k_tokens": {ModelLabels("m"): cost}})
         fired += [minute for _ in evaluator.evaluate(60.0 * minute)]
     assert spans(fired) == [(30, 39)]
 
@@ -168,6 +169,6 @@ def test_maintenance_makes_a_value_wait_anew(windows: Windows) -> None:
     value = Value(**COMMON, severity="ticket", gauge="calmops_cost_per_1k_tokens", op="lte", bound=2.0, for_s=600)
     evaluator, fired = Evaluator([value], windows), []
     for minute in range(40):
-        evaluator.read(60.0 * minute, {}, {"calmops_cost_per_1k_tokens": {("m",): 3.0}})
+        evaluator.read(60.0 * minute, {}, {"calmops_cost_per_1k_tokens": {ModelLabels("m"): 3.0}})
         fired += [minute for _ in evaluator.evaluate(60.0 * minute, {"m"} if 5 <= minute < 15 else ())]
     assert spans(fired) == [(25, 39)], "not from 15 on: nobody knows yet whether it lasts"

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from calmops.foundation.metric_names import BAD, GOOD, INTER_TOKEN_EDGES_S
+from calmops.foundation.model_labels import ModelLabels, ShardLabels
 from calmops.objectives.evaluation.event_counters import Counter, Ended, Tallies, Timed, counters
 from calmops.objectives.promises.objective import Ratio, Source, Value, Zero
 
@@ -17,7 +18,7 @@ CLEAN = Zero(name="clean", **COMMON, severity="page", source=Source(events="pii_
 CHEAP = Value(
     name="cheap", **COMMON, severity="page", gauge="calmops_cost_per_1k_tokens", op="lte", bound=2.0, for_s=60
 )
-HERE = ("m", "1", "stable", "base", "test", "0")
+HERE = ShardLabels(ModelLabels("m", "1", "stable", "base", "test"), "0")
 
 
 @given(some.lists(some.integers(0, 1000), min_size=len(INTER_TOKEN_EDGES_S) + 1, max_size=len(INTER_TOKEN_EDGES_S) + 1))

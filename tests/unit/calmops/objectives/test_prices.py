@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from calmops.foundation.errors import ConfigError
+from calmops.foundation.model_labels import ModelPlace
 from calmops.objectives.evaluation.costs import Costs, Usage
-from calmops.objectives.promises.prices import Owned, Place, Price, Prices, Reserved, read_prices
+from calmops.objectives.promises.prices import Owned, Price, Prices, Reserved, read_prices
 
-PROD, TEST = Place("m", "production"), Place("m", "test")
+PROD, TEST = ModelPlace("m", "production"), ModelPlace("m", "test")
 
 
 def prices(tmp_path: Path, text: str) -> Prices:
@@ -77,8 +78,8 @@ def test_a_thousand_tokens_cost_the_hour_over_what_it_delivered() -> None:
 def test_what_has_no_price_costs_nobody_knows_what() -> None:
     costs = Costs(Prices(currency="EUR", prices=(Price(model="m", reserved=Reserved(replicas=1, per_hour=1)),)))
     for at_s, replicas in ((0.0, 1), (60.0, 2)):
-        costs.read(at_s, {PROD: Usage(replicas, 10_000), Place("other", "test"): Usage(1, 10_000)})
-    assert costs.spent() == {PROD: None, Place("other", "test"): None}
+        costs.read(at_s, {PROD: Usage(replicas, 10_000), ModelPlace("other", "test"): Usage(1, 10_000)})
+    assert costs.spent() == {PROD: None, ModelPlace("other", "test"): None}
 
 
 def test_a_meter_that_counts_anew_loses_no_token() -> None:
@@ -91,7 +92,7 @@ def test_a_meter_that_counts_anew_loses_no_token() -> None:
 
 def test_a_place_where_nothing_ran_costs_nothing_whatever_is_reserved() -> None:
     costs = Costs(Prices(currency="EUR", prices=(Price(reserved=Reserved(replicas=4, per_hour=2.0)),)))
-    nobody, served = Place("unknown", "prod"), Place("m", "prod")
+    nobody, served = ModelPlace("unknown", "prod"), ModelPlace("m", "prod")
     for at_s in (0.0, 1800.0, 3600.0):
         costs.read(at_s, {nobody: Usage(0, 0), served: Usage(2, int(at_s) * 10)})
     spent = costs.spent()

@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from calmops.foundation.model_labels import ShardLabels
 from calmops.objectives.evaluation import saved_sums
 from calmops.objectives.evaluation.evaluator import Evaluator
 from calmops.objectives.promises.objective import Source
@@ -13,7 +14,7 @@ from tests.support.evaluator_traffic import DAY, HOUR, MODEL, Driven, Traffic, b
 from tests.support.openslo_documents import WINDOWS
 from tests.unit.calmops.objectives.test_evaluator import SUCCESS
 
-SHARD = (*MODEL, "0")
+SHARD = ShardLabels(MODEL, "0")
 
 
 @pytest.fixture(name="windows", scope="module")

@@ -1,7 +1,8 @@
 """Who is silent, whose frames have gaps."""
 
+from calmops.foundation.liveness import DEAD_STALLS
 from calmops.messages.frame import Frame, StepFacts
-from calmops.streams.gang_liveness import DEAD_FACTOR, GangLiveness
+from calmops.streams.gang_liveness import GangLiveness
 
 STALL_NS = 500_000_000
 TICK_NS = 100_000_000
@@ -70,8 +71,8 @@ def test_a_silent_gang_that_speaks_again_is_used_again_and_one_that_does_not_is_
     ticks(links, 0, 2 * STALL_NS)
     links.heard(frame(2), 2 * STALL_NS)
     assert links.lost_replicas() == ("replica-g2",)
-    assert links.dead(DEAD_FACTOR * STALL_NS) == ()
-    assert links.dead(DEAD_FACTOR * STALL_NS + 1) == ("g2",)
+    assert links.dead(DEAD_STALLS * STALL_NS) == ()
+    assert links.dead(DEAD_STALLS * STALL_NS + 1) == ("g2",)
 
 
 def test_a_gang_of_long_steps_has_five_of_them() -> None:

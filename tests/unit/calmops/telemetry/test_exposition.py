@@ -1,37 +1,21 @@
 """Exposition: the exact text, and that every declared metric is there."""
 
-from pathlib import Path
-
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from calmops.foundation.metric_names import METRICS, Metric
-from calmops.messages.record import OUTCOMES, SCHEMA, Counted, Dropped, Envelope, Record
+from calmops.messages.record import OUTCOMES, SCHEMA, Counted, Envelope
 from calmops.telemetry.exposition.prometheus import GAUGES_NS, exposition
 from calmops.telemetry.metering.counts import Counts
 from calmops.telemetry.metering.fold import fold
-from tests.support.telemetry_records import T0_NS, closed, envelopes, frame, opened
-
-GOLDEN = Path(__file__).parent / "exposition.golden.txt"
-
-
-def sample_counts() -> Counts:
-    """A little of everything."""
-    records: list[Record] = [
-        opened("a"), opened("b"), frame(1, gap_ns=None), frame(2), frame(3, sequences=1, gap_ns=120_000_000),
-        closed("a", delivered=3), closed("b", outcome="timeout", delivered=2),
-        Dropped(gateway_id="gw", at_ns=T0_NS, reason="ring_full", records=2, tokens=64),
-        Counted(gateway_id="gw", model="m", at_ns=T0_NS, name="migrations", reason="silence", value=1),
-    ]  # fmt: skip
-    counts = Counts()
-    for envelope in [*envelopes("gw", records), envelopes("gw", records)[0]]:
-        fold(counts, envelope)
-    return counts
+from tests.support.golden_exposition import GOLDEN, golden_text, sample_counts
+from tests.support.telemetry_records import T0_NS, envelopes, frame
 
 
 def test_the_text_equals_the_golden_file() -> None:
-    text = exposition(sample_counts()).decode()
-    assert text == GOLDEN.read_text(), f"exposition changed; write the new text to {GOLDEN} if that is meant"
+    assert golden_text() == GOLDEN.read_text(), (
+        "the exposition changed; `make gen` writes the new text, if that is meant"
+    )
 
 
 def test_every_declared_metric_is_exposed_even_before_the_first_record() -> None:

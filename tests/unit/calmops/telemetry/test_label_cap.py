@@ -4,12 +4,13 @@ import msgspec
 import pytest
 
 from calmops.foundation.metric_names import EVENTS
-from calmops.messages.record import OUTCOMES, REPORTED, SCHEMA, Counted, Dropped, Envelope, Labels, Record, Reported
+from calmops.foundation.model_labels import OTHER, ModelLabels
+from calmops.messages.record import OUTCOMES, REPORTED, SCHEMA, Counted, Dropped, Envelope, Record, Reported
 from calmops.telemetry.exposition.prometheus import exposition
 from calmops.telemetry.metering.counts import NO_SHARD, OTHER_SHARD, Counts, dump, load
 from calmops.telemetry.metering.fold import fold
 from calmops.telemetry.metering.label_cap import MOST_KEYS, MOST_REASONS, MOST_SHARDS, MOST_VALUES, most_series
-from calmops.telemetry.metering.retired_labels import ALL_OTHER, ELSEWHERE, OTHER, retire
+from calmops.telemetry.metering.retired_labels import ALL_OTHER, ELSEWHERE, retire
 from tests.support.telemetry_records import T0_NS, closed, envelopes, frame
 
 
@@ -22,22 +23,24 @@ def counted(records: list[Record]) -> Counts:
 
 def test_ten_thousand_values_of_a_label_become_a_bounded_number_of_series_with_the_same_total() -> None:
     hostile = [
-        msgspec.structs.replace(closed(f"r{n}", delivered=2), model=f"m{n}", labels=Labels(version=f"v{n}"))
+        msgspec.structs.replace(closed(f"r{n}", delivered=2), model=f"m{n}", labels=ModelLabels(version=f"v{n}").rest)
         for n in range(10_000)
     ]
     counts = counted(list(hostile))
     assert len(counts.models) == MOST_VALUES + 1
     assert sum(model.tokens["delivered"] for model in counts.models.values()) == 20_000
     assert sum(shard.ended_well for by in counts.shards.values() for shard in by.values()) == 10_000
-    assert counts.models[OTHER, OTHER, "", "", ""].outcomes == {"completed": 10_000 - MOST_VALUES}
+    assert counts.models[ModelLabels(OTHER, OTHER)].outcomes == {"completed": 10_000 - MOST_VALUES}
 
 
 def test_the_combinations_are_capped_too() -> None:
     pairs = [(a, b) for a in range(60) for b in range(60)]
-    hostile = [msgspec.structs.replace(closed("r"), model=f"m{a}", labels=Labels(version=f"v{b}")) for a, b in pairs]
+    hostile = [
+        msgspec.structs.replace(closed("r"), model=f"m{a}", labels=ModelLabels(version=f"v{b}").rest) for a, b in pairs
+    ]
     counts = counted(list(hostile))
     assert len(counts.models) == MOST_KEYS + 1
-    assert counts.models[OTHER, OTHER, OTHER, OTHER, OTHER].outcomes == {"completed": len(pairs) - MOST_KEYS}
+    assert counts.models[ALL_OTHER].outcomes == {"completed": len(pairs) - MOST_KEYS}
 
 
 def test_shards_reasons_names_and_outcomes_are_capped() -> None:
@@ -67,7 +70,7 @@ DAY_NS = 24 * 3600 * 10**9
 
 def released(number: int, at_ns: int, shards: int = 1) -> list[Record]:
     """A release that decodes on so many shards."""
-    labels = Labels(version=f"v{number}")
+    labels = ModelLabels(version=f"v{number}").rest
     return [
         msgspec.structs.replace(frame(1, gang_id=f"{number}-{n}"), labels=labels, shard=n, at_ns=at_ns)
         for n in range(shards)
@@ -106,7 +109,7 @@ def test_one_record_from_a_clock_that_is_days_ahead_retires_nobody(monkeypatch: 
 
 def ended(model: str, version: str, at_ns: int, shard: int, environment: str = "e") -> list[Record]:
     """A request of a release, on a shard."""
-    labels = Labels(version=version, environment=environment)
+    labels = ModelLabels(version=version, environment=environment).rest
     closing = msgspec.structs.replace(closed("r", delivered=2, at_ns=at_ns), model=model, labels=labels, shard=shard)
     step = msgspec.structs.replace(
         frame(1, gang_id=f"{model}{version}"), model=model, labels=labels, shard=shard, at_ns=at_ns
@@ -192,7 +195,7 @@ def test_the_most_series_are_what_is_shown_once_every_cap_is_reached(monkeypatch
 def flood_of_everything() -> list[Record]:
     found: list[Record] = []
     for n in range(60):
-        model, labels = f"m{n % 8}", Labels(version=f"v{n % 7}")
+        model, labels = f"m{n % 8}", ModelLabels(version=f"v{n % 7}").rest
         found += [
             msgspec.structs.replace(closed("r", outcome=outcome), model=model, labels=labels)
             for outcome in (*OUTCOMES, "odd")

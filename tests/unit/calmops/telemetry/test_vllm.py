@@ -3,7 +3,8 @@
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
-from calmops.messages.record import Labels, Record
+from calmops.foundation.model_labels import ModelLabels
+from calmops.messages.record import Record
 from calmops.telemetry.exposition.prometheus import GAUGES_NS
 from calmops.telemetry.exposition.vllm import vllm_exposition
 from calmops.telemetry.exposition.vllm_names import METRICS
@@ -28,7 +29,7 @@ def test_vllms_own_dashboard_finds_what_it_asks_for() -> None:
 
 def test_every_name_is_there_and_says_what_ours_say() -> None:
     counts = Counts()
-    canary = Labels(variant="canary")
+    canary = ModelLabels(variant="canary").rest
     records: list[Record] = [
         opened("a", prompt_tokens=7), msgspec.structs.replace(opened("b", prompt_tokens=2), labels=canary), frame(1, gap_ns=None), frame(2),
         closed("a", queued_ns=2_000_000, longest=4), msgspec.structs.replace(closed("b", outcome="length"), labels=canary, shard=0), closed("c", outcome="failed"),
@@ -71,7 +72,7 @@ def test_a_shard_that_is_heard_of_no_more_has_no_gauge_and_keeps_its_counts() ->
 def test_releases_that_made_room_are_still_within_their_models_sums() -> None:
     counts = Counts()
     old, new = (
-        msgspec.structs.replace(closed("a", at_ns=T0_NS + at_ns), labels=Labels(version=str(at_ns)), shard=0)
+        msgspec.structs.replace(closed("a", at_ns=T0_NS + at_ns), labels=ModelLabels(version=str(at_ns)).rest, shard=0)
         for at_ns in (0, 9)
     )
     for envelope in envelopes("gw", [old, new]):

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from actors.gateway.peers import merged
+from actors.gateway.gang_views import merged_view
 
 
 def view(**more: Any) -> dict[str, Any]:
@@ -36,5 +36,5 @@ def view(**more: Any) -> dict[str, Any]:
     ],
 )
 def test_views_are_merged(why: str, views: list[dict[str, Any]], expected: dict[str, Any]) -> None:
-    found = merged(views)
-    assert {name: found[name] for name in expected} == expected, why
+    merged = merged_view(views)
+    assert {name: merged[name] for name in expected} == expected, why
