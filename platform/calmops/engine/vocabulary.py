@@ -1,7 +1,8 @@
-"""The bytes behind each token id, read once from tokenizer.json. Knows no stream.
+"""Reads the bytes of each token id from tokenizer.json, once per engine. Knows no stream.
 
 Byte-level tokenizers spell a byte as one printable character (GPT-2's table); sentencepiece-like ones
-write U+2581 for a space and ``<0xE2>`` for a byte. Special tokens have no bytes: they are never text.
+write U+2581 for a space and ``<0xE2>`` for a byte. Special tokens have no bytes, since they are never text; which
+tokens are special, ``foundation/special_tokens.py`` says.
 """
 
 import json
@@ -11,6 +12,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from calmops.foundation.errors import ReleaseError, UnsupportedModel
+from calmops.foundation.special_tokens import added_tokens
 
 _SPACE = "\u2581"
 _BYTE_TOKEN_LENGTH = len("<0xE2>")
@@ -27,7 +29,7 @@ class Vocabulary:
         tokenizer = Tokenizer.from_file(str(path))
         parsed = json.loads(path.read_text(encoding="utf-8"))
         spell = _spelling(parsed.get("decoder"), path)
-        added = {entry["id"]: entry for entry in parsed.get("added_tokens", ())}
+        added = {entry.token_id: entry for entry in added_tokens(parsed)}
         ids = tokenizer.get_vocab(with_added_tokens=True)
         self.size = max(ids.values()) + 1
         self._bytes = [b""] * self.size
@@ -35,7 +37,7 @@ class Vocabulary:
             entry = added.get(token_id)
             if entry is None:
                 self._bytes[token_id] = spell(token)
-            elif not entry["special"]:
+            elif not entry.special:
                 self._bytes[token_id] = token.encode()
 
     def bytes_of(self, token_id: int) -> bytes:
