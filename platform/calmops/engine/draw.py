@@ -1,4 +1,4 @@
-"""The records of one token's draw: what every sampler takes and gives. Knows no logits and no tensor.
+"""Defines the records of one token's draw, which every sampler takes and gives. Knows no logits and no tensor.
 
 The rules of a draw stand in ``sampler_specification.py``.
 """

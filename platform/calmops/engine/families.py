@@ -1,7 +1,7 @@
-"""What is known of each model family, and the refusals that follow from it, before any weight is read where possible.
+"""Lists what is known of each model family and refuses what can't be served, before any weight is read if possible.
 
-``FAMILIES`` is the only list: the kernel's support, the tests and the proofs take theirs from it. A family that isn't in
-it runs on one rank through transformers' modules, as far as the checks here let it. Knows no tensor and no step.
+``FAMILIES`` is the only list: the kernel's support, the tests and the proofs take theirs from it. A family that isn't
+in it runs on one rank through transformers' modules, if the checks here let it pass. Knows no tensor and no step.
 """
 
 import inspect
@@ -20,7 +20,7 @@ FIRST_STEP = StepPlan(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """One model family by the name that config.json's ``model_type`` gives it, and what was shown of it."""
+    """Says what was shown of one model family, by the name that config.json's ``model_type`` gives it."""
 
     name: str
     tensor_parallel: bool = False  # AutoTP shards it rightly: proof engine/logits-of-families
@@ -68,9 +68,9 @@ def is_mixture(config: Any) -> bool:
 
 
 def check_family(config: Any, settings: EngineSettings) -> None:
-    """Refuse, in one sentence, what AutoTP shards wrongly and what can't be exact.
+    """Raise UnsupportedModel for what AutoTP shards wrongly, what can't share a step, and what can't be exact.
 
-    ``config`` is the checkpoint's transformers configuration. Raises UnsupportedModel.
+    ``config`` is the checkpoint's transformers configuration.
     """
     family = family_of(config)
     if settings.tp > 1 and not family.tensor_parallel:
@@ -95,7 +95,7 @@ def check_family(config: Any, settings: EngineSettings) -> None:
 
 
 def check_forward(model: Any) -> None:
-    """Refuse a model whose forward takes no positions: it would number a step's rows from 0. Raises UnsupportedModel."""
+    """Raise UnsupportedModel if the model's forward takes no positions: it would number a step's rows from 0."""
     parameters = inspect.signature(type(model).forward).parameters
     missing = [name for name in ("position_ids", "logits_to_keep") if name not in parameters]
     if missing:
@@ -106,10 +106,7 @@ def check_forward(model: Any) -> None:
 
 
 def check_every_layer(config: Any, layers: int) -> None:
-    """Refuse a model if fewer of its layers than it has reached our cache in FIRST_STEP. Raises UnsupportedModel.
-
-    ``layers``: how many did.
-    """
+    """Raise UnsupportedModel if a layer didn't reach our cache in FIRST_STEP. ``layers``: how many did."""
     if layers != int(config.num_hidden_layers):
         raise UnsupportedModel(
             f"the model family {config.model_type!r} doesn't attend through transformers' attention "

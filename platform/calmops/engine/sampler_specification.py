@@ -1,4 +1,4 @@
-"""The rules by which a token is drawn from logits, written to be read: one row, plain Python floats, no speed.
+"""States the rules by which a token is drawn from logits, to be read: one row, plain Python floats, no speed.
 
 Nothing here runs in service. ``sampler.py`` (torch, CPU), ``kernel/sampler.h`` (C++) and ``cuda/sampling.py`` (torch,
 GPU) do the same to many rows, and tests/unit/calmops/engine/test_samplers.py compares each of them with this file.

@@ -19,10 +19,10 @@ _BYTE_TOKEN_LENGTH = len("<0xE2>")
 
 
 class Vocabulary:
-    """Token bytes by id, for ids 0..size - 1."""
+    """Holds the bytes of each token by its id, for ids 0..size - 1."""
 
     def __init__(self, folder: Path) -> None:
-        """Read ``folder``/tokenizer.json; raises ReleaseError if it is missing, UnsupportedModel for another decoder."""
+        """Read ``folder``/tokenizer.json; raise ReleaseError if it is missing, UnsupportedModel for another decoder."""
         path = folder / "tokenizer.json"
         if not path.is_file():
             raise ReleaseError(f"{path} is missing: without its tokenizer a model's tokens are no text")
@@ -41,12 +41,12 @@ class Vocabulary:
                 self._bytes[token_id] = token.encode()
 
     def bytes_of(self, token_id: int) -> bytes:
-        """What the token adds to the text; empty for a special token and for an id the tokenizer doesn't know."""
+        """Return what the token adds to the text; empty for a special token and for an unknown id."""
         return self._bytes[token_id] if 0 <= token_id < self.size else b""
 
 
 def _spelling(decoder: Any, path: Path) -> Any:
-    """The function from a token's spelling to its bytes that the tokenizer's decoder implies."""
+    """Return the function from a token's spelling to its bytes that the tokenizer's decoder implies."""
     kinds = {decoder["type"]} if decoder else set()
     kinds |= {part["type"] for part in (decoder or {}).get("decoders", ())}
     if "ByteLevel" in kinds:
@@ -64,7 +64,7 @@ def _spaced(token: str) -> bytes:
 
 
 def _byte_table() -> dict[str, bytes]:
-    """Printable Latin-1 bytes stand for themselves; the other 68 are numbered from U+0100 up."""
+    """Return the byte of each character: printable Latin-1 is itself, the other 68 are numbered from U+0100 up."""
     own = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in own]
     table = {chr(byte): bytes([byte]) for byte in own}

@@ -1,4 +1,4 @@
-"""The samplers' test table: cases with every sampling parameter, random requests, and what the specification draws.
+"""Holds the samplers' test table: cases with every sampling parameter, and what the specification draws from them.
 
 Used by the engine's tests, the proof engine/kernel-sanitized and the check on a GPU.
 """
@@ -123,9 +123,12 @@ def differences(sampler: Sampler, rows: Rows) -> list[str]:
 
 def _draw(rng: random.Random, params: SamplingParams, earlier_ids: Sequence[int]) -> Draw:
     return Draw(
-        params=params, choice=rng.randrange(3), position=rng.randrange(50), prompt_ids=tuple(rng.choices(earlier_ids, k=20)),
+        params=params,
+        choice=rng.randrange(3),
+        position=rng.randrange(50),
+        prompt_ids=tuple(rng.choices(earlier_ids, k=20)),
         answer_ids=rng.choices(earlier_ids, k=rng.randrange(30)),
-    )  # fmt: skip
+    )
 
 
 def _random_logits(rng: random.Random, rows: int) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Tiny random checkpoints of each family on disk, with a byte-level BPE tokenizer, a chat template and release.json."""
+"""Writes tiny random checkpoints of each family, with a byte-level BPE tokenizer, a chat template and release.json."""
 
 from pathlib import Path
 from typing import Any
@@ -48,14 +48,15 @@ DENSE_FAMILIES = tuple(name for name in CONFIGS if FAMILIES[name].tensor_paralle
 
 
 def make_checkpoint(folder: Path, family: str, *, seed: int = 0) -> Path:
-    """Write a random checkpoint of ``family`` (float32) into ``folder`` and pin it; returns the folder."""
+    """Write a random checkpoint of ``family`` (float32) into ``folder`` and pin it; return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     transformers.utils.logging.disable_progress_bar()
     torch.manual_seed(seed)
     config = transformers.AutoConfig.for_model(family, **CONFIGS[family])
     model = transformers.AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
-        for parameter in model.parameters():  # random weights of the usual scale say the same token over and over
+        # Random weights of the usual scale would give the same token over and over.
+        for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.mul_(3.0)
     model.save_pretrained(folder)
@@ -65,7 +66,7 @@ def make_checkpoint(folder: Path, family: str, *, seed: int = 0) -> Path:
 
 
 def make_tokenizer(folder: Path) -> Tokenizer:
-    """A byte-level BPE tokenizer of VOCABULARY ids: 3 special ones, 256 bytes, a few merges."""
+    """Write a byte-level BPE tokenizer of VOCABULARY ids: 3 special ones, 256 bytes, a few merges."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

@@ -1,4 +1,4 @@
-"""The seam to the hardware: what the engine needs of whatever runs a step. Knows no model and no device.
+"""Defines the seam to the hardware: what the engine needs of whatever runs a step. Knows no model and no device.
 
 The implementations are the modules beside this one; ``choice.py`` picks one of them.
 """

@@ -1,4 +1,4 @@
-"""The backend that steps a model through transformers' own modules, on a CPU.
+"""Steps a model through transformers' own modules, on a CPU.
 
 The model is sharded by AutoTP and has our cache and attention in place of its own, so prefill chunks and decode rows
 of many sequences go through one forward pass. Knows no request and no text.
@@ -25,7 +25,7 @@ _ATTENTION = "calmops-cached-"
 
 
 class TransformersBackend:
-    """One rank's model and cache. Every rank of a gang makes its own and steps through the same plans."""
+    """Holds one rank's model and cache. Every rank of a gang makes its own and steps through the same plans."""
 
     def __init__(self, settings: EngineSettings, rank: int = 0) -> None:
         """Load, shard and warm up. Raises ReleaseError or UnsupportedModel; for tp > 1 the world must be joined."""
@@ -48,16 +48,16 @@ class TransformersBackend:
 
     @property
     def vocabulary(self) -> int:
-        """Logits per row."""
+        """Return the number of logits per row."""
         return int(self.config.vocab_size)
 
     @property
     def context_tokens(self) -> int:
-        """The longest sequence the model's positions reach."""
+        """Return the length of the longest sequence that the model's positions reach, in tokens."""
         return int(self.config.max_position_embeddings)
 
     def step(self, plan: StepPlan) -> torch.Tensor | None:
-        """One forward pass over the plan's rows; see ``Backend``."""
+        """Run one forward pass over the plan's rows; see ``Backend``."""
         layout = lay_out(plan, self.cache.scratch_block, exact=bool(self._settings.exact))
         self._attention.begin(layout)
         with torch.inference_mode(), invariant_products() if self._settings.exact else nullcontext():
@@ -69,5 +69,5 @@ class TransformersBackend:
         return logits[0, : len(plan.wanted_rows)].float()
 
     def sample(self, logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
-        """See ``Backend``."""
+        """Draw one token per row; see ``Backend``."""
         return sample(logits, draws)

@@ -1,4 +1,4 @@
-"""Says which models the kernel runs, and gives a reason for each one that it doesn't run.
+"""Says which models the kernel runs, and gives a reason for each model that it doesn't run.
 
 Which families it runs stands in ``engine/families.py``; here are the sizes and kinds of layers.
 """

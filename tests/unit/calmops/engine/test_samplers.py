@@ -18,7 +18,7 @@ from calmops.engine.kernel.sampling import KernelSampler
 from calmops.engine.sampler import adjust, sample
 from calmops.engine.sampler_specification import adjusted_scores, draw_token, kept_ids
 from calmops.messages.request import SamplingParams
-from tests.support.engine.kernel_alone import Packed
+from tests.support.engine.kernel_alone import KernelAlone
 from tests.support.engine.sampler_cases import (
     CASES,
     KNOWN,
@@ -36,7 +36,7 @@ OF_THE_SCHEDULER = {"max_tokens", "n", "beam_width", "stop", "stop_ids", "loop_g
 
 @pytest.fixture(scope="module")
 def kernel_sampler(llama: Path) -> Sampler:
-    return KernelSampler(Packed(llama, "float32", kv_blocks=4, max_rows=8, threads=2).kernel).sample
+    return KernelSampler(KernelAlone(llama, "float32", kv_blocks=4, max_rows=8, threads=2).kernel).sample
 
 
 @pytest.fixture(params=["cpu", "kernel", "cuda"])
