@@ -1,17 +1,20 @@
-"""One placement's way through the engine: its detokenizers, its deltas and how its choices ended."""
+"""Builds the answer of one placement in the engine: its texts, its deltas and how its choices ended.
+
+Stands between the sampler's tokens and the frame that goes to the gateway. Knows no logits and no other placement.
+"""
 
 from calmops.decoding.beam import BeamSearch, Hypothesis
 from calmops.decoding.sequence import Sequence
 from calmops.decoding.work import Emission, Share
 from calmops.engine.detokenizer import Detokenizer
-from calmops.engine.sampler import Drawn
+from calmops.engine.draw import Drawn
 from calmops.engine.vocabulary import Vocabulary
 from calmops.messages.frame import Delta, TokenLogprobs
 from calmops.messages.placement import Placement, Summary
 
 
 class AnswerBuilder:
-    """What the engine keeps of one attempt until every choice has ended."""
+    """Collects what one attempt has answered, until each of its choices has ended."""
 
     def __init__(self, placement: Placement, sequences: list[Sequence], vocabulary: Vocabulary) -> None:
         self.placement = placement
@@ -19,17 +22,17 @@ class AnswerBuilder:
         self.search: BeamSearch | None = None
         self._vocabulary = vocabulary
         stops = placement.params.stop
-        self._text = {one.choice: Detokenizer(vocabulary, stops, one.output_ids) for one in sequences}
+        self._text = {sequence.choice: Detokenizer(vocabulary, stops, sequence.output_ids) for sequence in sequences}
         resumed = () if placement.params.beam_width else placement.resumed
         self._ended = {choice.choice for choice in resumed if choice.finished}
 
     @property
     def done(self) -> bool:
-        """Every choice has ended."""
+        """Say whether every choice has ended."""
         return len(self._ended) == self.placement.params.n
 
     def delta(self, emission: Emission, drawn: Drawn, share: Share | None) -> Delta:
-        """One new token of one choice. A completed stop string ends it with reason "stop"."""
+        """Return the delta of one choice's new token. A completed stop string ends the choice with reason "stop"."""
         text = self._text[emission.sequence.choice]
         released, match = text.feed(emission.token_id)
         reason = "stop" if match is not None else emission.finish_reason
@@ -45,7 +48,7 @@ class AnswerBuilder:
         )  # fmt: skip
 
     def progress(self, share: Share) -> Delta:
-        """No new token yet: a prefill chunk of one choice."""
+        """Return the delta of a prefill chunk of one choice, which brought no token yet."""
         sequence = share.sequence
         return self._delta(
             choice=sequence.choice, index=len(sequence.output_ids), token_ids=(), text="",
@@ -53,7 +56,7 @@ class AnswerBuilder:
         )  # fmt: skip
 
     def beams(self, best: list[Hypothesis]) -> list[Delta]:
-        """The answers of a finished beam search, each in one delta."""
+        """Return the answers of a finished beam search, each in one delta."""
         deltas = []
         for choice in range(self.placement.params.n):
             hypothesis = best[min(choice, len(best) - 1)]
@@ -72,7 +75,9 @@ class AnswerBuilder:
             logprobs = None
             if self.placement.params.logprobs is not None:
                 pairs = zip(hypothesis.token_ids, hypothesis.logprobs, strict=True)
-                logprobs = tuple(TokenLogprobs(i, value, self._vocabulary.bytes_of(i)) for i, value in pairs)
+                logprobs = tuple(
+                    TokenLogprobs(token_id, value, self._vocabulary.bytes_of(token_id)) for token_id, value in pairs
+                )
             deltas.append(
                 self._delta(
                     choice=choice,

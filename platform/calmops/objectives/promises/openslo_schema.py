@@ -41,7 +41,7 @@ class Metadata(Struct, frozen=True, kw_only=True):
     """A document's name, and what we add to it."""
 
     name: Name
-    displayName: Text  # noqa: N815  OpenSLO's word
+    displayName: Text
     annotations: dict[str, str]
     labels: dict[str, str | list[str]] = {}
 
@@ -76,13 +76,13 @@ class GaugeSource(Struct, frozen=True, kw_only=True):
 class EventsPart(Struct, frozen=True, kw_only=True):
     """``good`` or ``total``."""
 
-    metricSource: EventsSource  # noqa: N815  OpenSLO's word
+    metricSource: EventsSource
 
 
 class GaugePart(Struct, frozen=True, kw_only=True):
     """``thresholdMetric``."""
 
-    metricSource: GaugeSource  # noqa: N815  OpenSLO's word
+    metricSource: GaugeSource
 
 
 class RatioMetric(Struct, frozen=True, kw_only=True):
@@ -96,8 +96,8 @@ class RatioMetric(Struct, frozen=True, kw_only=True):
 class IndicatorSpec(Struct, frozen=True, kw_only=True):
     """One of the two."""
 
-    ratioMetric: RatioMetric | None = None  # noqa: N815  OpenSLO's word
-    thresholdMetric: GaugePart | None = None  # noqa: N815  OpenSLO's word
+    ratioMetric: RatioMetric | None = None
+    thresholdMetric: GaugePart | None = None
 
 
 class IndicatorName(Struct, frozen=True, kw_only=True):
@@ -117,13 +117,13 @@ class TimeWindow(Struct, frozen=True, kw_only=True):
     """The budget's period."""
 
     duration: Span
-    isRolling: Annotated[bool, Meta(description="true: calendar periods aren't supported")]  # noqa: N815  OpenSLO's word
+    isRolling: Annotated[bool, Meta(description="true: calendar periods aren't supported")]
 
 
 class Goal(Struct, frozen=True, kw_only=True):
     """``objectives``: one of target (a ratio), most (a zero), or op, value and lasting (a value)."""
 
-    displayName: str = ""  # noqa: N815  OpenSLO's word
+    displayName: str = ""
     target: Annotated[
         Annotated[float, Meta(gt=0, lt=1)] | None,
         Meta(description="a share between 0 and 1; for no bad event at all see `most`"),
@@ -142,17 +142,15 @@ class Spec(Struct, frozen=True, kw_only=True):
     description: Text
     service: Name
     indicator: Indicator
-    timeWindow: tuple[TimeWindow, ...]  # noqa: N815  OpenSLO's word
-    budgetingMethod: Annotated[  # noqa: N815  OpenSLO's word
-        Literal["Occurrences"], Meta(description="Occurrences: every event weighs the same")
-    ]
+    timeWindow: tuple[TimeWindow, ...]
+    budgetingMethod: Annotated[Literal["Occurrences"], Meta(description="Occurrences: every event weighs the same")]
     objectives: tuple[Goal, ...]
 
 
 class Document(Struct, frozen=True, kw_only=True):
     """One file."""
 
-    apiVersion: Annotated[  # noqa: N815  OpenSLO's word
+    apiVersion: Annotated[
         Literal["openslo/v1", "calmops/v1"],
         Meta(description="openslo/v1 for a target, calmops/v1 for a zero or a value"),
     ]
