@@ -58,7 +58,7 @@ def test_a_page_silences_the_tickets_of_its_objective(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "told"),
     [
-        ("name: b,", "name: c,", "has nobody for b, whom objectives name"),
+        ("name: b,", "name: c,", "has no entry for b, which objectives name"),
         ("name: b,", "name: a,", "'a' is given twice"),
         ("otherwise: a", "otherwise: z", "'z' is no receiver"),
         ("30m", "later", "escalate_after: 'later' is not a span"),
