@@ -1,4 +1,7 @@
-"""`calmops dashboards`: what Grafana shows, as JSON and in a Grafana; `calmops alerts push`: the alerts there."""
+"""Adds `calmops dashboards`, which generates and pushes dashboards, and `calmops alerts push`.
+
+Knows the options of `generate` only; grafana/ knows those of the others.
+"""
 
 from typing import Annotated
 
@@ -11,14 +14,14 @@ from dashboards.grafana.mark_command import register_mark
 
 
 def commands(app: typer.Typer) -> None:
-    """Add this package's commands."""
+    """Add this package's commands to the command line."""
     group = typer.Typer(help="Grafana dashboards: executive, on-call, debug, game day.", no_args_is_help=True)
     group.command("generate")(generate)
     push_commands.register_dashboards(group)
     register_mark(group)
     app.add_typer(group, name="dashboards")
     alerts = typer.Typer(
-        help="The alerts, evaluated and told by Grafana where no Alertmanager is.", no_args_is_help=True
+        help="The alerts, evaluated and sent by Grafana instead of Alertmanager.", no_args_is_help=True
     )
     alerts.callback()(_group)
     push_commands.register_alerts(alerts)
@@ -26,7 +29,7 @@ def commands(app: typer.Typer) -> None:
 
 
 def _group() -> None:
-    """A group stays one with a single command."""
+    """Keep `alerts` a group, although it has only one command."""
 
 
 def generate(
@@ -35,8 +38,9 @@ def generate(
     ] = False,
     as_json: bool = AS_JSON,
 ) -> None:
-    """Write the dashboards' JSON, which Grafana imports as it is."""
-    from dashboards.generate import SHIPPED, generated  # Grafana's builders take a while to import
+    """Write the dashboards' JSON, which Grafana can import."""
+    # Grafana's builders take a while to import.
+    from dashboards.generate import SHIPPED, generated
 
     files = generated()
     changed = (differing if only_check else write)(files, SHIPPED)

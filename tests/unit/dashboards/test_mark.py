@@ -37,7 +37,7 @@ def test_a_game_day_is_a_stretch_of_time(run: Run, grafana: FakeGrafana) -> None
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("party", "x"), "'party' is no kind of mark; there are: deploy, game-day"),
+        (("party", "x"), "'party' is no kind of mark; give one of: deploy, game-day"),
         (("deploy", " "), "the text of the mark is empty"),
         (("deploy", "x", "--from", "yesterday"), "--from 'yesterday' isn't a moment with a time zone"),
         (("deploy", "x", "--from", "2026-11-26T14:00:00"), "isn't a moment with a time zone"),

@@ -242,7 +242,7 @@ BROKEN = {
     "no such receiver": (
         "generated/alertmanager.yaml",
         "route: {receiver: nobody, group_by: []}",
-        "tells nobody, whom receivers.yaml doesn't name",
+        "notifies nobody, not named in receivers.yaml",
     ),
     "no receivers": ("receivers.yaml", "receivers: []", "receivers.yaml:1: otherwise: is missing"),
 }
