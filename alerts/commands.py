@@ -22,7 +22,7 @@ FOLDER = Annotated[
     typer.Option(
         "--folder",
         "-f",
-        help="folder with objectives/, and optionally windows.yaml, receivers.yaml, maintenance.yaml and links.yaml",
+        help="Folder with objectives/, and optionally windows.yaml, receivers.yaml, maintenance.yaml, links.yaml.",
     ),
 ]
 
@@ -30,7 +30,8 @@ FOLDER = Annotated[
 def commands(app: typer.Typer) -> None:
     """Add this package's commands to the command line."""
     group = typer.Typer(
-        help="What is promised (OpenSLO), and the rules that alert when it isn't kept.", no_args_is_help=True
+        help="Check the objectives (OpenSLO) and generate the rules that alert when one isn't kept.",
+        no_args_is_help=True,
     )
     group.command("check")(check)
     group.command("generate")(generate)
@@ -50,7 +51,7 @@ def check(folder: FOLDER = SHIPPED, as_json: bool = AS_JSON) -> None:
 def generate(
     folder: FOLDER = SHIPPED,
     only_check: Annotated[
-        bool, typer.Option("--check", help="write nothing; exit 1 if a file isn't as it should be")
+        bool, typer.Option("--check", help="Write nothing; exit with code 1 if a file differs.")
     ] = False,
     as_json: bool = AS_JSON,
 ) -> None:

@@ -1,4 +1,4 @@
-"""From an HTTP call to a live request and its response: what both generation endpoints do."""
+"""Makes a live request and its response of an HTTP call, for both generation endpoints."""
 
 import secrets
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from calmops.foundation.errors import InputError, LoadError, TokenizationError, 
 from calmops.intake.limits import IntakeLimits
 from calmops.intake.served_model import ServedModel
 from calmops.intake.validate import Context, Intake
-from calmops.tracing.context import handed_on, parse_baggage
+from calmops.tracing.context import forwarded_headers, parse_baggage
 
 REQUEST_ID_CHARS = 128
 Parse = Callable[[bytes, Context], Intake]
@@ -29,7 +29,7 @@ class Generation:
         baggage: tuple[str, ...],
         lifecycle: RequestLifecycle,
     ) -> None:
-        """``baggage``: the caller's entries that are kept."""
+        """``baggage`` names the caller's baggage entries that are kept."""
         self._served, self._limits, self._baggage, self._lifecycle = served, limits, baggage, lifecycle
         self._intake_limits = IntakeLimits(body_bytes=limits.max_body_bytes, n=limits.max_n, timeout_s=limits.timeout_s)
 
@@ -55,7 +55,7 @@ class Generation:
         headers = request.headers
         context = Context(
             served=self._served, limits=self._intake_limits, draw_seed=draw_seed, request_id=request_id,
-            **handed_on(headers), baggage=parse_baggage(headers.get("baggage"), self._baggage),
+            **forwarded_headers(headers), baggage=parse_baggage(headers.get("baggage"), self._baggage),
         )  # fmt: skip
         try:
             return parse(raw, context)
@@ -68,12 +68,12 @@ class Generation:
 
 
 def draw_seed() -> int:
-    """Draw a seed for a request that brought none; it is returned, so that the answer can be had again."""
+    """Draw a seed for a request that brought none. The response names it, so that the answer can be had again."""
     return secrets.randbits(63)
 
 
 def _request_id(request: Request) -> str:
-    """The caller's x-request-id. Serve makes one for callers that sent none, and returns it with every answer."""
+    """Return the caller's x-request-id. Serve makes one for a caller without one, and returns it with every answer."""
     given = request.headers.get("x-request-id")
     if given is None:
         return f"req-{secrets.token_hex(12)}"

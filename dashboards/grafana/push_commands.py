@@ -13,7 +13,7 @@ import typer
 from calmops.cli.output import AS_JSON, print_json
 from calmops.foundation.errors import ConfigError
 from dashboards.grafana.ownership import SOURCE_UID
-from dashboards.grafana.target import TOKEN, TOKEN_FILE, URL, grafana_at, refuse_wrong
+from dashboards.grafana.target import TOKEN, TOKEN_FILE, URL, grafana_at, refuse_bad_address
 
 if TYPE_CHECKING:
     from dashboards.grafana.client import Grafana
@@ -26,16 +26,16 @@ PROMETHEUS = Annotated[
     str | None,
     typer.Option(
         "--prometheus",
-        help=f"address at which Grafana reaches Prometheus; creates or updates the data source {SOURCE_UID}; "
-        "default: no data source is touched",
+        help="Address at which Grafana reaches Prometheus. "
+        f"With it, the data source {SOURCE_UID} is created or updated.",
     ),
 ]
 SOURCE = Annotated[
     str | None,
-    typer.Option("--source", help=f"uid of the Prometheus data source that rules query; default: {SOURCE_UID}"),
+    typer.Option("--source", help=f"Uid of the Prometheus data source that the rules query. Default: {SOURCE_UID}."),
 ]
-FOLDER = Annotated[Path, typer.Option("--alerts", help="folder of promises with its generated/ files")]
-DRY_RUN = Annotated[bool, typer.Option("--dry-run", help="show what differs, change nothing, exit 0")]
+FOLDER = Annotated[Path, typer.Option("--alerts", help="Folder of promises, with its generated/ files.")]
+DRY_RUN = Annotated[bool, typer.Option("--dry-run", help="Show what differs; change nothing.")]
 
 
 def register_dashboards(group: typer.Typer) -> None:
@@ -50,16 +50,16 @@ def register_dashboards(group: typer.Typer) -> None:
         dry_run: DRY_RUN = False,
         as_json: bool = AS_JSON,
     ) -> None:
-        """Bring the dashboards in Grafana's folder `calmops` up to date.
+        """Update the dashboards in Grafana's folder `calmops`.
 
-        A second push changes nothing, and nothing that isn't ours is touched.
+        A second push changes nothing. What calmops hasn't made is left alone.
         """
         import json
 
         from dashboards.generate import generated
         from dashboards.grafana.push import dashboard_changes
 
-        refuse_wrong("--prometheus", prometheus)
+        refuse_bad_address("--prometheus", prometheus)
         grafana = grafana_at(url, token, token_file)
         boards = [json.loads(text) for text in generated().values()]
         state = grafana.dashboards_state([board["uid"] for board in boards])
@@ -81,18 +81,18 @@ def register_alerts(group: typer.Typer) -> None:
         dry_run: DRY_RUN = False,
         as_json: bool = AS_JSON,
     ) -> None:
-        """Bring rules, contact points and mute timings in Grafana up to date.
+        """Update the alert rules, contact points and mute timings in Grafana.
 
-        A second push changes nothing, and nothing that isn't ours is touched. Prometheus must have loaded the recording
-        rules of the same generated/prometheus-rules.yaml. If that Prometheus also notifies an Alertmanager, everybody
-        is notified twice: use one of them.
+        A second push changes nothing. What calmops hasn't made is left alone. Prometheus must have loaded the recording
+        rules of the same generated/prometheus-rules.yaml. If that Prometheus also notifies an Alertmanager, people are
+        notified twice: use one of the two.
         """
         from dashboards.grafana.alert_rules import grafana_groups
         from dashboards.grafana.alerts_folder import read_alerts
         from dashboards.grafana.contact_points import contact_points, mute_timings, single_model_notes
         from dashboards.grafana.push import WantedAlerts, alert_changes
 
-        refuse_wrong("--prometheus", prometheus)
+        refuse_bad_address("--prometheus", prometheus)
         if prometheus is not None and source is not None:
             raise ConfigError(
                 f"--prometheus creates the data source {SOURCE_UID} and --source names another; give one of them"

@@ -29,7 +29,9 @@ def _refuse_typed_token(context: typer.Context, token: str | None) -> str | None
 URL = Annotated[
     str | None,
     typer.Option(
-        "--url", envvar="GRAFANA_URL", help="Grafana's address, with the path that it is served under: http://host:3000"
+        "--url",
+        envvar="GRAFANA_URL",
+        help="Grafana's address, http://host:3000, with the path that it is served under.",
     ),
 ]
 TOKEN = Annotated[
@@ -39,7 +41,7 @@ TOKEN_FILE = Annotated[
     Path | None,
     typer.Option(
         "--token-file",
-        help="file with a service account's token on its first line; default: the variable GRAFANA_TOKEN",
+        help="File whose first line is a service account's token. Default: the variable GRAFANA_TOKEN.",
     ),
 ]
 
@@ -48,7 +50,7 @@ def grafana_at(url: str | None, token: str | None, token_file: Path | None) -> "
     """Return that Grafana once it has answered. Raises ConfigError on a bad address or token, or Grafana's errors."""
     if not url:
         raise ConfigError("no Grafana is named; give --url http://host:3000, or set GRAFANA_URL")
-    refuse_wrong("--url", url)
+    refuse_bad_address("--url", url)
     secret = first_line(token_file, "--token-file") if token_file is not None else (token or "").strip()
     if not secret:
         raise ConfigError(
@@ -62,7 +64,7 @@ def grafana_at(url: str | None, token: str | None, token_file: Path | None) -> "
     return Grafana(url, secret)
 
 
-def refuse_wrong(option: str, url: str | None) -> None:
+def refuse_bad_address(option: str, url: str | None) -> None:
     """Refuse an address with a user, a password, ? or #: grafana-client would read some of them as settings."""
     if url is None:
         return

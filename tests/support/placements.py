@@ -1,4 +1,4 @@
-"""Placements for the decoding tests, in one line each."""
+"""Makes placements and sequences for the decoding tests, in one line each."""
 
 import zlib
 from typing import Any
@@ -12,7 +12,7 @@ Resumed = tuple[tuple[int, tuple[int, ...]], ...]  # (choice, its ids)
 
 
 def stream_token(request_id: str, attempt: int = 1) -> int:
-    """The token of an attempt here, where nobody else's could be the same."""
+    """Return the stream token of an attempt; it differs between the attempts of these tests."""
     return zlib.crc32(f"{request_id}/{attempt}".encode())
 
 
@@ -39,11 +39,11 @@ def sequences(request_id: str, prompt_tokens: int = 4, **more: Any) -> list[Sequ
 
 
 def drain(scheduler: Scheduler, token: int = 7, steps: int = 10_000) -> list[Emission]:
-    """Run until nothing is live; every emission, in order."""
+    """Run the scheduler until no sequence is live; return every emission, in order."""
     emissions: list[Emission] = []
     for _ in range(steps):
         work = scheduler.plan()
         if work is None:
             return emissions
         emissions += scheduler.commit(work, [token] * len(work.wanted))
-    raise AssertionError(f"still live after {steps} steps")
+    raise AssertionError(f"sequences are still live after {steps} steps")

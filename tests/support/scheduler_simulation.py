@@ -1,8 +1,8 @@
-"""One seeded run of the scheduler against a make-believe engine that checks every step it is given.
+"""Runs the scheduler with a seed against a fake engine that checks every step it is given.
 
-The engine's cache holds, for each (block, place), the digest of the tokens up to there; a row may
-only run where every earlier cell of its block table holds the digest of its own sequence's prefix.
-So a wrong block table, a stale block, a shared block written twice or a skipped token shows at once.
+The engine's cache has one cell per (block, place), with the digest of the tokens up to there. A row may run only where
+every earlier cell of its block table holds the digest of its own sequence's prefix. So a wrong block table, a stale
+block, a shared block that is written twice or a skipped token shows at once.
 """
 
 import random
@@ -25,17 +25,17 @@ MODULUS = (1 << 61) - 1
 
 
 def digests(ids: Iterable[int], salt: bytes = b"") -> list[int]:
-    """The rolling digest after each token."""
-    out, digest = [], 17 + int.from_bytes(salt, "big")
+    """Return the rolling digest after each token."""
+    trail, digest = [], 17 + int.from_bytes(salt, "big")
     for token_id in ids:
         digest = (digest * 1_000_003 + token_id + 1) % MODULUS
-        out.append(digest)
-    return out
+        trail.append(digest)
+    return trail
 
 
 @dataclass
 class Figures:
-    """What a run, or many, came to."""
+    """Counts what happened in a run, or in many."""
 
     runs: int = 0
     steps: int = 0
@@ -46,9 +46,9 @@ class Figures:
     tokens: int = 0
     cached: int = 0
     searches: int = 0
-    full_steps: int = 0  # steps with every block of the cache held
+    full_steps: int = 0  # steps in which every block of the cache is held
     waits: int = 0
-    nearest: float = 0.0  # largest steps waited / (K + 1)
+    nearest: float = 0.0  # the largest (steps waited / (K + 1))
 
     def add(self, other: "Figures") -> None:
         for name in self.__dataclass_fields__:
@@ -58,7 +58,7 @@ class Figures:
 
 @dataclass
 class Simulation:
-    """State of one run; ``run`` plays it to the end and asserts all along."""
+    """Holds the state of one run; ``run`` plays it to its end and asserts at every step."""
 
     seed: int
     figures: Figures = field(default_factory=lambda: Figures(runs=1))
@@ -71,6 +71,7 @@ class Simulation:
             max_sequences=seats,
             max_rows_per_step=seats + self.random.choice((0, 1, 4, 24)),
             max_model_len=self.random.choice((20, 64, 150)),
+            max_waiting=1024,
             prefix_cache=self.random.random() < 0.8,
         )
         self.scheduler = Scheduler(self.limits)
@@ -79,7 +80,6 @@ class Simulation:
         self.ends: Counter[Sequence] = Counter()
         self.waiting: dict[Sequence, tuple[int, int]] = {}  # K when it began to wait, steps so far
         self.searches: dict[tuple[int, int], BeamSearch] = {}
-        self.tokens_ended = 0
 
     def run(self) -> Figures:
         arrivals = self.random.randint(1, 24)
@@ -113,7 +113,7 @@ class Simulation:
         try:
             self.scheduler.submit(new)
         except InputError:
-            assert any(self.never_fits(sequence) for sequence in new), "refused, though it could have run"
+            assert any(self.never_fits(sequence) for sequence in new), "a sequence was refused that could have run"
             self.figures.refused += len(new)
             return
         assert not any(self.never_fits(sequence) for sequence in new)
@@ -132,7 +132,7 @@ class Simulation:
         )
 
     def disturb(self, chance: float) -> None:
-        """A client that leaves, a deadline, a stop string: at any moment, in flight too."""
+        """End a sequence at any moment, in flight too, as a leaving client, a deadline or a stop string does."""
         live = list(self.scheduler.live())
         if not live or self.random.random() > chance:
             return
@@ -140,11 +140,11 @@ class Simulation:
         if victim.params.beam_width or self.random.random() < 0.5:
             ended = self.scheduler.cancel(victim.stream_token)
             assert victim in ended
-            assert not self.scheduler.cancel(victim.stream_token), "cancelled twice"
+            assert not self.scheduler.cancel(victim.stream_token), "a placement was cancelled twice"
         else:
             ended = [victim]
             assert self.scheduler.finish(victim, "stop")
-        assert not self.scheduler.finish(victim, "timeout"), "ended twice"
+        assert not self.scheduler.finish(victim, "timeout"), "a sequence was ended twice"
         self.figures.cancelled += len(ended)
         for sequence in ended:
             assert not sequence.blocks
@@ -159,7 +159,9 @@ class Simulation:
         held = {sequence for sequence in self.scheduler.live() if sequence.blocks}
         work = self.scheduler.plan()
         if work is None:
-            assert not self.scheduler.running and not self.scheduler.waiting, "live, yet nothing to do"
+            assert not self.scheduler.running and not self.scheduler.waiting, (
+                "sequences are live, but there is nothing to do"
+            )
             return
         self.figures.steps += 1
         self.figures.preempted += work.preempted
@@ -189,7 +191,7 @@ class Simulation:
             trail = digests(ids, sequence.salt)
             for position in range(start):
                 cell = self.cells[table[position // BLOCK_TOKENS], position % BLOCK_TOKENS]
-                assert cell == trail[position], f"{sequence.key} reads a stranger's cell at {position}"
+                assert cell == trail[position], f"{sequence.key} reads another sequence's cell at {position}"
             own = {table[position // BLOCK_TOKENS] for position in range(start, end)}
             assert not own & written, "two writers of one block"
             written |= own
@@ -203,12 +205,12 @@ class Simulation:
                 assert plan.rows_to_sequence[row] == number
                 self.cells[table[position // BLOCK_TOKENS], position % BLOCK_TOKENS] = trail[position]
                 row += 1
-            assert 0 <= share.recomputed <= share.rows - (share.rows - share.prefilled) + 0
+            assert 0 <= share.recomputed <= share.prefilled
             self.figures.cached += share.cached
 
     def check_waits(self, work: Work, held: set[Sequence]) -> None:
         served = {share.sequence for share in work.shares}
-        decoding = [s for s in self.scheduler.live() if s.blocks and s.pending == 1]
+        decoding = [sequence for sequence in self.scheduler.live() if sequence.blocks and sequence.pending == 1]
         assert served >= set(decoding), "a decoder got no row"
         for sequence in held:
             if not sequence.blocks and sequence not in self.waiting:  # preempted by this plan
@@ -234,16 +236,17 @@ class Simulation:
         emissions = self.scheduler.commit(work, token_ids)
         emitted = {emission.sequence for emission in emissions}
         assert not emitted & cancelled
-        assert emitted == {s for s in work.wanted if s not in cancelled and not s.params.beam_width}
+        live = [sequence for sequence in work.wanted if sequence not in cancelled]
+        assert emitted == {sequence for sequence in live if not sequence.params.beam_width}
         for emission in emissions:
             sequence = emission.sequence
-            assert emission.index == self.next_index[sequence] == len(sequence.output_ids) - 1, "a gap"
+            assert emission.index == self.next_index[sequence] == len(sequence.output_ids) - 1, "an index was skipped"
             self.next_index[sequence] += 1
             self.figures.tokens += 1
             assert emission.finish_reason == sequence.finish_reason
             if emission.finish_reason:
                 self.end(sequence)
-        self.search([s for s in work.wanted if s.params.beam_width and s not in cancelled])
+        self.search([sequence for sequence in live if sequence.params.beam_width])
         self.check_blocks()
 
     def sample(self, sequence: Sequence) -> int:
@@ -258,7 +261,7 @@ class Simulation:
             search = self.searches[key]
             if not search.ready:
                 continue
-            before = [s for s in self.scheduler.live() if s.key == key]
+            before = [beam for beam in self.scheduler.live() if beam.key == key]
             search.advance(self.scheduler)
             for beam in before:
                 if beam.finish_reason:
@@ -271,5 +274,5 @@ class Simulation:
             if search.done:
                 self.figures.searches += 1
                 assert search.ranked()
-                assert all(len(h.token_ids) <= search.max_tokens for h in search.ranked())
+                assert all(len(answer.token_ids) <= search.max_tokens for answer in search.ranked())
                 del self.searches[key]

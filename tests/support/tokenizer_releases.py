@@ -1,4 +1,4 @@
-"""Tokenizers of four kinds and a served model, made in a moment. No weights."""
+"""Makes tokenizers of three kinds, a served model without weights, and what parsing needs of them."""
 
 import json
 from functools import cache
@@ -23,7 +23,6 @@ CHATML = (
     "+ eos_token + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
 )
 CONTEXT = 128
-DEFAULTS = IntakeLimits()
 
 
 @cache
@@ -46,7 +45,7 @@ def byte_level() -> TextTokenizer:
 
 @cache
 def word_level() -> TextTokenizer:
-    """Its vocabulary maps the control strings themselves to their ids, whatever the flags say."""
+    """Make a tokenizer whose vocabulary maps the control strings themselves to their ids, whatever the flags say."""
     words = {word: number for number, word in enumerate((*SPECIALS, "the", "quick", "user", "<", "|", ">"))}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -56,7 +55,7 @@ def word_level() -> TextTokenizer:
 
 @cache
 def unigram() -> TextTokenizer:
-    """Control strings are pieces of the model too."""
+    """Make a tokenizer whose model has the control strings as pieces too."""
     pieces = [(name, 0.0) for name in SPECIALS] + [(letter, -3.0) for letter in "abcdefghijklmnopqrstuvwxyz<>| "]
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=SPECIALS.index("<unk>"), byte_fallback=False))
     tokenizer.add_special_tokens([AddedToken(name, special=True) for name in SPECIALS])
@@ -80,13 +79,23 @@ def served(*, chat: bool = True) -> ServedModel:
     )
 
 
-def context(limits: IntakeLimits = DEFAULTS) -> Context:
-    models_served = {"tiny": served(), "bare": served(chat=False)}
-    return Context(served=models_served, limits=limits, draw_seed=lambda: 4242, request_id="req-1")
+def intake_limits(*, body_bytes: int = 4 * 1024 * 1024) -> IntakeLimits:
+    """Make the limits that the tests' bodies are parsed under."""
+    return IntakeLimits(body_bytes=body_bytes, n=8, timeout_s=600.0)
+
+
+def context(limits: IntakeLimits | None = None) -> Context:
+    """Make what parsing needs besides a body: "tiny" can chat, "bare" has no template, and the drawn seed is 4242."""
+    return Context(
+        served={"tiny": served(), "bare": served(chat=False)},
+        limits=limits or intake_limits(),
+        draw_seed=lambda: 4242,
+        request_id="req-1",
+    )
 
 
 def write_folder(folder: Path, **config: object) -> Path:
-    """A release folder without weights."""
+    """Write a release folder without weights; ``config`` changes its config.json."""
     settings = {"bos_token": "<|begin|>", "eos_token": {"content": "<|end|>"}, "chat_template": CHATML}
     (folder / "tokenizer.json").write_text(byte_level().spec)
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))

@@ -1,1 +1,1 @@
-"""The console page's files: static, without anything from elsewhere. The gateway will serve them at /console."""
+"""The console shows how the platform does: its page, and the figures and rows on it. The gateway serves /console."""

@@ -1,4 +1,7 @@
-"""The page's figures: what happened in the last seconds, out of two readings of the meter's counts."""
+"""Computes the console's figures for the last seconds from two readings of the meter's counts. Knows no HTTP.
+
+The judgement, which reads the meter's counts, feeds it; the page shows it.
+"""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -12,7 +15,7 @@ SPAN_S = 10.0
 
 
 class ModelReading(NamedTuple):
-    """One model's counts: events by bucket (the last one has no edge), sums since the meter began, and two gauges."""
+    """Holds one model's counts: events per bucket (the last has no edge), sums since the meter began, two gauges."""
 
     inter_token: Sequence[int]  # INTER_TOKEN_EDGES_S, on the gateway's clock
     ttft: Sequence[int]  # TTFT_EDGES_S
@@ -26,20 +29,20 @@ NOTHING = ModelReading([0] * (len(INTER_TOKEN_EDGES_S) + 1), [0] * (len(TTFT_EDG
 
 
 class LiveFigures:
-    """Keeps readings for as long as figures look back."""
+    """Keeps the readings that the figures look back on."""
 
     def __init__(self, span_s: float = SPAN_S) -> None:
         self._span_s = span_s
         self._readings: deque[tuple[float, Mapping[str, ModelReading]]] = deque()
 
     def read(self, at_s: float, models: Mapping[str, ModelReading]) -> None:
-        """One reading, later than the last."""
+        """Take a reading that is later than the last."""
         self._readings.append((at_s, models))
         while len(self._readings) > 2 and self._readings[1][0] <= at_s - self._span_s:
             self._readings.popleft()
 
     def shown(self) -> list[dict[str, Any]]:
-        """One entry a model; None where nothing happened that could be measured."""
+        """Return one entry per model; a figure is None where nothing happened that could be measured."""
         if len(self._readings) < 2:
             return []
         (before_s, before), (after_s, after) = self._readings[0], self._readings[-1]
@@ -50,21 +53,22 @@ class LiveFigures:
 
 def _figures(name: str, before: ModelReading, now: ModelReading, lasted_s: float) -> dict[str, Any]:
     if now.generated < before.generated:
-        before = NOTHING  # the meter counts anew
-    gaps = [b - a for a, b in zip(before.inter_token, now.inter_token, strict=True)]
-    firsts = [b - a for a, b in zip(before.ttft, now.ttft, strict=True)]
+        before = NOTHING  # the meter began again at 0
+    gaps = [late - early for early, late in zip(before.inter_token, now.inter_token, strict=True)]
+    ttfts = [late - early for early, late in zip(before.ttft, now.ttft, strict=True)]
     ended = {outcome: count - before.outcomes.get(outcome, 0) for outcome, count in now.outcomes.items()}
     counted = sum(count for outcome, count in ended.items() if outcome not in NOT_COUNTED)
-    well = sum(ended.get(outcome, 0) for outcome in SUCCESSES)
+    successes = sum(ended.get(outcome, 0) for outcome in SUCCESSES)
     return {
         "model": name,
         **{f"itl_p{share}_ms": _ms(quantile(INTER_TOKEN_EDGES_S, gaps, share / 100)) for share in (50, 95, 99)},
-        "ttft_p99_ms": _ms(quantile(TTFT_EDGES_S, firsts, 0.99)),
+        "ttft_p99_ms": _ms(quantile(TTFT_EDGES_S, ttfts, 0.99)),
         "tokens_per_s": (now.generated - before.generated) / lasted_s,
         "requests_per_s": sum(ended.values()) / lasted_s,
-        "failed_share": 100 * (counted - well) / counted if counted else None,
-        "running": now.running, "waiting": now.waiting,
-    }  # fmt: skip
+        "failed_share": 100 * (counted - successes) / counted if counted else None,
+        "running": now.running,
+        "waiting": now.waiting,
+    }
 
 
 def _ms(value_s: float | None) -> float | None:

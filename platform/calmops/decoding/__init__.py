@@ -1,1 +1,1 @@
-"""Decoding: requests to steps. Scheduler, cache budget, stopping, beams; no torch, no clock, no I/O."""
+"""Decoding decides what each step computes: scheduler, cache blocks, stopping, beams. It knows no torch, clock, I/O."""

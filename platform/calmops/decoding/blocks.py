@@ -1,9 +1,9 @@
-"""The cache budget: which of the cache's blocks are free, and who shares the others.
+"""Keeps the cache budget: which of the cache's blocks are free, and how many sequences hold each of the others.
 
-Between the scheduler and the backend: block numbers are given out here, the memory behind them is
-the backend's. It knows nothing of sequences or tokens. A block with more than one holder is
-read-only; whoever writes must hold its block alone (``holders(block) == 1``). A named block that nobody
-holds any more is idle: it keeps its content until its place is needed, the longest idle going first.
+It stands between the scheduler and the backend: block numbers are given out here, the memory behind them is the
+backend's. It knows nothing of sequences or tokens. A block with more than one holder is read-only: a sequence that
+writes must hold its block alone (``holders(block) == 1``). A named block without a holder is idle: it keeps its
+content until its place is needed; the one that was idle longest goes first.
 """
 
 from collections.abc import Iterable
@@ -14,35 +14,35 @@ from calmops.messages.plan import BLOCK_TOKENS
 
 
 class BlockPool:
-    """``total`` blocks of ``messages.plan.BLOCK_TOKENS`` tokens each, counted by holders."""
+    """Counts the holders of ``total`` blocks of ``messages.plan.BLOCK_TOKENS`` tokens each."""
 
     __slots__ = ("_free", "_holders", "_idle", "named", "total")
 
     def __init__(self, total: int) -> None:
         assert total > 0, f"a cache of {total} blocks holds nothing"
         self.total = total
-        self._free = list(range(total - 1, -1, -1))  # a stack: lowest numbers are given out first
+        self._free = list(range(total - 1, -1, -1))  # a stack: the lowest numbers are given out first
         self._holders = [0] * total
-        self._idle: dict[int, None] = {}  # in the order in which they became so
+        self._idle: dict[int, None] = {}  # in the order in which they became idle
         self.named = NamedBlocks()
 
     @property
     def free(self) -> int:
-        """Blocks that nobody holds, idle ones included."""
+        """Return how many blocks have no holder, idle ones included."""
         return len(self._free) + len(self._idle)
 
     @property
     def used(self) -> int:
-        """Blocks with at least one holder; a shared block counts once."""
+        """Return how many blocks have a holder; a shared block counts once."""
         return self.total - self.free
 
     def holders(self, block: int) -> int:
-        """How many hold this block."""
+        """Return how many sequences hold this block."""
         return self._holders[block]
 
     def allocate(self, count: int) -> list[int]:
-        """Give out ``count`` free blocks, each with one holder. The caller has checked ``free``."""
-        assert 0 <= count <= self.free, f"{count} blocks asked, {self.free} free"
+        """Give out ``count`` free blocks, each with one holder; the caller has checked ``free``."""
+        assert 0 <= count <= self.free, f"{count} blocks are asked for, {self.free} are free"
         blocks = [self._free.pop() if self._free else self._forget_longest_idle() for _ in range(count)]
         for block in blocks:
             self._holders[block] = 1
@@ -56,16 +56,17 @@ class BlockPool:
             self._holders[block] += 1
 
     def idle_among(self, blocks: Iterable[int]) -> int:
-        """How many of these are idle: sharing them takes that many from ``free``."""
+        """Count the idle blocks among these: sharing them takes that many from ``free``."""
         return sum(block in self._idle for block in blocks)
 
     def release(self, blocks: Ordered[int]) -> None:
-        """Count one holder less of each block; the last one's going makes a named one idle, frees any other.
+        """Count one holder less of each block; without a holder a named block becomes idle, any other one free.
 
-        In a sequence's order: its end, which fewer others begin with, goes before its beginning.
+        ``blocks`` are in their sequence's order, and released from its end: fewer sequences share its end than its
+        beginning, so the end should be forgotten first.
         """
         for block in reversed(blocks):
-            assert self._holders[block] > 0, f"block {block} freed twice"
+            assert self._holders[block] > 0, f"block {block} is freed twice"
             self._holders[block] -= 1
             if self._holders[block]:
                 continue
@@ -82,5 +83,5 @@ class BlockPool:
 
 
 def blocks_for(tokens: int) -> int:
-    """Blocks that hold ``tokens`` tokens."""
+    """Return how many blocks hold ``tokens`` tokens."""
     return -(-tokens // BLOCK_TOKENS)

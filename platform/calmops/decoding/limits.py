@@ -1,4 +1,4 @@
-"""The scheduler's hard bounds, and which sequences could never run within them."""
+"""Holds the scheduler's hard bounds, and refuses a sequence that could never run within them. Knows no clock."""
 
 from msgspec import Struct
 
@@ -9,14 +9,14 @@ from calmops.messages.plan import BLOCK_TOKENS
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """The scheduler's hard bounds; raises ConfigError where they contradict each other."""
+    """Holds the scheduler's hard bounds; raises ConfigError where they contradict each other."""
 
     kv_blocks: int
-    max_sequences: int  # running at once, a beam search counting its width
-    max_rows_per_step: int  # tokens through one forward pass, at least max_sequences
+    max_sequences: int  # running at once; a beam search counts as its width
+    max_rows_per_step: int  # tokens of one forward pass, at least max_sequences
     max_model_len: int  # tokens of prompt and output together
-    max_waiting: int = 1024  # sequences; a submit beyond it is refused
-    prefix_cache: bool = True  # begin with blocks that other requests filled; False: only a request's own
+    max_waiting: int  # sequences; a submission above it is refused
+    prefix_cache: bool  # share blocks that other requests filled; False: share within a request only
 
     def __post_init__(self) -> None:
         for name in ("kv_blocks", "max_sequences", "max_rows_per_step", "max_model_len", "max_waiting"):
@@ -25,11 +25,11 @@ class Limits(Struct, frozen=True, kw_only=True):
         if self.max_rows_per_step < self.max_sequences:
             raise ConfigError(
                 f"max_rows_per_step is {self.max_rows_per_step}, less than max_sequences "
-                f"{self.max_sequences}: some decoder would get no row; raise the first or lower the second"
+                f"{self.max_sequences}: a decoding sequence would get no row; raise the first or lower the second"
             )
 
     def check(self, sequence: Sequence) -> None:
-        """Raise InputError, with both numbers, for a sequence that could never run."""
+        """Raise InputError, with the limit and the value, for a sequence that could never run."""
         prompt = len(sequence.prompt_ids)
         if not prompt:
             raise InputError("the prompt has 0 tokens; at least 1 is needed", param="prompt")

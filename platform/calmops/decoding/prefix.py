@@ -1,7 +1,8 @@
-"""Names for full cache blocks: a digest of a tenant's salt and of every token up to the block's end.
+"""Names full cache blocks: a digest of the tenant's salt and of every token up to the block's end.
 
-Two blocks of one name hold the same keys and values, so a sequence may begin with blocks that another one filled. A salt
-of its own keeps a tenant from probing by timing what others have asked.
+The scheduler uses it to start a sequence with blocks that another one filled: two blocks of one name hold the same
+keys and values. A salt of their own keeps a tenant's prompts from others, who could otherwise probe by timing what
+was asked. It knows no memory and no request.
 """
 
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 def names(sequence: Sequence, blocks: int) -> list[bytes]:
-    """The names of its first ``blocks`` blocks, all of which it must have the tokens for. Kept in the sequence."""
+    """Return the names of a sequence's first ``blocks`` blocks, which its tokens must fill; the sequence keeps them."""
     known = sequence.block_names
     for number in range(len(known), blocks):
         before = known[-1] if known else sequence.salt
@@ -26,7 +27,7 @@ def names(sequence: Sequence, blocks: int) -> list[bytes]:
 
 
 class NamedBlocks:
-    """Which block bears which name; a name is borne by one block."""
+    """Finds blocks by name; a name belongs to one block."""
 
     __slots__ = ("_blocks", "_names")
 
@@ -38,17 +39,17 @@ class NamedBlocks:
         return block in self._names
 
     def give(self, block: int, name: bytes) -> None:
-        """Name a full block, unless it has one or another block bears this one."""
+        """Name a full block, unless it has a name or another block has this one."""
         if block not in self._names and name not in self._blocks:
             self._blocks[name] = block
             self._names[block] = name
 
     def take(self, block: int) -> None:
-        """The block's content goes: nobody must find it any more."""
+        """Take the name off a block whose content is about to be overwritten, so that nobody finds it."""
         del self._blocks[self._names.pop(block)]
 
     def find(self, wanted: list[bytes]) -> Iterator[int]:
-        """The blocks that bear these names, up to the first that nobody bears."""
+        """Yield the blocks of these names, up to the first name that no block has."""
         for name in wanted:
             block = self._blocks.get(name)
             if block is None:

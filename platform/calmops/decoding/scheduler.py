@@ -1,25 +1,24 @@
-"""The scheduler: which token rows run in the next step. Pure: no torch, no clock, no I/O.
+"""Schedules a replica's sequences: decides which token rows run in the next step. Knows no torch, clock or I/O.
 
-One line. Sequences are in order of their submission, always: those that run are its front part,
-those that wait its rest. The front waiting one is admitted first; when the cache is full the last
-running one is preempted, which puts it back at the front of those that wait (to be recomputed).
-In a step, rows go first to every sequence with one token to feed (the decoders), then to longer
-ones in line order, in chunks of what is left, then to admissions. So no prompt stalls a decoder.
+The line. Sequences always stand in the order of their submission: those that run are the front part of the line,
+those that wait the rest. The first waiting one is admitted first. When the cache is full, the last running one is
+preempted: it goes back to the front of those that wait, and is recomputed later. In a step, rows go first to every
+sequence with one token to feed (the decoders), then to the longer ones in line order, in chunks of what is left, then
+to admissions. So no prompt stalls a decoder.
 
-How long a sequence waits. Let R = max_rows_per_step, S = max_sequences, c = R - S + 1 >= 1. The
-line's first sequence is never preempted and gets, in each step, a row if it decodes, else at least
-c rows or all it needs. So it ends within ceil(P/c) + M steps of becoming first, preempted before
-or not (P prompt tokens; M max_tokens, never more than the context leaves), and a waiting sequence
-gets its next rows after at most
+How long a sequence waits. Let R = max_rows_per_step, S = max_sequences, c = R - S + 1 >= 1. The first sequence of the
+line is never preempted. In each step it gets a row if it decodes, otherwise at least c rows or all it needs. So it ends
+within ceil(P/c) + M steps after it became first, whether it was preempted before or not (P prompt tokens; M is
+max_tokens, never more than the context leaves). A waiting sequence gets its next rows after at most
 
-    K = sum over the unfinished sequences a ahead of it, of  w(a) * (ceil(P(a) / c) + M(a) * e(a))
+    K = sum, over the unfinished sequences a ahead of it, of  w(a) * (ceil(P(a) / c) + M(a) * e(a))
 
-further steps, that is in step K + 1 at the latest. w(a) is a's beam width (1 without a search); e(a) is 1, and
-BLOCK_TOKENS for a beam search, whose forks re-feed up to a block each. ``waits_at_most`` computes
-K; tests/unit/calmops/decoding and tests/proofs/engine/scheduler-keeps-its-promises hold it.
+further steps, that is in step K + 1 at the latest. w(a) is a's beam width (1 without a search); e(a) is 1, or
+BLOCK_TOKENS for a beam search, whose forks each feed up to a block again. ``waits_at_most`` computes K;
+tests/unit/calmops/decoding and tests/proofs/engine/scheduler-keeps-its-promises check it.
 
-Beams: the sequences of one search are a unit (they share ``key``), adjacent in line, admitted in
-order and preempted together. A unit counts as w seats of S from its first member on.
+Beams. The sequences of one search are a unit: they share ``key``, are adjacent in the line, are admitted in order and
+preempted together. A unit counts as w of the S seats from its first member on.
 """
 
 from collections import deque
@@ -51,32 +50,32 @@ class Scheduler:
 
     @property
     def running(self) -> int:
-        """Sequences that hold cache blocks."""
+        """Return how many sequences hold cache blocks."""
         return len(self._running)
 
     @property
     def waiting(self) -> int:
-        """Sequences that don't, preempted ones included."""
+        """Return how many sequences hold none, preempted ones included."""
         return len(self._waiting)
 
     @property
     def kv_blocks_used(self) -> int:
-        """Blocks that are held; a shared one counts once."""
+        """Return how many blocks are held; a shared one counts once."""
         return self.pool.used
 
     @property
     def kv_blocks_total(self) -> int:
-        """The budget, in blocks."""
+        """Return the cache budget, in blocks."""
         return self.pool.total
 
     def live(self) -> Iterable[Sequence]:
-        """Every sequence that hasn't ended, in line order (a copy: it may be finished meanwhile)."""
+        """Return every sequence that hasn't ended, in line order (a copy: they may end while it is read)."""
         return [*self._running, *self._waiting]
 
     def submit(self, sequences: Ordered[Sequence]) -> None:
         """Put new sequences at the end of the line, all or none.
 
-        Raises InputError for one that could never run, LoadError when too many wait.
+        Raises InputError for a sequence that could never run, LoadError when too many wait.
         """
         keys = {sequence.key for sequence in self.live()}
         for sequence in sequences:
@@ -87,15 +86,15 @@ class Scheduler:
                 sequence.salt = str(sequence.stream_token).encode()
         if len(self._waiting) + len(sequences) > self.limits.max_waiting:
             raise LoadError(
-                f"{len(self._waiting)} sequences wait; {len(sequences)} more would pass the limit of "
+                f"{len(self._waiting)} sequences wait; {len(sequences)} more would exceed the limit of "
                 f"{self.limits.max_waiting}"
             )
         self._waiting.extend(sequences)
 
     def cancel(self, stream_token: int) -> list[Sequence]:
-        """End a placement's live sequences, freeing their blocks now.
+        """End a placement's live sequences and free their blocks now.
 
-        Returns those it ended (of a beam search every live beam, all with one key).
+        Returns the sequences that it ended; of a beam search, that is every live beam, all with one key.
         """
         ended = [sequence for sequence in self.live() if sequence.stream_token == stream_token]
         for sequence in ended:
@@ -103,7 +102,7 @@ class Scheduler:
         return ended
 
     def finish(self, sequence: Sequence, reason: str) -> bool:
-        """End a sequence and free its blocks. False, and nothing done, if it had ended before."""
+        """End a sequence and free its blocks; return False, and do nothing, if it had ended before."""
         if sequence.finish_reason is not None:
             return False
         sequence.finish_reason = reason
@@ -112,7 +111,7 @@ class Scheduler:
         return True
 
     def plan(self) -> Work | None:
-        """The next step, or None when no sequence has a token to feed. ``commit`` it before the next."""
+        """Plan the next step, or None when no sequence has a token to feed; ``commit`` it before the next plan."""
         assert self._in_flight is None, "a step is in flight: commit it first"
         preempted = self._secure_blocks()
         draft = Draft(self.limits.max_rows_per_step)
@@ -137,8 +136,8 @@ class Scheduler:
     def commit(self, work: Work, token_ids: Ordered[int]) -> tuple[Emission, ...]:
         """Take the step's sampled tokens, ``token_ids[i]`` for ``work.wanted[i]``.
 
-        What belongs to a sequence that ended meanwhile is ignored. A beam's entry is ignored too:
-        its search tells the next token through ``extend`` and ``fork``.
+        A token of a sequence that ended meanwhile is ignored. A beam's entry is ignored too: its search sets the next
+        token through ``extend`` and ``fork``.
         """
         assert work is self._in_flight, "only the step in flight can be committed"
         assert len(token_ids) == len(work.wanted), f"{len(token_ids)} tokens for {len(work.wanted)} wanted rows"
@@ -166,15 +165,15 @@ class Scheduler:
         return tuple(emissions)
 
     def extend(self, beam: Sequence, token_id: int) -> None:
-        """A beam goes on with this token (its search decided)."""
+        """Append to a beam the token that its search chose."""
         assert beam.finish_reason is None, f"{beam.key} has ended: {beam.finish_reason}"
         assert beam.params.beam_width, "only a beam is extended from outside"
         beam.output_ids.append(token_id)
 
     def fork(self, beam: Sequence, token_id: int) -> Sequence:
-        """A new beam: this one's tokens and one more. Full blocks are shared, the rest is fed again."""
+        """Return a new beam: this one's tokens and one more. Full blocks are shared, the rest is fed again."""
         assert self._in_flight is None, "no fork while a step is in flight"
-        assert sum(s.key == beam.key for s in self.live()) < beam.seats, "more beams than the search is wide"
+        assert sum(other.key == beam.key for other in self.live()) < beam.seats, "more beams than the search is wide"
         child = beam.forked(token_id)
         line = self._running if beam in self._running else self._waiting
         full = beam.computed // BLOCK_TOKENS
@@ -185,15 +184,15 @@ class Scheduler:
         return child
 
     def waits_at_most(self, sequence: Sequence) -> int:
-        """K of this module's docstring, in steps."""
+        """Return K of this module's docstring, in steps."""
         chunk = self.limits.max_rows_per_step - self.limits.max_sequences + 1
         steps = 0
-        told = set()
+        counted = set()
         for ahead in self.live():
             if ahead is sequence:
                 break
-            if ahead.key not in told:
-                told.add(ahead.key)
+            if ahead.key not in counted:
+                counted.add(ahead.key)
                 prompt = len(ahead.prompt_ids)
                 answer = min(ahead.params.max_tokens, self.limits.max_model_len - prompt)
                 refeed = BLOCK_TOKENS if ahead.params.beam_width else 1
@@ -201,7 +200,7 @@ class Scheduler:
         return steps
 
     def _secure_blocks(self) -> int:
-        """Give every running sequence room for all its tokens; how many were preempted for that."""
+        """Give every running sequence blocks for all its tokens; return how many were preempted for that."""
         preempted = 0
         at = 0
         while at < len(self._running):
@@ -212,11 +211,11 @@ class Scheduler:
             if at < len(self._running) and missing > 0:
                 sequence.blocks += self.pool.allocate(missing)
             at += 1
-        assert not preempted or self._running, "the first in line was preempted: it should have fit"
+        assert not preempted or self._running, "the first in line was preempted, though it always fits"
         return preempted
 
     def _preempt_last(self) -> int:
-        """Send the last running unit back to the front of those that wait; its number of sequences."""
+        """Send the last running unit back to the front of those that wait; return its number of sequences."""
         key = self._running[-1].key
         count = 0
         while self._running and self._running[-1].key == key:
@@ -227,7 +226,7 @@ class Scheduler:
         return count
 
     def _admit(self, draft: Draft) -> None:
-        """Admit from the front of those that wait while rows, seats and blocks last; never out of order."""
+        """Admit waiting sequences in line order while rows, seats and blocks last."""
         seats = {sequence.key: sequence.seats for sequence in self._running}
         while self._waiting and draft.left:
             sequence = self._waiting[0]
@@ -236,8 +235,8 @@ class Scheduler:
                 return
             sibling = self._sibling(sequence)
             if sibling is not None and sibling.computed < _shareable(sequence) * BLOCK_TOKENS:
-                return  # a step or so later its prompt needn't be computed again
-            known = names(sequence, (sequence.length - 1) // BLOCK_TOKENS)  # short of the token to be fed
+                return  # in a step or so the sibling's blocks will hold its prompt
+            known = names(sequence, (sequence.length - 1) // BLOCK_TOKENS)  # the last token must be fed
             shared = list(self.pool.named.find(known))
             idle = self.pool.idle_among(shared)
             if not self._has_room(sequence, blocks_for(sequence.length) - len(shared) + idle):
@@ -246,16 +245,16 @@ class Scheduler:
             draft.add(sequence, sequence.pending)
 
     def _sibling(self, sequence: Sequence) -> Sequence | None:
-        """Another choice of the same placement that runs: the two have one prompt."""
+        """Return a running choice of the same placement, which has the same prompt; None if there is none."""
         last = self._running[-1] if self._running else None
         if last is None or last.stream_token != sequence.stream_token or last.key == sequence.key:
             return None
         return last
 
     def _has_room(self, sequence: Sequence, needed: int) -> bool:
-        """Whether it may take ``needed`` blocks, leaving one to grow for each running sequence ahead of its unit.
+        """Return whether it may take ``needed`` blocks and leave one per running sequence, which may grow.
 
-        The unit that is first in line leaves none: its members always fit together.
+        The first unit in line leaves none: its members always fit together.
         """
         first = not self._running or self._running[0].key == sequence.key
         return self.pool.free >= needed + (0 if first else len(self._running))
@@ -269,7 +268,7 @@ class Scheduler:
         self._running.append(sequence)
 
     def _name_blocks(self, sequence: Sequence, rows: int) -> None:
-        """Let others find the blocks that its last ``rows`` rows have filled."""
+        """Name the blocks that its last ``rows`` rows filled, so that others find them."""
         full = sequence.computed // BLOCK_TOKENS
         begun = (sequence.computed - rows) // BLOCK_TOKENS
         if full > begun:
@@ -284,5 +283,5 @@ class Scheduler:
 
 
 def _shareable(sequence: Sequence) -> int:
-    """Full blocks of the prompt, short of the token whose logits start or continue the answer."""
+    """Count the full blocks of the prompt before the token whose logits start or continue the answer."""
     return min(len(sequence.prompt_ids), sequence.length - 1) // BLOCK_TOKENS

@@ -1,6 +1,6 @@
-"""A sequence: one choice's decoding state in a replica, from its placement to its finish reason.
+"""Holds a sequence: one choice's decoding state in a replica, from its placement to its finish reason.
 
-The scheduler owns it while it lives; the engine's runner reads it. It knows nothing of text.
+The scheduler owns it while it lives; the engine reads it. It knows nothing of text.
 """
 
 from dataclasses import dataclass, field
@@ -12,22 +12,22 @@ from calmops.messages.request import SamplingParams
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Sequence:
-    """Mutable, compared by identity. Token counts; ``deadline_ns`` is wall clock, in nanoseconds."""
+    """Holds one sequence; mutable, compared by identity. Counts are tokens; ``deadline_ns`` is wall clock."""
 
     key: tuple[int, int]  # (stream token, choice); the beams of one search share it
-    request_id: str  # for messages: gateways know nothing of each other's ids, and may have the same one live
+    request_id: str  # only for messages: two gateways may have the same id live
     gateway_id: str
     prompt_ids: tuple[int, ...]
     params: SamplingParams
     deadline_ns: int
-    output_ids: list[int] = field(default_factory=list)  # answer, from index 0, resumed ids first
-    resumed: int = 0  # how many of output_ids an earlier attempt emitted
+    output_ids: list[int] = field(default_factory=list)  # the answer from index 0, resumed ids first
+    resumed: int = 0  # tokens of output_ids that an earlier attempt emitted
     computed: int = 0  # tokens of prompt + output whose K/V is in the cache
-    ever_computed: int = 0  # the most that ever were, on this replica or an earlier one
-    cached: int = 0  # prompt tokens taken over from shared blocks, not yet told in a Share
-    blocks: list[int] = field(default_factory=list)  # its block table; empty while it waits
-    salt: bytes = b""  # sequences of other salts never share a block with it
-    block_names: list[bytes] = field(default_factory=list)  # of its full blocks, as far as they were needed
+    ever_computed: int = 0  # the highest ``computed`` so far, on this replica or an earlier one
+    cached: int = 0  # prompt tokens taken over from shared blocks that no Share has reported yet
+    blocks: list[int] = field(default_factory=list)  # its block table, empty while it waits
+    salt: bytes = b""  # only sequences of the same salt share blocks
+    block_names: list[bytes] = field(default_factory=list)  # names of its full blocks, as far as they were needed
     finish_reason: str | None = None
     probe: bool = False
     stop_ids: frozenset[int] = field(init=False)
@@ -37,38 +37,38 @@ class Sequence:
 
     @property
     def stream_token(self) -> int:
-        """The placement that it belongs to."""
+        """Return the token of the placement that it belongs to."""
         return self.key[0]
 
     @property
     def choice(self) -> int:
-        """Which of the request's n answers it is."""
+        """Return which of the request's n answers it is, from 0."""
         return self.key[1]
 
     @property
     def length(self) -> int:
-        """Tokens known so far, prompt and output."""
+        """Return how many tokens are known, prompt and output."""
         return len(self.prompt_ids) + len(self.output_ids)
 
     @property
     def pending(self) -> int:
-        """Tokens known but not yet in the cache. 0: a beam that waits for its search to go on."""
+        """Return how many known tokens aren't in the cache; 0 for a beam that waits for its search."""
         return len(self.prompt_ids) + len(self.output_ids) - self.computed
 
     @property
     def seats(self) -> int:
-        """Sequences that its unit may grow to: the beam width, or 1."""
+        """Return how many sequences its unit may grow to: the beam width, or 1."""
         return self.params.beam_width or 1
 
     def ids(self, start: int, end: int) -> tuple[int, ...]:
-        """Token ids at positions [start, end) of prompt + output."""
+        """Return the token ids at positions [start, end) of prompt + output."""
         prompt = len(self.prompt_ids)
         if end <= prompt:
             return self.prompt_ids[start:end]
         return (*self.prompt_ids[start:], *self.output_ids[max(0, start - prompt) : end - prompt])
 
     def forked(self, token_id: int) -> "Sequence":
-        """The same beam, one token longer and with nothing in the cache: the scheduler shares the blocks."""
+        """Return a copy of a beam, one token longer and with nothing in the cache: the scheduler shares the blocks."""
         return Sequence(
             key=self.key,
             request_id=self.request_id,
@@ -84,15 +84,15 @@ class Sequence:
 
 
 def from_placement(placement: Placement) -> list[Sequence]:
-    """One sequence for each unfinished choice, in choice order.
+    """Return one sequence per unfinished choice, in choice order.
 
-    A beam search is one sequence, choice 0, and begins anew whatever was resumed: its search forks
-    the others and names the n best at the end. Raises InputError for a choice that has nothing left
-    to say (``max_tokens`` ids already resumed).
+    A beam search is one sequence, choice 0, and starts from the beginning whatever was resumed: the search forks the
+    other beams and names the n best answers at the end. Raises InputError for a choice that has no token left to
+    generate (``max_tokens`` ids are resumed already).
     """
     if placement.params.beam_width:
         return [_sequence(placement, 0, ())]
-    resumed = {r.choice: r for r in placement.resumed}
+    resumed = {entry.choice: entry for entry in placement.resumed}
     return [
         _sequence(placement, choice, resumed[choice].token_ids if choice in resumed else ())
         for choice in range(placement.params.n)
@@ -107,7 +107,7 @@ def _sequence(placement: Placement, choice: int, resumed_ids: tuple[int, ...]) -
             f"{placement.params.max_tokens}: nothing is left to generate",
             param="max_tokens",
         )
-    # The last resumed token was sampled but never fed: everything before it was computed once.
+    # The last resumed token was sampled but never fed; everything before it was computed once.
     known = len(placement.prompt_ids) + len(resumed_ids) - 1 if resumed_ids else 0
     return Sequence(
         key=(placement.stream_token, choice),

@@ -1,33 +1,33 @@
-"""Stop strings over text that comes token by token: on the way between detokenizer and frame. Pure.
+"""Finds stop strings in text that comes token by token: between detokenizer and frame. Pure; knows no token ids.
 
-Holds back only what may still become a stop string. A matched stop string isn't released, nor is
-anything after it. Where several could match, the one that is complete first does, and of those that
-end together the longest: so the outcome doesn't depend on how the text was cut into tokens.
+It holds back only text that may still become a stop string. A matched stop string isn't released, nor is anything
+after it. Where several could match, the one that is complete first matches, and of those that end together the
+longest. So the outcome doesn't depend on how the text was cut into tokens.
 """
 
 from collections import deque
 
 
 class StopText:
-    """One choice's text and how many of its tokens have been released for good."""
+    """Follows one choice's text and counts the tokens that were released for good."""
 
-    __slots__ = ("_ends", "_fed_chars", "_given_chars", "_held", "_unfinished", "released_tokens", "stops")
+    __slots__ = ("_ends", "_fed_chars", "_held", "_released_chars", "_unfinished", "released_tokens", "stops")
 
     def __init__(self, stops: tuple[str, ...] = ()) -> None:
         assert all(stops), "an empty stop string would match everywhere"
         self.stops = stops
-        self.released_tokens = 0  # tokens, from the first on, all of whose text has been released
+        self.released_tokens = 0  # tokens from the first on whose whole text was released
         self._held = ""
         self._fed_chars = 0
-        self._given_chars = 0
-        self._ends: deque[int] = deque()  # for each token not yet released: where its text ends
-        self._unfinished = 0  # last tokens fed whose bytes don't make characters yet
+        self._released_chars = 0
+        self._ends: deque[int] = deque()  # where the text of each token ends that isn't released yet
+        self._unfinished = 0  # last fed tokens whose bytes don't make whole characters yet
 
     def feed(self, text: str, *, unfinished: bool = False) -> tuple[str, str | None]:
-        """Take one token's text; what that releases, and the stop string that it completed, if any.
+        """Take one token's text; return the text that it releases and the stop string that it completed, or None.
 
-        ``unfinished``: the token's last bytes are still in the detokenizer (part of a character), so
-        it counts as released only together with the next token that isn't.
+        ``unfinished``: the token's last bytes are still in the detokenizer (part of a character), so the token counts
+        as released only together with the next finished one.
         """
         self._fed_chars += len(text)
         self._held += text
@@ -45,9 +45,9 @@ class StopText:
         return self._release(len(self._held) - self._kept_chars()), None
 
     def finish(self, tail: str = "") -> tuple[str, str | None]:
-        """No more tokens come; ``tail`` is what the detokenizer still had. Releases what was held back.
+        """End the text with ``tail``, what the detokenizer still had; return the text that was held back.
 
-        The tail may complete a stop string after all; that is the second value.
+        The second value is the stop string that the tail completed, or None.
         """
         self._fed_chars += len(tail)
         self._held += tail
@@ -62,15 +62,15 @@ class StopText:
         self._unfinished = 0
 
     def _match(self) -> tuple[int, str] | None:
-        """Where the stop string begins that is complete first, and which it is."""
-        found = [(at + len(stop), at, stop) for stop in self.stops if (at := self._held.find(stop)) >= 0]
-        if not found:
+        """Return where the stop string begins that is complete first, and the string; None if there is none."""
+        matches = [(at + len(stop), at, stop) for stop in self.stops if (at := self._held.find(stop)) >= 0]
+        if not matches:
             return None
-        _, at, stop = min(found)
+        _, at, stop = min(matches)
         return at, stop
 
     def _kept_chars(self) -> int:
-        """Characters at the end of the held text that begin some stop string."""
+        """Count the characters at the end of the held text that begin a stop string."""
         held = self._held
         longest = 0
         for stop in self.stops:
@@ -82,8 +82,8 @@ class StopText:
 
     def _release(self, chars: int) -> str:
         text, self._held = self._held[:chars], self._held[chars:]
-        self._given_chars += chars
-        while self._ends and self._ends[0] <= self._given_chars:
+        self._released_chars += chars
+        while self._ends and self._ends[0] <= self._released_chars:
             self._ends.popleft()
             self.released_tokens += 1
         return text

@@ -1,17 +1,17 @@
-"""Why a sequence ends by its token ids alone: stop ids, length, full context, runaway repetition.
+"""Decides from token ids alone whether a sequence ends: stop ids, length, full context, runaway repetition.
 
-Called once for each new token, by the scheduler's commit. A pure function of the ids, so a
-preempted or migrated sequence ends at the same token as an undisturbed one. Stop strings are the
-detokenizer's (``decoding.stop_text``), deadlines the runner's.
+The scheduler's commit calls it once per new token. It is a pure function of the ids, so a preempted or migrated
+sequence ends at the same token as an undisturbed one. It knows neither stop strings (``decoding.stop_text``) nor
+deadlines (the engine).
 """
 
 from calmops.decoding.sequence import Sequence
 
-# The repetition-loop guard (failure mode F7). The answer's tail counts as a runaway when it is one
-# cycle of at most LOOP_PERIOD_TOKENS tokens, repeated exactly at least LOOP_CYCLES times over at
-# least LOOP_TAIL_TOKENS tokens. A list of 100 equal entries, a table or a ruler line stays below.
-# It looks once in LOOP_CHECK_TOKENS tokens: about LOOP_PERIOD_TOKENS comparisons of two integers
-# then, and one more tail comparison for each period that agrees in its last two tokens.
+# The guard against repetition loops (failure mode F7). The answer's tail counts as a runaway if it is one cycle of at
+# most LOOP_PERIOD_TOKENS tokens, repeated exactly, at least LOOP_CYCLES times and over at least LOOP_TAIL_TOKENS
+# tokens. A list of 100 equal entries, a table or a ruler line stays below these bounds. The guard looks once per
+# LOOP_CHECK_TOKENS tokens. That costs about LOOP_PERIOD_TOKENS comparisons of two integers, and one comparison of
+# tails for each period that agrees in its last two tokens.
 LOOP_PERIOD_TOKENS = 64
 LOOP_CYCLES = 8
 LOOP_TAIL_TOKENS = 256
@@ -19,10 +19,10 @@ LOOP_CHECK_TOKENS = 16
 
 
 def finish_reason(sequence: Sequence, max_model_len: int) -> str | None:
-    """Why the sequence ends with its newest output token, or None: it goes on.
+    """Return why the sequence ends with its newest output token, or None if it goes on.
 
-    ``stop`` goes before ``length``, and that before ``loop_guard``. ``max_model_len`` is in tokens,
-    prompt and output together.
+    ``stop`` has precedence over ``length``, and ``length`` over ``loop_guard``. ``max_model_len`` is in tokens, prompt
+    and output together.
     """
     output = sequence.output_ids
     params = sequence.params
@@ -37,7 +37,7 @@ def finish_reason(sequence: Sequence, max_model_len: int) -> str | None:
 
 
 def loops(ids: list[int]) -> bool:
-    """True if the tail of ``ids`` is one short cycle repeated over and over (parameters above)."""
+    """Return whether the tail of ``ids`` is one short cycle, repeated (by the bounds above)."""
     count = len(ids)
     if count < LOOP_TAIL_TOKENS:
         return False

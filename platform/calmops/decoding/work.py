@@ -1,4 +1,7 @@
-"""What the scheduler hands the runner for one step, and what it makes of the step's tokens."""
+"""Holds one step's work: what the scheduler gives the engine to compute, and what it makes of the step's tokens.
+
+It knows no torch, no text and no request.
+"""
 
 from itertools import repeat
 
@@ -9,17 +12,17 @@ from calmops.messages.plan import StepPlan
 
 
 class Share(Struct, frozen=True, kw_only=True):
-    """One sequence's part of a step, in rows (= tokens)."""
+    """Holds one sequence's part of a step, in rows (one row per token)."""
 
     sequence: Sequence
     rows: int
-    prefilled: int  # of rows, all but the new decode row
-    recomputed: int  # of rows, tokens that were computed before (preemption, migration, fork)
-    cached: int  # prompt tokens that it took over from shared blocks, told once
+    prefilled: int  # rows, except the new decode row
+    recomputed: int  # rows of tokens that were computed before (preemption, migration, fork)
+    cached: int  # prompt tokens taken over from shared blocks, reported once
 
 
 class Work(Struct, frozen=True, kw_only=True):
-    """One step. ``wanted[i]`` is the sequence of ``plan.wanted_rows[i]``."""
+    """Holds one step. ``wanted[i]`` is the sequence of ``plan.wanted_rows[i]``."""
 
     plan: StepPlan
     wanted: tuple[Sequence, ...]
@@ -30,7 +33,7 @@ class Work(Struct, frozen=True, kw_only=True):
 
 
 class Emission(Struct, frozen=True, kw_only=True):
-    """A token joins its sequence's output at answer index ``index``; its end, if this is it."""
+    """Reports a token that joins its sequence's output at answer index ``index``, and the end, if it is the last."""
 
     sequence: Sequence
     index: int
@@ -39,7 +42,7 @@ class Emission(Struct, frozen=True, kw_only=True):
 
 
 class Draft:
-    """A step's plan in the making; ``left`` is what remains of its row budget."""
+    """Collects a step's plan; ``left`` is what remains of its row budget, in rows."""
 
     __slots__ = (
         "decode_rows", "left", "positions", "prefill_rows", "rows_to_sequence", "shares",
@@ -59,7 +62,7 @@ class Draft:
         self.shares: list[Share] = []
 
     def add(self, sequence: Sequence, pending: int) -> None:
-        """Give the sequence rows for its next tokens: all ``pending`` ones, or what is left."""
+        """Give the sequence rows for its next tokens: all ``pending`` ones, or as many as are left."""
         rows = min(pending, self.left)
         start = sequence.computed
         end = start + rows
@@ -83,7 +86,7 @@ class Draft:
         start = sequence.computed
         end = start + rows
         ever = sequence.ever_computed
-        # A decode row feeds an output token for the first time; only the last known one can be new.
+        # A decode row feeds an output token for the first time; only the last known token can be new.
         decode = 1 if end > ever and end > len(sequence.prompt_ids) else 0
         self.decode_rows += decode
         self.prefill_rows += rows - decode
@@ -98,7 +101,7 @@ class Draft:
         )
 
     def work(self, step: int, preempted: int) -> Work:
-        """The finished plan, as the ``step``-th forward pass."""
+        """Return the finished plan, as the ``step``-th forward pass."""
         return Work(
             plan=StepPlan(
                 step=step,

@@ -7,7 +7,7 @@ from calmops.engine.detokenizer import Detokenizer
 from calmops.engine.sampler import Drawn
 from calmops.engine.vocabulary import Vocabulary
 from calmops.messages.frame import Delta, TokenLogprobs
-from calmops.messages.placement import ChoiceSummary, Placement, Summary
+from calmops.messages.placement import Placement, Summary
 
 
 class AnswerBuilder:
@@ -20,11 +20,8 @@ class AnswerBuilder:
         self._vocabulary = vocabulary
         stops = placement.params.stop
         self._text = {one.choice: Detokenizer(vocabulary, stops, one.output_ids) for one in sequences}
-        self._ended = [
-            ChoiceSummary(choice=one.choice, tokens=len(one.token_ids), finish_reason="stop")
-            for one in placement.resumed
-            if one.finished and not placement.params.beam_width
-        ]
+        resumed = () if placement.params.beam_width else placement.resumed
+        self._ended = {choice.choice for choice in resumed if choice.finished}
 
     @property
     def done(self) -> bool:
@@ -40,7 +37,7 @@ class AnswerBuilder:
             tail, match = text.finish()
             released += tail
         if reason is not None:
-            self._end(emission.sequence.choice, emission.index + 1, reason)
+            self._ended.add(emission.sequence.choice)
         return self._delta(
             choice=emission.sequence.choice, index=emission.index, token_ids=(emission.token_id,), text=released,
             released=text.released, logprobs=_logprobs(drawn, emission.token_id, self._vocabulary),
@@ -71,7 +68,7 @@ class AnswerBuilder:
                 tail, match = text.finish()
                 pieces.append(tail)
             reason = "stop" if match is not None else hypothesis.finish_reason
-            self._end(choice, len(hypothesis.token_ids), reason)
+            self._ended.add(choice)
             logprobs = None
             if self.placement.params.logprobs is not None:
                 pairs = zip(hypothesis.token_ids, hypothesis.logprobs, strict=True)
@@ -90,16 +87,9 @@ class AnswerBuilder:
             )
         return deltas
 
-    def summary(self, fingerprint: str, error: str | None = None) -> Summary:
-        """How the attempt ended. The replica puts its own id in."""
-        return Summary(
-            request_id=self.placement.request_id, stream_token=self.placement.stream_token,
-            attempt=self.placement.attempt, replica_id="", fingerprint=fingerprint,
-            choices=tuple(sorted(self._ended, key=lambda one: one.choice)), error=error,
-        )  # fmt: skip
-
-    def _end(self, choice: int, tokens: int, reason: str) -> None:
-        self._ended.append(ChoiceSummary(choice=choice, tokens=tokens, finish_reason=reason))
+    def summary(self, error: str | None = None) -> Summary:
+        """Return how the attempt ended."""
+        return Summary(stream_token=self.placement.stream_token, error=error)
 
     def _delta(self, **fields: object) -> Delta:
         placement = self.placement

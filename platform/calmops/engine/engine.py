@@ -106,7 +106,7 @@ class Engine:
         self._scheduler.cancel(stream_token)
         answering = self._answering.pop(stream_token, None)
         if answering is not None:
-            self._over.append(answering.summary(self.fingerprint, reason))
+            self._over.append(answering.summary(reason))
 
     def step(self) -> StepResult | None:
         """One forward pass over everything that can run; None if nothing can and nothing ended."""
@@ -175,7 +175,7 @@ class Engine:
     def _settle(self, answering: AnswerBuilder) -> None:
         if answering.done:
             del self._answering[answering.placement.stream_token]
-            self._over.append(answering.summary(self.fingerprint))
+            self._over.append(answering.summary())
 
     def _facts(self, work: Work | None, started_ns: int, duration_ns: int) -> StepFacts:
         scheduler = self._scheduler

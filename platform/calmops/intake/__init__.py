@@ -1,1 +1,1 @@
-"""Intake: a client's raw bytes to a valid request, and answers back out. Knows no Ray, no torch, no web framework."""
+"""Intake turns a client's bytes into a valid request, and tokens into an answer. It knows no Ray, torch or HTTP."""

@@ -1,23 +1,29 @@
-"""Tokens to OpenAI's answers: a stream's events, or one whole body. Bytes out; knows no HTTP server.
+"""Encodes answers as OpenAI's API shows them: a stream's server-sent events, one whole body, or an error.
 
-``StreamAnswer`` runs once for every step of every stream, so all that is constant in a request is encoded once.
+The last step of a token before its HTTP response. Bytes go out; no HTTP server is known here. ``StreamAnswer`` runs
+once per step of a stream, so everything that stays the same in a request is encoded once.
 """
 
 from typing import Any, Protocol
 
-from calmops.intake.error_body import error_body
+import msgspec
+
+from calmops.foundation.errors import CalmopsError, InputError
 from calmops.intake.logprobs import chat_logprobs, completion_logprobs
-from calmops.intake.sse import DONE, ENCODER, LINE_BREAKS, json_text
 from calmops.intake.validate import Intake
 from calmops.messages.frame import TokenLogprobs
 
-__all__ = ["Answer", "StreamAnswer", "Taken", "error_body"]
+KEEPALIVE = b": keep-alive\n\n"
+DONE = b"data: [DONE]\n\n"
+SHOWN_REASONS = frozenset(("stop", "length", "loop_guard"))  # every other reason ends in an error
+ENCODER = msgspec.json.Encoder()
 
-SHOWN_REASONS = frozenset(("stop", "length", "loop_guard"))  # the others end in an error
+# Readers that split text at Unicode's line breaks would split an event: JSON can write them as escapes.
+LINE_BREAKS = str.maketrans({"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
 
 class Taken(Protocol):
-    """One journaled delta, as the stream's journal hands it over (attributes only)."""
+    """Describes one journaled delta, as the stream's journal hands it over."""
 
     @property
     def choice(self) -> int: ...
@@ -25,7 +31,7 @@ class Taken(Protocol):
     def text(self) -> str: ...
     @property
     def released(self) -> int:
-        """Tokens, of any index, whose text this delta releases."""
+        """Return how many tokens, counted from any index, this delta releases the text of."""
         ...
 
     @property
@@ -37,7 +43,7 @@ class Taken(Protocol):
 
 
 class _Withheld:
-    """Log-probabilities of tokens whose text isn't released yet, and how much text has been."""
+    """Keeps the log-probabilities of tokens whose text isn't released yet, and how many characters have been."""
 
     __slots__ = ("chars", "tokens")
 
@@ -46,14 +52,14 @@ class _Withheld:
         self.tokens: list[TokenLogprobs] = []
 
     def release(self, taken: Taken) -> list[TokenLogprobs]:
-        """Take this delta's tokens in, and those that it releases out."""
+        """Add the delta's tokens, then take out and return those that it releases."""
         self.tokens.extend(taken.logprobs or ())
-        out, self.tokens = self.tokens[: taken.released], self.tokens[taken.released :]
-        return out
+        released, self.tokens = self.tokens[: taken.released], self.tokens[taken.released :]
+        return released
 
 
 class StreamAnswer:
-    """One streamed answer. Events come in order; ``end`` closes a stream that had no error."""
+    """Encodes one streamed answer. Events come in order; ``end`` closes a stream that had no error."""
 
     def __init__(self, intake: Intake, *, created: int) -> None:
         """``created`` is Unix time, s."""
@@ -74,7 +80,7 @@ class StreamAnswer:
         self._withheld = [_Withheld(len(intake.prompt_text) if intake.echo else 0) for _ in choices]
 
     def event(self, taken: Taken) -> bytes:
-        """One event of one choice."""
+        """Encode one event of one choice."""
         choice = taken.choice
         text = json_text(taken.text)
         opening = self._firsts.pop(choice, None) if self._firsts else None
@@ -101,7 +107,7 @@ class StreamAnswer:
         )
 
     def end(self, prompt_tokens: int, completion_tokens: int) -> bytes:
-        """The usage chunk, if asked for, and [DONE]."""
+        """Encode the end of the stream: the usage chunk, if the request asks for it, and [DONE]."""
         if not self._include_usage:
             return DONE
         counts = ENCODER.encode(usage(prompt_tokens, completion_tokens))
@@ -117,11 +123,11 @@ class StreamAnswer:
         if not tokens:
             return b"null"
         shape = chat_logprobs(tokens) if self._chat else completion_logprobs(tokens, offset_chars)
-        return ENCODER.encode(shape).decode().translate(LINE_BREAKS).encode()
+        return _on_one_line(shape)
 
 
 class Answer:
-    """One whole answer, collected step by step."""
+    """Collects one whole answer, step by step."""
 
     def __init__(self, intake: Intake, *, created: int) -> None:
         """``created`` is Unix time, s."""
@@ -134,7 +140,7 @@ class Answer:
         self._reasons: list[str | None] = [None for _ in choices]
 
     def add(self, taken: Taken) -> None:
-        """Take in one delta."""
+        """Add one delta."""
         choice = taken.choice
         self._texts[choice].append(taken.text)
         self._released[choice] += self._withheld[choice].release(taken)
@@ -142,7 +148,7 @@ class Answer:
             self._reasons[choice] = taken.finish_reason
 
     def body(self, prompt_tokens: int, completion_tokens: int) -> bytes:
-        """The JSON body."""
+        """Encode the JSON body."""
         body = _head(self._intake, self._created, stream=False)
         body["choices"] = [self._choice(choice) for choice in range(len(self._texts))]
         body["usage"] = usage(prompt_tokens, completion_tokens)
@@ -162,12 +168,38 @@ class Answer:
 
 
 def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
-    """Token counts as the API shows them."""
+    """Return the token counts as the API shows them."""
     return {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,
         "total_tokens": prompt_tokens + completion_tokens,
     }
+
+
+def error_body(error: Exception) -> dict[str, Any]:
+    """Return ``{"error": {message, type, param, code}}``.
+
+    Only an error that calmops raises on purpose has words for the client; any other is an internal error and shows
+    nothing of itself.
+    """
+    if not isinstance(error, CalmopsError):
+        return {"error": {"message": "internal error", "type": "server_error", "param": None, "code": None}}
+    param = error.param if isinstance(error, InputError) else None
+    return {"error": {"message": str(error), "type": error.type, "param": param, "code": error.code}}
+
+
+def error_event(error: CalmopsError) -> bytes:
+    """Encode an error inside a stream. The stream ends after it, without [DONE]."""
+    return b"data: " + ENCODER.encode(error_body(error)) + b"\n\n"
+
+
+def json_text(text: str) -> bytes:
+    """Encode a text as a JSON string that stays on one line for every reader."""
+    return ENCODER.encode(text) if text.isascii() else _on_one_line(text)
+
+
+def _on_one_line(value: Any) -> bytes:
+    return ENCODER.encode(value).decode().translate(LINE_BREAKS).encode()
 
 
 def _head(intake: Intake, created: int, *, stream: bool) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""Raw bytes to a typed body: JSON, then the schema. Every failure is an InputError that names the field."""
+"""Parses raw bytes into a typed body: first the JSON, then the schema. The first step of a request.
+
+Every failure is an InputError that names the field. Knows neither the models nor the server's limits, except
+the size of a body.
+"""
 
 import json
 from typing import Any, NoReturn, TypeVar
@@ -10,14 +14,17 @@ from calmops.intake.schema import CommonBody
 from calmops.intake.tokenizing import text_only
 from calmops.intake.unsupported import Neutral, refuse_others
 
-SHOWN_CHARS = 64  # of a bad value, in a message
+SHOWN_CHARS = 64  # of a bad value in an error message
 TAGS = frozenset(("[key]", "text", "texts", "list", "ids", "id_lists"))
 
 Body = TypeVar("Body", bound=CommonBody)
 
 
 def parse_json(raw: bytes, limit_bytes: int) -> dict[str, Any]:
-    """The body as a dict. Bytes that aren't UTF-8 and lone surrogates become U+FFFD; control characters stay."""
+    """Parse the body into a dict; raise InputError where it is too large or no JSON object.
+
+    Bytes that aren't UTF-8 and lone surrogates become U+FFFD; control characters stay.
+    """
     if len(raw) > limit_bytes:
         raise InputError(f"the body has {len(raw)} bytes; the limit is {limit_bytes}", code="body_too_large")
     try:
@@ -32,9 +39,9 @@ def parse_json(raw: bytes, limit_bytes: int) -> dict[str, Any]:
 
 
 def parse_body(raw: bytes, limit_bytes: int, kind: type[Body], known: dict[str, Neutral | None]) -> Body:
-    """The body in its schema; ``known`` are OpenAI's parameters that aren't in it.
+    """Parse the body into its schema. ``known``: OpenAI's parameters that the schema doesn't have.
 
-    Bounds of the model and the server are checked later.
+    The limits of the model and the server are checked later.
     """
     body = parse_json(raw, limit_bytes)
     refuse_others({name: value for name, value in body.items() if name not in kind.model_fields}, known)
@@ -52,7 +59,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _refusal(error: ValidationError) -> InputError:
     first = error.errors(include_url=False, include_context=False)[0]
-    param = path(first["loc"])
+    param = _path(first["loc"])
     if first["type"] == "missing":
         return InputError(f"{param!r} is required", param=param, code="missing_required_parameter")
     message = first["msg"][0].lower() + first["msg"][1:]
@@ -63,8 +70,8 @@ def _refusal(error: ValidationError) -> InputError:
     )
 
 
-def path(location: tuple[int | str, ...]) -> str:
-    """A pydantic location as a JSON path: ``messages[0].content``."""
+def _path(location: tuple[int | str, ...]) -> str:
+    """Write a pydantic location as a JSON path: ``messages[0].content``."""
     text = ""
     for part in location:
         if isinstance(part, int):
@@ -75,7 +82,7 @@ def path(location: tuple[int | str, ...]) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value as JSON, cut short."""
+    """Write a value as JSON, cut to SHOWN_CHARS."""
     if isinstance(value, dict | list) and len(value) > SHOWN_CHARS:
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
     try:

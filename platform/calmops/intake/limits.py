@@ -1,17 +1,21 @@
-"""Bounds on what a client may ask for, in one record. The gateway fills it from calmops.yaml."""
+"""Bounds what one request may ask for. Parsing checks them before a request is placed; they know no model.
+
+Every limit is inclusive.
+"""
 
 from msgspec import Struct
 
+MAX_BEAM_WIDTH = 8
+MAX_STOPS = 16  # stop strings of one request, and stop ids
+MAX_STOP_CHARS = 256  # of one stop string
+MAX_LOGPROBS = 20  # alternatives per token
+MAX_LOGIT_BIASES = 1024
+MAX_MESSAGES = 1024
+
 
 class IntakeLimits(Struct, frozen=True, kw_only=True):
-    """Every limit is inclusive."""
+    """Holds the limits that calmops.yaml sets (``limits``). The gateway fills it in."""
 
-    body_bytes: int = 4 * 1024 * 1024
-    n: int = 8
-    beam_width: int = 8
-    stops: int = 16  # stop strings, and stop ids, of one request
-    stop_chars: int = 256  # of one stop string
-    logprobs: int = 20  # alternatives a token
-    logit_biases: int = 1024
-    messages: int = 1024
-    timeout_s: float = 600.0  # the longest a client may ask for, and what it gets when it doesn't ask
+    body_bytes: int
+    n: int
+    timeout_s: float  # the longest that a client may ask for, and the default of a request that names none

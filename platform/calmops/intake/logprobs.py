@@ -1,4 +1,4 @@
-"""Log-probabilities in the shapes of both endpoints."""
+"""Turns log-probabilities into the JSON of both endpoints: the last step before an answer's bytes. Knows no request."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ LEAST = -9999.0  # OpenAI's stand-in for minus infinity, which JSON doesn't have
 
 
 def chat_logprobs(tokens: Sequence[TokenLogprobs]) -> dict[str, Any]:
-    """``choices[].logprobs`` of a chat answer."""
+    """Return ``choices[].logprobs`` of a chat answer."""
     return {
         "content": [
             _entry(token.token_bytes, token.logprob)
@@ -21,7 +21,7 @@ def chat_logprobs(tokens: Sequence[TokenLogprobs]) -> dict[str, Any]:
 
 
 def completion_logprobs(tokens: Sequence[TokenLogprobs], offset_chars: int) -> dict[str, Any]:
-    """``choices[].logprobs`` of a completion; ``offset_chars`` is where the first token's text begins."""
+    """Return ``choices[].logprobs`` of a completion; the first token's text begins at ``offset_chars``."""
     offsets, raw = [], b""
     for token in tokens:
         offsets.append(offset_chars + len(raw.decode("utf-8", "ignore")))
@@ -39,7 +39,7 @@ def _entry(spelling: bytes, logprob: float) -> dict[str, Any]:
 
 
 def _best(token: TokenLogprobs) -> dict[str, float]:
-    """Alternatives by their text, the chosen token always among them."""
+    """Map the text of each alternative to its log-probability; the chosen token is always among them."""
     best: dict[str, float] = {}
     for _, logprob, spelling in (*token.top, (token.token_id, token.logprob, token.token_bytes)):
         best.setdefault(_name(spelling), _finite(logprob))
@@ -47,7 +47,7 @@ def _best(token: TokenLogprobs) -> dict[str, float]:
 
 
 def _name(spelling: bytes) -> str:
-    """A token's text, or its bytes as OpenAI writes them where they are no text alone."""
+    """Return a token's text, or its bytes in OpenAI's notation where they make no text on their own."""
     try:
         return spelling.decode("utf-8")
     except UnicodeDecodeError:

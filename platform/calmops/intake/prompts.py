@@ -1,30 +1,31 @@
-"""The prompt's ids, and whether they fit the context. Pure."""
+"""Turns a prompt into token ids and fits them into the context. Pure; part of parsing; knows no HTTP."""
 
 from typing import Any
 
 from msgspec import Struct
 
 from calmops.foundation.errors import InputError
-from calmops.intake.schema import ChatBody
+from calmops.intake.schema import ChatBody, CompletionBody
 from calmops.intake.served_model import ServedModel
 
-SLIDING_SHARE = 4  # under truncate without max_tokens, a quarter of the context is kept for the answer
-NORMALIZED_FACTOR = 4  # a normalizer may shrink text this much before it is cut into tokens
+SLIDING_SHARE = 4  # where the prompt slides and max_tokens is left out, a quarter of the context is the answer's
+NORMALIZED_FACTOR = 4  # a normalizer may shrink text by this factor before it is cut into tokens
 
 
 class Prompt(Struct, frozen=True, kw_only=True):
-    """Ids that fit, and how many tokens may follow them."""
+    """Holds prompt ids that fit the context, and how many tokens may follow them."""
 
     ids: tuple[int, ...]
     max_tokens: int
 
 
-def completion_prompt(prompt: Any, model: ServedModel, sliding: bool) -> tuple[int, ...]:
-    """Ids of /v1/completions' prompt in any of its forms. The schema has seen to the forms."""
+def completion_prompt(body: CompletionBody, model: ServedModel) -> tuple[int, ...]:
+    """Return the ids of a completion's prompt, whichever of the schema's forms it has."""
+    prompt: Any = body.prompt
     if isinstance(prompt, list) and isinstance(prompt[0], str | list):
         (prompt,) = prompt
     if isinstance(prompt, str):
-        text = _bounded(prompt, model, "prompt", sliding)
+        text = _bounded(prompt, model, "prompt", body.sliding)
         ids = model.tokenizer.encode(text, framed=True)
     else:
         ids = tuple(prompt)
@@ -36,8 +37,11 @@ def completion_prompt(prompt: Any, model: ServedModel, sliding: bool) -> tuple[i
     return ids or _start(model)
 
 
-def chat_prompt(body: ChatBody, model: ServedModel, sliding: bool) -> tuple[int, ...]:
-    """Ids of a conversation, the assistant's turn open. InputError if the model has no template or it refuses."""
+def chat_prompt(body: ChatBody, model: ServedModel) -> tuple[int, ...]:
+    """Return the ids of a conversation up to the beginning of the assistant's answer.
+
+    Raises InputError if the model has no template, or if the template refuses the messages.
+    """
     if model.template is None:
         raise InputError(
             f"{model.name!r} can't chat: {model.no_chat or 'its release has no chat template'}; use /v1/completions",
@@ -48,27 +52,28 @@ def chat_prompt(body: ChatBody, model: ServedModel, sliding: bool) -> tuple[int,
         {"role": "system" if message.role == "developer" else message.role, "content": _content(message.content)}
         for message in body.messages
     ]
-    if not sliding:
-        _bounded("".join(message["content"] for message in messages), model, "messages", sliding)
+    if not body.sliding:
+        _bounded("".join(message["content"] for message in messages), model, "messages", sliding=False)
     return model.template.render(messages) or _start(model)
 
 
-def text_chars(prompt: Any) -> int:
-    """How many characters a completion's prompt has; 0 where it came as ids."""
+def text_chars(body: CompletionBody) -> int:
+    """Count the characters of a completion's prompt; 0 where it came as ids."""
+    prompt: Any = body.prompt
     if isinstance(prompt, list) and isinstance(prompt[0], str):
         (prompt,) = prompt
     return len(prompt) if isinstance(prompt, str) else 0
 
 
 def conversation_chars(body: ChatBody) -> int:
-    """How many characters a conversation has, without what the template adds."""
+    """Count the characters of a conversation, without what the template adds."""
     return sum(len(_content(message.content)) for message in body.messages)
 
 
 def fit(ids: tuple[int, ...], max_tokens: int | None, model: ServedModel, sliding: bool) -> Prompt:
-    """Prompt and answer within the context, else InputError with both numbers. ``sliding`` keeps the newest ids.
+    """Fit prompt and answer into the context, or raise InputError with both numbers.
 
-    Without ``max_tokens`` the answer may take what the prompt leaves.
+    ``sliding`` keeps the newest ids that leave room. Without ``max_tokens`` the answer may take what the prompt leaves.
     """
     if sliding:
         wanted = max_tokens or max(1, model.context - len(ids), model.context // SLIDING_SHARE)
@@ -92,20 +97,20 @@ def _content(content: Any) -> str:
 
 
 def _bounded(text: str, model: ServedModel, param: str, sliding: bool) -> str:
-    """Text that could fit the context: more is refused, or cut, before any work is spent on it."""
+    """Return a text that could fit the context: refuse or cut a longer one before any work is spent on it."""
     limit_chars = model.context * model.tokenizer.longest_token_chars * NORMALIZED_FACTOR
     if len(text) <= limit_chars:
         return text
     if sliding:
         return text[-limit_chars:]
     raise InputError(
-        f"{param!r} has {len(text)} characters: more than {model.context} tokens, the context of {model.name!r}, can hold "
-        f"({limit_chars} characters)",
+        f"{param!r} has {len(text)} characters: more than the context of {model.name!r}, {model.context} tokens, "
+        f"can hold ({limit_chars} characters)",
         param=param,
         code="context_length_exceeded",
     )
 
 
 def _start(model: ServedModel) -> tuple[int, ...]:
-    """What an empty prompt becomes: the start token, which is an end token where a release has no other."""
+    """Return the ids of an empty prompt: an end token, which also starts texts where a release has no start token."""
     return model.end_ids[:1] or (0,)

@@ -1,7 +1,8 @@
-"""The bodies of /v1/completions and /v1/chat/completions, as OpenAI's API has them and calmops extends them.
+"""Describes the bodies of /v1/completions and /v1/chat/completions: OpenAI's parameters and calmops' own.
 
-Strict types: a number in quotes is refused. ``extra="allow"`` only so that a parameter that isn't here can be
-named in the refusal (``parameters.py``). Bounds that depend on the model or the server are in ``validate.py``.
+The second step of parsing, after the JSON. Types are strict: a number in quotes is refused. Other parameters are
+allowed here only so that ``unsupported.py`` can name them in its refusal. Limits that depend on the model or the
+server are in ``validate.py``.
 """
 
 from typing import Annotated, Any, Literal
@@ -44,7 +45,7 @@ def _prompt_form(value: Any) -> str | None:
 
 
 def _closed(schema: dict[str, Any]) -> None:
-    """Publish the schema without room for other names: they are refused, one by one, by name."""
+    """Publish the schema without other parameters: parsing refuses each of them by name."""
     schema["additionalProperties"] = False
 
 
@@ -59,7 +60,7 @@ def _inlined(part: Any, definitions: dict[str, Any]) -> Any:
 
 
 class Shape(BaseModel):
-    """Common settings of every object in a body."""
+    """Sets how every object in a body is parsed."""
 
     model_config = ConfigDict(
         strict=True, extra="allow", allow_inf_nan=False, protected_namespaces=(), json_schema_extra=_closed
@@ -67,18 +68,18 @@ class Shape(BaseModel):
 
     @property
     def others(self) -> dict[str, Any]:
-        """Parameters that calmops doesn't implement, as given."""
+        """Return the parameters that the schema doesn't have, as given."""
         return self.model_extra or {}
 
 
 class StreamOptions(Shape):
-    """How to stream."""
+    """Sets how an answer is streamed."""
 
     include_usage: bool | None = Field(None, description="Send a last chunk with the request's token counts.")
 
 
 class CommonBody(Shape):
-    """What both endpoints take."""
+    """Holds the parameters that both endpoints take."""
 
     model: str = Field(description="A name from /v1/models.")
     max_tokens: int | None = Field(None, ge=1, le=MAX_TOKENS, description="Most tokens of each answer.")
@@ -113,15 +114,20 @@ class CommonBody(Shape):
     )
     loop_guard: bool | None = Field(None, description="calmops: end a runaway repetition. Default true.")
 
+    @property
+    def sliding(self) -> bool:
+        """Return whether a prompt that is too long loses its oldest tokens, instead of being refused."""
+        return self.truncate is not None
+
     @classmethod
     def model_json_schema(cls, *args: Any, **settings: Any) -> dict[str, Any]:
-        """The schema with every definition in its place, so that it can stand anywhere in an OpenAPI document."""
+        """Return the schema with every definition inlined, so that it can stand anywhere in an OpenAPI document."""
         schema = super().model_json_schema(*args, **settings)
         return _inlined(schema, schema.pop("$defs", {}))  # type: ignore[no-any-return]
 
 
 class CompletionBody(CommonBody):
-    """POST /v1/completions."""
+    """Holds the parameters of POST /v1/completions."""
 
     prompt: Annotated[
         Annotated[str, Tag("text")]
@@ -139,14 +145,14 @@ class CompletionBody(CommonBody):
 
 
 class TextPart(Shape):
-    """A part of a message's content."""
+    """Holds one part of a message's content."""
 
     type: Literal["text"]
     text: str
 
 
 class Message(Shape):
-    """One message of a conversation."""
+    """Holds one message of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
     content: Annotated[
@@ -155,7 +161,7 @@ class Message(Shape):
 
 
 class ChatBody(CommonBody):
-    """POST /v1/chat/completions."""
+    """Holds the parameters of POST /v1/chat/completions."""
 
     messages: list[Message] = Field(min_length=1)
     max_completion_tokens: int | None = Field(None, ge=1, le=MAX_TOKENS, description="max_tokens by its newer name.")

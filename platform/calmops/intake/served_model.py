@@ -1,4 +1,4 @@
-"""What intake knows of a model that is served: its limits, its tokenizer and its chat template. No weights."""
+"""Loads what intake knows of a served model: its limits, its tokenizer and its chat template. Knows no weights."""
 
 import json
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from calmops.intake.tokenizing import TextTokenizer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedModel:
-    """One model as clients name it."""
+    """Describes one model under the name that clients use."""
 
     name: str
     release_digest: str  # over every file of the release, hex
@@ -27,7 +27,7 @@ class ServedModel:
 
 
 def load_served(folder: Path, name: str) -> ServedModel:
-    """Read a release folder (config.json, tokenizer.json, chat template). ReleaseError if its files are no release."""
+    """Read a release folder (config.json, tokenizer.json, chat template); raise ReleaseError where it is none."""
     digest = verify(folder, tokenizer_only=True).digest
     config = _json(folder / "config.json")
     tokenizer = TextTokenizer.load(folder / "tokenizer.json", name)
@@ -66,7 +66,7 @@ def _json(path: Path, *, optional: bool = False) -> dict[str, Any]:
 
 
 def _token_text(value: Any) -> str | None:
-    """A special token as tokenizer_config.json writes it: a string, or an object with ``content``."""
+    """Return the text of a special token, which tokenizer_config.json writes as a string or as {"content": ...}."""
     if isinstance(value, dict):
         value = value.get("content")
     return value if isinstance(value, str) else None
@@ -77,7 +77,7 @@ def _template(
 ) -> tuple[ChatTemplate | None, str | None]:
     path = folder / "chat_template.jinja"
     source = path.read_text(encoding="utf-8") if path.exists() else settings.get("chat_template")
-    if isinstance(source, list):  # several named templates: the default one
+    if isinstance(source, list):  # several named templates: take the default one
         source = next((entry["template"] for entry in source if entry.get("name") == "default"), None)
     if not isinstance(source, str):
         return None, "its release has no chat template"

@@ -1,9 +1,9 @@
-"""Messages to one prompt: the release's chat template, rendered in a sandbox. Knows no HTTP and no request.
+"""Renders messages into one prompt with the release's chat template, in a sandbox. Knows no HTTP and no request.
 
-Special-token strings in the rendered text become special ids, so message contents go in guarded: a character
-that could begin or end such a string gets a guard (a Unicode noncharacter) beside it, so that no match can
-begin or end inside a message, whatever the template does with it. Guards are taken out again before the text
-between special tokens is encoded, as plain text.
+Strings of special tokens in the rendered text become special ids, so every message is guarded first: a character
+that could begin or end such a string gets a guard (a Unicode noncharacter) beside it. So no match can begin or end
+inside a message, whatever the template does with it. The text between special tokens is encoded as plain text,
+after its guards were removed.
 """
 
 import json
@@ -19,11 +19,14 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from calmops.foundation.errors import CalmopsError, InputError, UnsupportedModel
 from calmops.intake.tokenizing import TextTokenizer, text_only
 
-GUARD = "\ufdd0"  # reserved by Unicode for a program's own use; in a message it becomes U+FFFD
-RENDERED_FACTOR = 16  # a rendered prompt longer than this times its messages plus RENDERED_SLACK_CHARS is refused
+GUARD = "\ufdd0"  # Unicode reserves it for a program's own use; in a message it becomes U+FFFD
+
+# A prompt is refused if it is longer than RENDERED_FACTOR times its messages plus RENDERED_SLACK_CHARS.
+RENDERED_FACTOR = 16
 RENDERED_SLACK_CHARS = 65536
+
 BENIGN = ({"role": "user", "content": "Hello there."},)
-GENERATION_TAG = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")  # marks training spans; has no effect here
+GENERATION_TAG = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")  # it marks spans for training
 
 Messages = Sequence[Mapping[str, str]]
 
@@ -33,7 +36,7 @@ def _today(pattern: str) -> str:
 
 
 class ChatTemplate:
-    """A compiled chat template, bound to the tokenizer it was trained with."""
+    """Holds a compiled chat template together with the tokenizer that it was trained with."""
 
     def __init__(
         self,
@@ -42,7 +45,10 @@ class ChatTemplate:
         variables: Mapping[str, str],
         today: Callable[[str], str] = _today,
     ) -> None:
-        """``variables``: bos_token, eos_token and such. UnsupportedModel if it can't render a plain message."""
+        """Compile ``source``; raise UnsupportedModel if it can't render a plain message.
+
+        ``variables``: bos_token, eos_token and such.
+        """
         self._tokenizer = tokenizer
         self._variables = dict(variables)
         names = sorted(tokenizer.specials, key=len, reverse=True)
@@ -57,9 +63,9 @@ class ChatTemplate:
             raise UnsupportedModel(f"the chat template can't render a plain user message: {error}") from error
 
     def render(self, messages: Messages) -> tuple[int, ...]:
-        """Prompt ids of a conversation, ready for the assistant's answer. InputError where the template refuses.
+        """Return a conversation's ids, up to the beginning of the answer; raise InputError where the template refuses.
 
-        ``role`` must come from a fixed list; only ``content`` may be anybody's text.
+        ``role`` must come from a fixed list; only ``content`` may be a client's text.
         """
         guarded = [{**message, "content": self._guarded(message["content"])} for message in messages]
         size_chars = sum(len(message["content"]) for message in guarded)
@@ -67,7 +73,7 @@ class ChatTemplate:
             text = self._template.render(messages=guarded, add_generation_prompt=True, **self._variables)
         except CalmopsError:
             raise
-        except Exception as error:  # a template's code may raise anything; it is the messages that it can't take
+        except Exception as error:  # a template's code may raise anything: it can't take these messages
             raise InputError(f"the model's chat template refuses these messages: {error}", param="messages") from error
         limit_chars = RENDERED_FACTOR * size_chars + RENDERED_SLACK_CHARS
         if len(text) > limit_chars:
@@ -81,7 +87,8 @@ class ChatTemplate:
         if self._specials is None:
             return text
         core = text.strip()
-        if core and core.casefold() in self._insides:  # "user" could complete a template's "<|" and "|>"
+        # "user" could complete a template's "<|" and "|>" to a special token.
+        if core and core.casefold() in self._insides:
             text = text.replace(core[0], core[0] + GUARD, 1)
         return self._ends.sub(rf"{GUARD}\g<0>", self._begins.sub(rf"\g<0>{GUARD}", text))
 
@@ -104,13 +111,13 @@ class ChatTemplate:
 
 
 def _class_of(letters: Any) -> re.Pattern[str]:
-    """Any of these characters; none of them, if there are none."""
+    """Match any of these characters, or nothing if there are none."""
     unique = sorted(set(letters))
     return re.compile("[" + "".join(map(re.escape, unique)) + "]" if unique else r"(?!)")
 
 
 def _environment(today: Callable[[str], str]) -> ImmutableSandboxedEnvironment:
-    """The environment that published chat templates are written for."""
+    """Make the environment that published chat templates are written for."""
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = _refuse

@@ -1,7 +1,7 @@
-"""Text to token ids and back, on a token's way right after parsing. Knows no request and no model weights.
+"""Turns text into token ids and back, right after parsing. Knows no request and no model weights.
 
-User text never yields a control token: the tokenizer is told to read special-token strings as plain
-text, and a last check breaks up whatever a vocabulary maps to a special id all the same.
+A client's text never yields a control token: the tokenizer reads strings of special tokens as plain text, and a last
+check breaks up a string that the vocabulary maps to a special id nevertheless.
 """
 
 import json
@@ -18,10 +18,16 @@ CONTROL_SHAPE = re.compile(r"^(<[^\s<>]+>|\[[A-Z0-9_/]+\])$")  # "<tool_call>", 
 
 
 class TextTokenizer:
-    """One release's tokenizer. ``encode`` is for anybody's text; only the chat template uses ``specials``."""
+    """Encodes and decodes with one release's tokenizer.
+
+    ``encode`` takes any text; only the chat template uses ``specials``.
+    """
 
     def __init__(self, spec: str, model: str = "") -> None:
-        """``spec`` is the text of a tokenizer.json; ReleaseError if it can't be read. ``model``: whose it is, for errors."""
+        """Read ``spec``, the text of a tokenizer.json; raise ReleaseError if it can't be read.
+
+        ``model``: the name that errors give.
+        """
         self._model = model
         try:
             document = json.loads(spec)
@@ -35,7 +41,7 @@ class TextTokenizer:
         self.strip_after = frozenset(token["content"] for token in added if token.get("rstrip"))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._tokenizer.encode_special_tokens = True  # special strings in text are text
+        self._tokenizer.encode_special_tokens = True  # strings of special tokens in a text are text
         self._forbidden = frozenset(self.specials.values()) - _unknown_ids(document, self.specials)
         self.size = self._tokenizer.get_vocab_size(with_added_tokens=True)
         self.longest_token_chars = max((len(token) for token in self._tokenizer.get_vocab()), default=1)
@@ -43,22 +49,23 @@ class TextTokenizer:
 
     @classmethod
     def load(cls, path: Path, model: str = "") -> "TextTokenizer":
-        """Read a tokenizer.json."""
+        """Read a tokenizer.json file; raise ReleaseError if it can't be read."""
         try:
             return cls(path.read_text(encoding="utf-8"), model)
         except (OSError, UnicodeDecodeError) as error:
             raise ReleaseError(f"{path}: {error}") from error
 
     def encode(self, text: str, *, framed: bool = False) -> tuple[int, ...]:
-        """Ids of plain text; ``framed`` adds the tokens that the release puts around a prompt (BOS).
+        """Return the ids of plain text; ``framed`` adds the tokens that the release puts around a prompt (BOS).
 
-        No id in it is special, but for the frame's and the unknown token's. TokenizationError if the tokenizer breaks on it.
+        No id is special, except those of the frame and the unknown token. Raises TokenizationError if the tokenizer
+        breaks on the text.
         """
         ids = self._plain(text_only(text))
         return (*self._prefix, *ids, *self._suffix) if framed else tuple(ids)
 
     def decode(self, ids: tuple[int, ...]) -> str:
-        """Text of ids, special tokens shown as their strings. TokenizationError if the tokenizer breaks on them."""
+        """Return the text of ids, special tokens as their strings; raise TokenizationError if the tokenizer breaks."""
         try:
             return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
         except Exception as error:  # tokenizers raises plain Exception
@@ -69,7 +76,7 @@ class TextTokenizer:
     def _ids(self, text: str) -> list[int]:
         try:
             ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
-        except Exception as error:  # likewise
+        except Exception as error:  # as above
             raise TokenizationError(
                 f"the tokenizer of {self._model!r} broke on a text of {len(text)} characters: {error}",
                 model=self._model,
@@ -86,7 +93,7 @@ class TextTokenizer:
         return self._broken_up(text)
 
     def _broken_up(self, text: str) -> list[int]:
-        """Encode piece by piece, cut inside every control token's string that the vocabulary would swallow."""
+        """Encode in pieces, cut inside every string of a control token that the vocabulary would match."""
         names = sorted((name for name in self.specials if len(name) > 1), key=len, reverse=True)
         pattern = re.compile("|".join(re.escape(name) for name in names))
         cuts = [match.start() + 1 for match in pattern.finditer(text)] if names else []
@@ -103,7 +110,7 @@ class TextTokenizer:
 
 
 def text_only(text: str) -> str:
-    """The same text with lone surrogates, which no encoding can carry, as U+FFFD."""
+    """Return the text with U+FFFD for each lone surrogate, which no encoding can carry."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -112,7 +119,7 @@ def text_only(text: str) -> str:
 
 
 def _mark_control_tokens(document: dict[str, Any]) -> dict[str, int]:
-    """Flag every added token that has a control token's shape as special; returns content to id of all special ones."""
+    """Flag every added token of a control token's shape as special; return the ids of all special ones by content."""
     specials: dict[str, int] = {}
     for token in document.get("added_tokens", ()):
         if not token["content"]:
@@ -125,7 +132,7 @@ def _mark_control_tokens(document: dict[str, Any]) -> dict[str, int]:
 
 
 def _unknown_ids(document: dict[str, Any], specials: dict[str, int]) -> frozenset[int]:
-    """The unknown token's id: text may yield it, and it controls nothing."""
+    """Return the unknown token's id: text may yield it, and it controls nothing."""
     model = document.get("model", {})
     ids = {model["unk_id"]} if isinstance(model.get("unk_id"), int) else set()
     if model.get("unk_token") in specials:
@@ -134,7 +141,7 @@ def _unknown_ids(document: dict[str, Any], specials: dict[str, int]) -> frozense
 
 
 def _frame_ids(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Ids that the post-processor puts before and after a text."""
+    """Return the ids that the post-processor puts before and after a text."""
     bare = tokenizer.encode("a", add_special_tokens=False).ids
     framed = tokenizer.encode("a", add_special_tokens=True).ids
     for start in range(len(framed) - len(bare) + 1):

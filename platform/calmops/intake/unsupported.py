@@ -1,14 +1,15 @@
-"""Parameters of OpenAI's API that calmops doesn't implement: refused by name, never ignored in silence.
+"""Refuses parameters of OpenAI's API that calmops doesn't implement: by name, never ignored in silence.
 
-A value that asks for nothing (``tools: []``, ``response_format: {"type": "text"}``) is let through.
+Part of parsing a body. A value that asks for nothing (``tools: []``, ``response_format: {"type": "text"}``) is
+accepted. Knows no model.
 """
 
 from typing import Any
 
 from calmops.foundation.errors import InputError
 
-Neutral = tuple[Any, ...]
-LABEL: Neutral | None = None  # any value: a hint or label that can't change the answer
+Neutral = tuple[Any, ...]  # the values of a parameter that ask for nothing
+LABEL: Neutral | None = None  # every value is accepted: a hint or label can't change the answer
 
 COMMON: dict[str, Neutral | None] = {
     "metadata": ({},),
@@ -50,16 +51,16 @@ PART: dict[str, Neutral | None] = {}
 
 
 def refuse_others(others: dict[str, Any], known: dict[str, Neutral | None], where: str = "") -> None:
-    """Raise InputError for the first parameter that asks for something we don't do. ``where`` is a path prefix."""
+    """Raise InputError for the first parameter that asks for something we don't do. ``where``: the path before it."""
     for name, value in others.items():
         param = (where + name)[:100]
         if name not in known:
             raise InputError(f"unknown parameter: {param!r}", param=param, code="unknown_parameter")
         neutral = known[name]
-        if neutral is None or value is None or any(_same(value, idle) for idle in neutral):
+        if neutral is None or value is None or any(_same(value, harmless) for harmless in neutral):
             continue
         raise InputError(f"{param!r} isn't supported yet; leave it out", param=param, code="unsupported_parameter")
 
 
-def _same(value: Any, idle: Any) -> bool:
-    return type(value) is type(idle) and bool(value == idle)
+def _same(value: Any, harmless: Any) -> bool:
+    return type(value) is type(harmless) and bool(value == harmless)

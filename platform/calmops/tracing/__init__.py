@@ -1,1 +1,1 @@
-"""Telemetry records to traces: spans of a request, which of them are kept, and how they leave through OTLP."""
+"""Tracing turns telemetry records into spans of a request, selects the traces to keep and sends them through OTLP."""

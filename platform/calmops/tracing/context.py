@@ -1,4 +1,8 @@
-"""W3C trace context: whose trace a request belongs to. Source: https://www.w3.org/TR/trace-context/, level 1."""
+"""Reads and writes W3C trace context: the headers that say which trace a request belongs to.
+
+The gateway uses it when a request comes and when its answer goes, the tracer when it reads the log. It knows no span.
+Source: https://www.w3.org/TR/trace-context/, level 1.
+"""
 
 import hashlib
 import re
@@ -8,17 +12,21 @@ from urllib.parse import quote, unquote
 
 TRACEPARENT = re.compile(r"^(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?$")
 STATE_KEY = re.compile(r"[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13}")
-STATE_VALUE = re.compile(
-    r"[ -+\--<>-~]{0,255}[!-+\--<>-~]"
-)  # printable ASCII without comma and equals sign, no space at its end
+
+# Printable ASCII without comma and equals sign, and no space at its end.
+STATE_VALUE = re.compile(r"[ -+\--<>-~]{0,255}[!-+\--<>-~]")
+
 TRACE_BYTES, SPAN_BYTES = 16, 8
 SAMPLED = 1
-MOST_BAGGAGE = 8192  # bytes; the standard asks for no more
-MOST_TRACESTATE, MOST_STATES = 512, 32  # characters, likewise, and members
+
+# The standards ask for no more.
+MAX_BAGGAGE_BYTES = 8192
+MAX_TRACESTATE_CHARS = 512
+MAX_TRACESTATE_MEMBERS = 32
 
 
 class Caller(NamedTuple):
-    """What a caller's traceparent says: its trace, its span in it, and whether it keeps the trace."""
+    """Holds what a caller's traceparent says: its trace, its span in it, and whether it keeps the trace."""
 
     trace_id: int  # 128 bits, not 0
     span_id: int  # 64 bits, not 0
@@ -26,25 +34,25 @@ class Caller(NamedTuple):
 
 
 class TraceContext(NamedTuple):
-    """The trace that a request belongs to, its own span in it, the caller's (0: the trace begins here), and whether the caller keeps it."""
+    """Holds a request's trace, its own span in it, and its caller's."""
 
     trace_id: int
-    span_id: int
-    parent_id: int
-    sampled: bool
+    span_id: int  # the request's
+    parent_id: int  # the caller's span; 0: the trace begins with this request
+    sampled: bool  # the caller keeps the trace
 
-    def beneath(self, name: str) -> int:
-        """The id of a span beneath the request's, the same whenever it is made. ``name`` is its own within the request."""
+    def child_span_id(self, name: str) -> int:
+        """Return the id of a span under the request's. The same ``name``, unique in the request, gives the same id."""
         return _number(f"{self.trace_id:032x}/{self.span_id:016x}/{name}", SPAN_BYTES)
 
     @property
     def header(self) -> str:
-        """The traceparent that says so to whom we answer."""
+        """Return the traceparent header for the answer."""
         return traceparent(self.trace_id, self.span_id, sampled=self.sampled)
 
 
 def parse(traceparent: str | None) -> Caller | None:
-    """A caller's traceparent header; None where there is none, or none that the standard allows."""
+    """Parse a caller's traceparent header; None where there is none, or none that the standard allows."""
     match = TRACEPARENT.match(traceparent or "")
     if match is None:
         return None
@@ -53,22 +61,23 @@ def parse(traceparent: str | None) -> Caller | None:
 
 
 def parse_baggage(header: str | None, keys: Collection[str]) -> dict[str, str]:
-    """What a caller's baggage header says under these keys. Source: https://www.w3.org/TR/baggage/."""
-    if not header or not keys or len(header) > MOST_BAGGAGE:
+    """Return the values of these keys in a caller's baggage header. Source: https://www.w3.org/TR/baggage/."""
+    if not header or not keys or len(header) > MAX_BAGGAGE_BYTES:
         return {}
     members = (member.partition(";")[0].partition("=") for member in header.split(","))
     return {name: unquote(value.strip()) for key, _, value in members if (name := key.strip()) in keys}
 
 
-def baggage_header(kept: Mapping[str, str]) -> str:
-    """What was kept, as the header says it."""
-    return ",".join(f"{key}={quote(value, safe='')}" for key, value in kept.items())
+def baggage_header(baggage: Mapping[str, str]) -> str:
+    """Write baggage as its header."""
+    return ",".join(f"{key}={quote(value, safe='')}" for key, value in baggage.items())
 
 
 def begin(request_id: str, at_ns: int, caller: Caller | None = None) -> TraceContext:
-    """The caller's trace, or one of our own.
+    """Return the context of a request: in its caller's trace, or in a trace of its own.
 
-    The same request gives the same ids, so that records read twice make no second trace; another one gives others.
+    The same request always gives the same ids, so that records read twice make no second trace. Another request gives
+    other ids.
     """
     request = f"{request_id}/{at_ns}"
     if caller is None:
@@ -79,24 +88,27 @@ def begin(request_id: str, at_ns: int, caller: Caller | None = None) -> TraceCon
 
 
 def traceparent(trace_id: int, span: int, *, sampled: bool) -> str:
-    """The header that says so to whom we answer or call."""
+    """Write a traceparent header, for an answer or a call."""
     return f"00-{trace_id:032x}-{span:016x}-{SAMPLED if sampled else 0:02x}"
 
 
-def handed_on(headers: Mapping[str, str]) -> dict[str, str]:
-    """Of a caller's headers its traceparent as version 00 writes it, 55 characters, and its tracestate; nothing that the standard doesn't allow."""
+def forwarded_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return a caller's traceparent, as version 00 writes it (55 characters), and its tracestate.
+
+    A header that the standard doesn't allow is left out; without a traceparent both are.
+    """
     caller, state = parse(headers.get("traceparent")), headers.get("tracestate", "")
     if caller is None:
         return {}
-    found = {"traceparent": traceparent(*caller[:2], sampled=caller.sampled)}
-    return found | {"tracestate": state} if _is_tracestate(state) else found
+    forwarded = {"traceparent": traceparent(*caller[:2], sampled=caller.sampled)}
+    return forwarded | {"tracestate": state} if _is_tracestate(state) else forwarded
 
 
 def _is_tracestate(header: str) -> bool:
-    """Whether the standard allows it: one that it doesn't is left out whole."""
+    """Return whether the standard allows the header as a whole."""
     members = [member.strip(" \t").partition("=") for member in header.split(",")]
     keys = {key for key, _, value in members if STATE_KEY.fullmatch(key) and STATE_VALUE.fullmatch(value)}
-    return len(header) <= MOST_TRACESTATE and len(keys) == len(members) <= MOST_STATES
+    return len(header) <= MAX_TRACESTATE_CHARS and len(keys) == len(members) <= MAX_TRACESTATE_MEMBERS
 
 
 def _number(text: str, size: int) -> int:

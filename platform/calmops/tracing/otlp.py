@@ -1,4 +1,7 @@
-"""Spans out through OTLP over HTTP: the one place that knows OpenTelemetry's SDK. Sends on a thread of its own; never waits."""
+"""Sends spans through OTLP over HTTP, on a thread of its own: the last step of a trace. ``send`` never waits.
+
+Only this file knows OpenTelemetry's SDK. It knows no record and no request.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,21 +15,22 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 import calmops
 from calmops.tracing.spans import Name, Span
 
-QUEUED_SPANS = 8192  # more than these wait for a receiver that is away: the oldest are dropped
+QUEUED_SPANS = 8192  # while the receiver is away; above it the oldest are dropped
 EVERY_MS = 1000.0
 TIMEOUT_S = 10.0
 SCOPE = InstrumentationScope("calmops", calmops.__version__)
 
 
 class OtlpTraces:
-    """A receiver of OTLP, and how many spans it took. ``send`` may be called from one thread, the counts read from any."""
+    """Sends spans to one OTLP receiver and counts what it took. One thread sends; any thread may read the counts."""
 
     def __init__(self, endpoint: str, resource: Mapping[str, str]) -> None:
-        """``endpoint``: the whole URL, as in http://127.0.0.1:4318/v1/traces; ``resource``: whose spans these are.
+        """Send to ``endpoint``, a whole URL such as http://127.0.0.1:4318/v1/traces.
 
-        Headers, which may hold a secret, come from the SDK's own variable, OTEL_EXPORTER_OTLP_HEADERS.
+        ``resource``: attributes that say where the spans come from. The SDK reads headers, which may hold a secret,
+        from its own variable, OTEL_EXPORTER_OTLP_HEADERS.
         """
-        self._exporter = _Counting(OTLPSpanExporter(endpoint=endpoint, timeout=TIMEOUT_S))
+        self._exporter = _CountingExporter(OTLPSpanExporter(endpoint=endpoint, timeout=TIMEOUT_S))
         self._processor = BatchSpanProcessor(
             self._exporter, max_queue_size=QUEUED_SPANS, schedule_delay_millis=EVERY_MS
         )
@@ -36,28 +40,28 @@ class OtlpTraces:
         self.sent = 0
 
     def send(self, spans: Sequence[Span]) -> None:
-        """Hand a trace over."""
+        """Queue the spans of a trace."""
         for span in spans:
             self._processor.on_end(_readable(span, self._resource))
             self.sent += 1
 
     @property
     def taken(self) -> int:
-        """Spans that the receiver took."""
+        """Return how many spans the receiver took."""
         return self._exporter.taken
 
     @property
     def refused(self) -> int:
-        """Spans that it didn't, after every retry."""
+        """Return how many spans the receiver didn't take, after every retry."""
         return self._exporter.refused
 
     def close(self) -> None:
-        """Send what waits, and end."""
+        """Send the queued spans and end the thread."""
         self._processor.shutdown()  # type: ignore[no-untyped-call]  # untyped in the SDK
 
 
-class _Counting(SpanExporter):
-    """An exporter that counts what becomes of its spans."""
+class _CountingExporter(SpanExporter):
+    """Counts which spans an exporter delivered and which it didn't."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
@@ -79,17 +83,17 @@ class _Counting(SpanExporter):
 
 
 def _readable(span: Span, resource: Resource) -> ReadableSpan:
-    """As the SDK has it. Only the request's own parent is somebody else's, the caller's."""
-    of_request = span.name == Name.REQUEST
+    """Convert a span to the SDK's. Only the request's parent, the caller's span, comes from another process."""
+    is_request = span.name == Name.REQUEST
     state = TraceState.from_header([span.tracestate or ""])
     return ReadableSpan(
         name=span.name,
         context=_context(span.trace_id, span.span_id, state, remote=False),
-        parent=_context(span.trace_id, span.parent_id, state, remote=of_request) if span.parent_id else None,
+        parent=_context(span.trace_id, span.parent_id, state, remote=is_request) if span.parent_id else None,
         resource=resource,
         attributes=span.attributes,
         events=[Event(event.name, event.attributes, event.at_ns) for event in span.events],
-        kind=SpanKind.SERVER if of_request else SpanKind.INTERNAL,
+        kind=SpanKind.SERVER if is_request else SpanKind.INTERNAL,
         status=Status(StatusCode.ERROR, span.error) if span.error else Status(),
         start_time=span.start_ns,
         end_time=span.end_ns,

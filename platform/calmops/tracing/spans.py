@@ -1,4 +1,4 @@
-"""What a span is, before any vendor's form of it."""
+"""Defines spans, between a request's records and OTLP. Knows no vendor's form of them."""
 
 from enum import StrEnum
 
@@ -8,7 +8,7 @@ Attribute = str | bool | int | float | tuple[int, ...] | tuple[float, ...]
 
 
 class Name(StrEnum):
-    """Every span that we make."""
+    """Names every span that calmops makes."""
 
     REQUEST = "request"
     QUEUE = "queue"
@@ -17,23 +17,23 @@ class Name(StrEnum):
 
 
 class SpanEvent(Struct, frozen=True, kw_only=True):
-    """A moment within a span."""
+    """Holds one moment within a span."""
 
     name: str
-    at_ns: int  # wall
+    at_ns: int  # wall clock
     attributes: dict[str, Attribute] = {}
 
 
 class Span(Struct, frozen=True, kw_only=True):
-    """One stretch of a request's life. ``parent_id`` 0: the trace begins with it."""
+    """Holds one stretch of a request's life. A trace begins with the span whose ``parent_id`` is 0."""
 
     trace_id: int
     span_id: int
     parent_id: int
     name: str
-    start_ns: int  # wall
-    end_ns: int  # wall
+    start_ns: int  # wall clock
+    end_ns: int  # wall clock
     attributes: dict[str, Attribute]
     events: tuple[SpanEvent, ...] = ()
     error: str | None = None
-    tracestate: str | None = None  # what other vendors said of the trace, in W3C's form
+    tracestate: str | None = None  # what other vendors say about the trace, in W3C's form

@@ -1,6 +1,7 @@
-"""Which traces are kept, decided when a request ended: all that went wrong, all that moved, the slowest, and a few others.
+"""Selects the traces to keep, when a request has ended: failed, migrated and slow ones, and a share of the others.
 
-Decided by the request itself and by those before it, so that the same log gives the same traces.
+The tracer asks it before it makes spans. The request and those before it decide, so the same log gives the same traces.
+It knows no span.
 """
 
 from bisect import insort
@@ -9,14 +10,14 @@ from collections import deque
 from calmops.messages.record import NOT_COUNTED, SUCCESSES, Closed
 from calmops.tracing.context import TraceContext
 
-REMEMBERED = 1000  # requests, whose slowness tells what slow is
-LEAST = 100  # remembered ones, under which nothing counts as slow
-SHARE = 0.01  # of all others
+REMEMBERED = 1000  # latest requests, which define what is slow
+LEAST = 100  # below this number of remembered requests nothing counts as slow
+SHARE = 0.01  # of all other traces
 _ID_SPAN = 1 << 64
 
 
 class SlowestTail:
-    """Whether a value is among the largest of the latest ones."""
+    """Finds values that are among the largest of the latest ones."""
 
     def __init__(self, share: float, remembered: int = REMEMBERED) -> None:
         self._share = share
@@ -25,7 +26,7 @@ class SlowestTail:
         self._ordered: list[int] = []
 
     def see(self, value: int) -> bool:
-        """Remember one more; True if it lies above the share's quantile of those before it."""
+        """Remember a value; return whether it lies above the share's quantile of those before it."""
         rank = int((1 - self._share) * len(self._ordered))
         slow = len(self._ordered) >= LEAST and value > self._ordered[min(rank, len(self._ordered) - 1)]
         if len(self._latest) == self._remembered:
@@ -36,18 +37,18 @@ class SlowestTail:
 
 
 class TailSampler:
-    """Says why a trace is kept, or that it isn't. Owned by one thread."""
+    """Decides whether a trace is kept, and why. Owned by one thread."""
 
     def __init__(self, share: float = SHARE, slowest: float = SHARE) -> None:
-        """``share``: of what nothing else keeps; ``slowest``: how much counts as slow. Both from 0 to 1."""
+        """Set the share of otherwise unkept traces to keep, and the share that counts as slow, both from 0 to 1."""
         self._share = share
-        self._first_token, self._a_token = SlowestTail(slowest), SlowestTail(slowest)
+        self._ttfts, self._token_times = SlowestTail(slowest), SlowestTail(slowest)
 
     def keep(self, closed: Closed, context: TraceContext) -> str | None:
-        """Why: "error", "migrated", "ledger", "slow", "caller" or "share"; None: it isn't kept."""
+        """Return why to keep the trace: "error", "migrated", "ledger", "slow", "caller" or "share"; None: drop it."""
         slow = [
-            self._first_token.see(closed.ttft_ns) if closed.ttft_ns is not None else False,
-            self._a_token.see((closed.duration_ns - (closed.ttft_ns or 0)) // closed.delivered)
+            self._ttfts.see(closed.ttft_ns) if closed.ttft_ns is not None else False,
+            self._token_times.see((closed.duration_ns - (closed.ttft_ns or 0)) // closed.delivered)
             if closed.delivered
             else False,
         ]

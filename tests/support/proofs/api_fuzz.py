@@ -1,4 +1,4 @@
-"""Schemathesis over the app's own OpenAPI document: whatever it sends, no 5xx but a documented 503."""
+"""Fuzzes the API with Schemathesis, from its own OpenAPI document: no answer may be a 5xx, except a documented 503."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -11,17 +11,20 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 
 MAX_TOKENS = 8
+
+# Values of these parameters may be right by the schema but wrong together, or above this server's or model's limits.
 SERVER_BOUND = frozenset((
-    "best_of", "beam_width", "logit_bias", "logprobs", "n", "stop_token_ids", "stream_options", "timeout", "top_logprobs",
-    "echo", "stop", "max_completion_tokens",
-))  # fmt: skip  # right by the schema, yet wrong together, or by this server's or model's own limits
+    "best_of", "beam_width", "logit_bias", "logprobs", "n", "stop_token_ids", "stream_options", "timeout",
+    "top_logprobs", "echo", "stop", "max_completion_tokens",
+))  # fmt: skip
+
 OPERATOR_WRITES = r"^/admin/.+/(cancel|drain|disable|enable)$"
 OPERATIONS = ("cancel", "drain", "disable", "enable")
 GENERATION = ("/v1/completions", "/v1/chat/completions")
 
 
 class Tally:
-    """What came back, and what must not have."""
+    """Counts the answers and collects those that must not come."""
 
     def __init__(self) -> None:
         self.statuses: Counter[tuple[str, int]] = Counter()
@@ -29,12 +32,12 @@ class Tally:
 
     @property
     def cases(self) -> int:
-        """Requests sent."""
+        """Return how many requests were sent."""
         return sum(self.statuses.values())
 
     @property
     def success_share(self) -> float:
-        """2xx among the requests to the generation endpoints, a ratio."""
+        """Return the share of 2xx among the requests to the generation endpoints."""
         sent = sum(count for (path, _), count in self.statuses.items() if path in GENERATION)
         good = sum(
             count for (path, status), count in self.statuses.items() if path in GENERATION and status // 100 == 2
@@ -52,33 +55,31 @@ class Tally:
 
 
 def fuzz(url: str, model: str, cases: int) -> Tally:
-    """About ``cases`` requests, nine in ten of them to the generation endpoints, both right and wrong ones."""
+    """Send about ``cases`` requests, right and wrong ones, nine in ten of them to the generation endpoints."""
     schema = schemathesis.openapi.from_url(f"{url}/openapi.json").exclude(path_regex=OPERATOR_WRITES)
     operations: list[Any] = [cast("Any", result).ok() for result in schema.get_all_operations()]
     others = [operation for operation in operations if operation.path not in GENERATION]
     tally = Tally()
     for operation in operations:
         share = 0.9 / len(GENERATION) if operation.path in GENERATION else 0.1 / len(others)
-        _fuzz_one(operation, max(2, round(cases * share)), (url, model), tally)
+        _fuzz_operation(operation, max(2, round(cases * share)), (url, model), tally)
     return tally
 
 
 def fuzz_operators(url: str, model: str, cases: int) -> Tally:
-    """About ``cases`` drains, disables, enables and cancels; every second one names what really is there."""
+    """Send about ``cases`` drains, disables, enables and cancels; every second one names an existing target."""
     schema = schemathesis.openapi.from_url(f"{url}/openapi.json").include(path_regex=OPERATOR_WRITES)
     operations: list[Any] = [cast("Any", result).ok() for result in schema.get_all_operations()]
     assert len(operations) == len(OPERATIONS), f"the operator API has {len(operations)} writes"
     tally = Tally()
     for operation in operations:
         modes = [GenerationMode.POSITIVE]
-        if operation.path.endswith(
-            "drain"
-        ):  # the only one with a parameter that can be wrong: any path is right by the schema
+        # Any path is right by the schema: only drain has a parameter that can be wrong.
+        if operation.path.endswith("drain"):
             modes.append(GenerationMode.NEGATIVE)
+        examples = max(2, cases // len(operations) // len(modes))
         for mode in modes:
-            _sender(
-                operation, mode, max(2, cases // len(operations) // len(modes)), partial(_operate, (url, model), tally)
-            )()
+            _sender(operation, mode, examples, partial(_operate, (url, model), tally))()
     return tally
 
 
@@ -87,20 +88,20 @@ def _operate(where: tuple[str, str], tally: Tally, case: Any) -> None:
     if tally.cases % 2:
         real = {
             "name": model,
-            "replica_id": _some(url, "inventory", "gangs", "replica_id"),
-            "request_id": _some(url, "requests", "requests", "request_id"),
+            "replica_id": _first_listed(url, "inventory", "gangs", "replica_id"),
+            "request_id": _first_listed(url, "requests", "requests", "request_id"),
         }
         case.path_parameters = {name: real[name] for name in case.path_parameters}
     tally.note(case, case.call(base_url=url, timeout=120))
 
 
-def _some(url: str, question: str, listed: str, key: str) -> str:
-    """The id of the first that the operator API lists; "none" if there is none."""
-    found = httpx.get(f"{url}/admin/{question}", timeout=10, verify=False).json()[listed]
-    return str(found[0][key]) if found else "none"
+def _first_listed(url: str, question: str, listed: str, key: str) -> str:
+    """Return the id of the first entry that the operator API lists, or "none" if it lists none."""
+    entries = httpx.get(f"{url}/admin/{question}", timeout=10, verify=False).json()[listed]
+    return str(entries[0][key]) if entries else "none"
 
 
-def _fuzz_one(operation: Any, cases: int, where: tuple[str, str], tally: Tally) -> None:
+def _fuzz_operation(operation: Any, cases: int, where: tuple[str, str], tally: Tally) -> None:
     kinds = [(GenerationMode.POSITIVE, True), (GenerationMode.POSITIVE, False), (GenerationMode.NEGATIVE, False)]
     for number, (mode, tame) in enumerate(kinds):
         if mode is GenerationMode.POSITIVE or operation.path in GENERATION:
@@ -130,7 +131,7 @@ def _send(where: tuple[str, str], tame: bool, tally: Tally, case: Any) -> None:
 
 
 def _bounded(body: Any, model: str, tame: bool) -> Any:
-    """At most MAX_TOKENS tokens, and a model that is served; ``tame`` leaves out what only this server would refuse."""
+    """Bound a body to MAX_TOKENS tokens and a served model; ``tame`` leaves out what only this server would refuse."""
     if not isinstance(body, dict):
         return body
     if isinstance(body.get("model"), str):

@@ -1,4 +1,4 @@
-"""The stock openai SDK, sync and async, on every endpoint. Each check raises AssertionError where it fails."""
+"""Checks every endpoint with the stock openai SDK, sync and async. A check that fails raises AssertionError."""
 
 import asyncio
 from typing import Any
@@ -12,17 +12,28 @@ MESSAGES: Any = [{"role": "user", "content": "What does os.path.join do?"}]
 
 
 def sync_client(url: str) -> openai.OpenAI:
-    """Without retries: a refusal must be seen."""
+    """Make a client without retries, so that a check sees every refusal."""
     return openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=120)
 
 
 def check_sdk(url: str, model: str) -> int:
-    """Run every check; how many there were."""
+    """Run every check; return their number."""
     client = sync_client(url)
     checks = (
-        models, whole_completion, streamed_completion, several_answers, completion_logprobs, chat_logprobs, stop_strings,
-        seeds, whole_chat, streamed_chat, beams, echo_and_ids, ids_of_a_request,
-    )  # fmt: skip
+        models,
+        whole_completion,
+        streamed_completion,
+        several_answers,
+        completion_logprobs,
+        chat_logprobs,
+        stop_strings,
+        seeds,
+        whole_chat,
+        streamed_chat,
+        beams,
+        echo_and_ids,
+        request_ids,
+    )
     for check in checks:
         check(client, model)
     asyncio.run(asynchronous(url, model))
@@ -30,7 +41,7 @@ def check_sdk(url: str, model: str) -> int:
 
 
 def models(client: openai.OpenAI, model: str) -> None:
-    assert model in [one.id for one in client.models.list()]
+    assert model in [listed.id for listed in client.models.list()]
     assert client.models.retrieve(model).object == "model"
 
 
@@ -60,7 +71,7 @@ def several_answers(client: openai.OpenAI, model: str) -> None:
         texts[chunk.choices[0].index] += chunk.choices[0].text
     assert [choice.index for choice in whole.choices] == [0, 1, 2]
     assert all(texts.values()) or not all(choice.text for choice in whole.choices)
-    assert len({choice.text for choice in whole.choices}) > 1, "three sampled answers are all alike"
+    assert len({choice.text for choice in whole.choices}) > 1, "three sampled answers are all the same"
 
 
 def completion_logprobs(client: openai.OpenAI, model: str) -> None:
@@ -69,7 +80,9 @@ def completion_logprobs(client: openai.OpenAI, model: str) -> None:
     assert shown is not None and shown.tokens and shown.token_logprobs and shown.top_logprobs and shown.text_offset
     assert len(shown.tokens) == len(shown.token_logprobs) == len(shown.top_logprobs) == len(shown.text_offset)
     for logprob, best in zip(shown.token_logprobs, shown.top_logprobs, strict=True):
-        assert logprob <= 0 and abs(max(best.values()) - logprob) < 1e-3, "greedy must take the best alternative"
+        assert logprob <= 0 and abs(max(best.values()) - logprob) < 1e-3, (
+            "greedy decoding must take the best alternative"
+        )
 
 
 def chat_logprobs(client: openai.OpenAI, model: str) -> None:
@@ -130,7 +143,7 @@ def echo_and_ids(client: openai.OpenAI, model: str) -> None:
     assert answer.usage is not None and answer.usage.prompt_tokens == 3
 
 
-def ids_of_a_request(client: openai.OpenAI, model: str) -> None:
+def request_ids(client: openai.OpenAI, model: str) -> None:
     named = client.completions.with_raw_response.create(
         model=model, prompt=PROMPT, max_tokens=1, extra_headers={"x-request-id": "proof.api-4"}
     )
@@ -141,7 +154,7 @@ def ids_of_a_request(client: openai.OpenAI, model: str) -> None:
 
 async def asynchronous(url: str, model: str) -> None:
     async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=120) as client:
-        assert model in [one.id async for one in client.models.list()]
+        assert model in [listed.id async for listed in client.models.list()]
         request: Any = {"model": model, "max_tokens": 8, "seed": 1}
         whole, streamed, chat, chat_stream = await asyncio.gather(
             client.completions.create(prompt=PROMPT, **request),
@@ -154,6 +167,6 @@ async def asynchronous(url: str, model: str) -> None:
         with pytest.raises(openai.NotFoundError) as caught:
             await client.completions.create(prompt=PROMPT, **{**request, "model": "nobody"})
         assert caught.value.param == "model"
-    async with httpx.AsyncClient() as client_of_all:
+    async with httpx.AsyncClient() as plain:
         for path in ("/healthz", "/readyz", "/metrics"):
-            assert (await client_of_all.get(url + path, timeout=30)).status_code == 200, path
+            assert (await plain.get(url + path, timeout=30)).status_code == 200, path

@@ -1,4 +1,4 @@
-"""Bad input over real HTTP: one row of the API's table after another. Each check raises AssertionError where it fails."""
+"""Sends the API's table of bad input over real HTTP, row by row. A check that fails raises AssertionError."""
 
 import asyncio
 import json
@@ -12,14 +12,14 @@ import pytest
 from tests.support.proofs.api_sdk import sync_client
 
 BOUND = 256  # limits.max_requests of the platform under proof
-RUNNING = 128  # of them decode at once: its two replicas' max_sequences
-LONG_TOKENS = 600  # of each, so that none ends before the house is full
+RUNNING = 128  # requests that decode at once: max_sequences of its two replicas
+LONG_TOKENS = 600  # of each of these, so that none ends before the gateway is full
 REFUSALS = 20
-REFUSED_AT_ONCE_S = 0.5  # median time to a refusal beside a full house on two cores, connection included
+REFUSED_AT_ONCE_S = 0.5  # median time to a refusal by a full gateway on two cores, connection included
 
 
 class Site(NamedTuple):
-    """Where the rows are tried."""
+    """Holds where the rows are sent."""
 
     client: httpx.Client
     model: str
@@ -30,7 +30,7 @@ Row = tuple[dict[str, Any], int, str, tuple[str, ...]]
 
 
 def rows(context: int) -> tuple[Row, ...]:
-    """(fields, status, param, words in the message) for /v1/completions."""
+    """Return (fields, status, param, words in the message) for /v1/completions."""
     return (
         ({"model": "nobody"}, 404, "model", ("nobody",)),
         ({"temperature": -1}, 400, "temperature", ("0", "-1")),
@@ -63,9 +63,9 @@ CHAT_ROWS: tuple[Row, ...] = (
 
 
 def check_table(url: str, model: str) -> int:
-    """Run every row; how many there were."""
+    """Check every row; return the number of checks."""
     client = httpx.Client(base_url=url, timeout=60)
-    card = next(one for one in client.get("/v1/models").json()["data"] if one["id"] == model)
+    card = next(listed for listed in client.get("/v1/models").json()["data"] if listed["id"] == model)
     context = int(card["context_window"])
     completion = {"model": model, "prompt": "def ", "max_tokens": 4}
     chat = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
@@ -74,7 +74,7 @@ def check_table(url: str, model: str) -> int:
         refused(client, "/v1/completions", completion, row)
     for row in CHAT_ROWS:
         refused(client, "/v1/chat/completions", chat, row)
-    checks = (malformed, sliding, text_is_text, deadline, lone_urls, disabled_model)
+    checks = (malformed, sliding, text_is_text, deadline, unknown_urls, disabled_model)
     for check in checks:
         check(Site(client, model, context))
     asyncio.run(crowd(url, model))
@@ -105,7 +105,7 @@ def sliding(site: Site) -> None:
 
 
 def text_is_text(site: Site) -> None:
-    """Control strings in user text cost as many tokens as text does, and come back as text."""
+    """Check that control strings in a client's text cost as many tokens as text does, and are echoed as text."""
     for raw in (rb'"a\ud800\u0000b"', b'"a\xff\xfeb"', b'"a\tb"', b'"a\x01b"'):
         body = b'{"model": ' + json.dumps(site.model).encode() + b', "max_tokens": 1, "prompt": ' + raw + b"}"
         answer = site.client.post("/v1/completions", content=body, headers={"content-type": "application/json"})
@@ -118,11 +118,16 @@ def text_is_text(site: Site) -> None:
 
 
 def deadline(site: Site) -> None:
-    """408 where nothing has been said yet; an explicit error event, and no [DONE], inside a stream."""
+    """Check that a deadline gives 408 before the first byte, and inside a stream an error event without [DONE]."""
     body = {
-        "model": site.model, "prompt": "x", "max_tokens": site.context - 16, "timeout": 0.25, "ignore_eos": True,
-        "loop_guard": False, "n": 4,
-    }  # fmt: skip
+        "model": site.model,
+        "prompt": "x",
+        "max_tokens": site.context - 16,
+        "timeout": 0.25,
+        "ignore_eos": True,
+        "loop_guard": False,
+        "n": 4,
+    }
     answer = site.client.post("/v1/completions", json=body)
     assert answer.status_code == 408 and answer.json()["error"]["code"] == "deadline_exceeded", answer.text[:200]
     with site.client.stream("POST", "/v1/completions", json=body | {"stream": True}) as stream:
@@ -137,7 +142,7 @@ def deadline(site: Site) -> None:
     assert caught.value.code == "deadline_exceeded"
 
 
-def lone_urls(site: Site) -> None:
+def unknown_urls(site: Site) -> None:
     for method, path, status in (
         ("GET", "/v1/nothing", 404),
         ("GET", "/v1/completions", 405),
@@ -148,7 +153,7 @@ def lone_urls(site: Site) -> None:
 
 
 def disabled_model(site: Site) -> None:
-    """503 with Retry-After while an operator has the model out of service."""
+    """Check that a disabled model gives 503 with Retry-After, and serves again when it is enabled."""
     body = {"model": site.model, "prompt": "x", "max_tokens": 1}
     assert site.client.post(f"/admin/models/{site.model}/disable").status_code == 200
     try:
@@ -160,22 +165,17 @@ def disabled_model(site: Site) -> None:
 
 
 async def crowd(url: str, model: str) -> None:
-    """At the stated bound the next ones get 429 with Retry-After, at once; everybody inside is served."""
+    """Check that requests above the stated bound get 429 with Retry-After at once, and that all others are served."""
     limit = httpx.Limits(max_connections=1024)
-    body = {
-        "model": model,
-        "prompt": "x",
-        "ignore_eos": True,
-        "loop_guard": False,
-    }  # streams would keep this client busy with reading
-
+    # Whole answers: streams would keep this client busy with reading.
+    body = {"model": model, "prompt": "x", "ignore_eos": True, "loop_guard": False}
     async with httpx.AsyncClient(base_url=url, timeout=300, limits=limit) as client:
         inside: list[asyncio.Task[httpx.Response]] = []
-        for count, max_tokens in ((RUNNING, LONG_TOKENS), (BOUND - RUNNING, 4)):  # those that only wait can be short
+        for count, max_tokens in ((RUNNING, LONG_TOKENS), (BOUND - RUNNING, 4)):  # those that wait can be short
             asked = [client.post("/v1/completions", json=body | {"max_tokens": max_tokens}) for _ in range(count)]
             inside += map(asyncio.create_task, asked)
             while len((await client.get("/admin/requests")).json()["requests"]) < len(inside):
-                assert not any(one.done() for one in inside), "some ended before all were inside: make them longer"
+                assert not any(task.done() for task in inside), "some ended before all were inside: make them longer"
                 await asyncio.sleep(0.1)
         times_s = []
         for _ in range(REFUSALS):
@@ -186,5 +186,5 @@ async def crowd(url: str, model: str) -> None:
             assert int(answer.headers["retry-after"]) >= 1 and "the limit is" in answer.text, answer.text[:200]
         assert sorted(times_s)[REFUSALS // 2] < REFUSED_AT_ONCE_S, times_s
         answers = await asyncio.gather(*inside)
-    told = [(one.status_code, one.json().get("usage", {}).get("completion_tokens")) for one in answers]
-    assert told == [(200, LONG_TOKENS)] * RUNNING + [(200, 4)] * (BOUND - RUNNING), told
+    ends = [(answer.status_code, answer.json().get("usage", {}).get("completion_tokens")) for answer in answers]
+    assert ends == [(200, LONG_TOKENS)] * RUNNING + [(200, 4)] * (BOUND - RUNNING), ends

@@ -1,4 +1,4 @@
-"""The page's figures, between two readings."""
+"""The console's figures cover the time between two readings."""
 
 import pytest
 
@@ -18,7 +18,9 @@ EDGES = (0.1, 0.2, 0.4)
         ([1, 0, 0, 9], 0.5, 0.4),
     ],
 )
-def test_quantiles_are_straight_within_a_bucket(buckets: list[int], share: float, expected: float | None) -> None:
+def test_quantiles_are_interpolated_linearly_within_a_bucket(
+    buckets: list[int], share: float, expected: float | None
+) -> None:
     assert quantile(EDGES, buckets, share) == (None if expected is None else pytest.approx(expected))
 
 
@@ -30,24 +32,21 @@ def reading(generated: int, failed: int, quick: int) -> ModelReading:
     )
 
 
-def test_rates_and_shares_are_those_of_the_span_and_not_of_all_time() -> None:
+def test_rates_and_shares_cover_the_span_and_not_all_time() -> None:
     figures = LiveFigures(span_s=10)
-    for at_s, one in (
-        (0.0, reading(100_000, 900, 5)),
-        (5.0, reading(100_000, 900, 5)),
-        (15.0, reading(101_000, 901, 25)),
-    ):
-        figures.read(at_s, {"m": one})
-    (told,) = figures.shown()
-    assert told["tokens_per_s"] == 100
-    assert told["requests_per_s"] == 6
-    assert told["failed_share"] == pytest.approx(10), "those that a client cancelled don't count"
-    assert told["itl_p50_ms"] == 5
-    assert told["ttft_p99_ms"] is None
-    assert (told["running"], told["waiting"]) == (3, 1)
+    figures.read(0.0, {"m": reading(100_000, 900, 5)})
+    figures.read(5.0, {"m": reading(100_000, 900, 5)})
+    figures.read(15.0, {"m": reading(101_000, 901, 25)})
+    (shown,) = figures.shown()
+    assert shown["tokens_per_s"] == 100
+    assert shown["requests_per_s"] == 6
+    assert shown["failed_share"] == pytest.approx(10), "requests that a client cancelled don't count"
+    assert shown["itl_p50_ms"] == 5
+    assert shown["ttft_p99_ms"] is None
+    assert (shown["running"], shown["waiting"]) == (3, 1)
 
 
-def test_a_meter_that_counts_anew_gives_no_negative_rate() -> None:
+def test_a_meter_that_begins_again_at_zero_gives_no_negative_rate() -> None:
     figures = LiveFigures()
     figures.read(0.0, {"m": reading(5_000, 7, 70)})
     assert figures.shown() == []

@@ -1,4 +1,4 @@
-"""The token strip's rows, from records."""
+"""Records become the token strip's rows."""
 
 from calmops.console.strips import FORGET_NS, KEPT_TOKENS, Strips
 from calmops.messages.record import Closed, FrameRecord, Opened, SequenceStep
@@ -20,36 +20,62 @@ def opened(request_id: str, at_ms: float = 0) -> Opened:
 
 
 def step(request_id: str, at_ms: float, *, gap_ms: float | None = 10.0, tokens: int = 1, **more: int) -> FrameRecord:
-    """A step of 5 ms with one sequence; ``rows``, ``attempt`` and ``choice`` may be given."""
+    """Make a step of 5 ms with one sequence; ``rows``, ``attempt`` and ``choice`` may be given."""
     share = SequenceStep(
-        request_id=request_id, attempt=more.get("attempt", 1), choice=more.get("choice", 0), index=0, tokens=tokens, released=tokens,
-        gap_engine_ns=None, gap_gateway_ns=None if gap_ms is None else int(gap_ms * MS),
-    )  # fmt: skip
+        request_id=request_id,
+        attempt=more.get("attempt", 1),
+        choice=more.get("choice", 0),
+        index=0,
+        tokens=tokens,
+        released=tokens,
+        gap_engine_ns=None,
+        gap_gateway_ns=None if gap_ms is None else int(gap_ms * MS),
+    )
     return FrameRecord(
-        replica_id="r", gang_id="g", shard=0, model="m", step=1, at_ns=int(at_ms * MS), duration_ns=5 * MS,
-        rows=more.get("rows", 1), sequences=(share,),
-    )  # fmt: skip
+        replica_id="r",
+        gang_id="g",
+        shard=0,
+        model="m",
+        step=1,
+        at_ns=int(at_ms * MS),
+        duration_ns=5 * MS,
+        rows=more.get("rows", 1),
+        sequences=(share,),
+    )
 
 
 def closed(request_id: str, at_ms: float, outcome: str = "completed") -> Closed:
     return Closed(
-        request_id=request_id, model="m", gateway_id="g", at_ns=int(at_ms * MS), outcome=outcome, attempts=1, prompt_tokens=3,
-        journaled=1, delivered=1, discarded=0, ttft_ns=1, duration_ns=1,
-    )  # fmt: skip
+        request_id=request_id,
+        model="m",
+        gateway_id="g",
+        at_ns=int(at_ms * MS),
+        outcome=outcome,
+        attempts=1,
+        prompt_tokens=3,
+        journaled=1,
+        delivered=1,
+        discarded=0,
+        ttft_ns=1,
+        duration_ns=1,
+    )
 
 
-def test_a_request_waits_is_prefilled_decodes_and_ends() -> None:
+def test_a_request_queues_is_prefilled_decodes_and_ends() -> None:
     strips, states = Strips(), []
     for record, now_ms in (
-        (opened("a", 100), 130), (step("a", 145, tokens=0), 150), (step("a", 155, gap_ms=None), 156), (closed("a", 200), 500)
-    ):  # fmt: skip
+        (opened("a", 100), 130),
+        (step("a", 145, tokens=0), 150),
+        (step("a", 155, gap_ms=None), 156),
+        (closed("a", 200), 500),
+    ):
         strips.see(record)
         (row,) = strips.shown(now_ms * MS)["requests"]
         states.append((row["state"], row["queue_ms"], row["prefill_ms"]))
     assert states == [("queued", 30, 0), ("prefill", 40, 10), ("decoding", 40, 15), ("ended", 40, 15)]
 
 
-def test_each_token_has_its_gap_and_its_steps_rows_and_a_migration_is_marked() -> None:
+def test_each_token_has_its_gap_and_the_rows_of_its_step_and_a_migration_has_a_mark() -> None:
     strips = Strips()
     strips.see(opened("a"))
     for frame in (
@@ -72,12 +98,12 @@ def test_only_the_latest_tokens_and_only_the_first_choice_are_kept() -> None:
     assert (row["first"], len(row["gaps_ms"]), row["marks"]) == (7, KEPT_TOKENS, [])
 
 
-def test_ended_ones_make_room_live_ones_do_not_and_what_is_never_closed_is_forgotten() -> None:
+def test_ended_and_silent_requests_make_room_and_live_ones_do_not() -> None:
     strips = Strips(kept=2)
     for record in (opened("a"), opened("b"), closed("a", 1), opened("c", 2), opened("d", 3)):
         strips.see(record)
-    told = strips.shown(4 * MS)
-    assert ([row["id"] for row in told["requests"]], told["hidden"]) == (["c", "b"], 1)
+    shown = strips.shown(4 * MS)
+    assert ([row["id"] for row in shown["requests"]], shown["hidden"]) == (["c", "b"], 1)
     strips.see(closed("d", 5))
     assert strips.shown(6 * MS)["hidden"] == 0
     later_ms = FORGET_NS / MS + 1

@@ -1,4 +1,4 @@
-"""Beam search over a real scheduler, beside a look at every possible answer."""
+"""Beam search over a real scheduler finds what a look at every possible answer finds."""
 
 import math
 import random
@@ -15,14 +15,14 @@ VOCABULARY = (END, 1, 2)
 
 
 class Model:
-    """A distribution of the next token for each prefix, drawn once."""
+    """Draws a distribution of the next token once per prefix."""
 
     def __init__(self, seed: int) -> None:
         self._rng = random.Random(seed)
         self._seen: dict[tuple[int, ...], list[float]] = {}
 
     def logprobs(self, prefix: tuple[int, ...]) -> list[float]:
-        """Of VOCABULARY's tokens, in order."""
+        """Return the log-probabilities of VOCABULARY's tokens, in order."""
         if prefix not in self._seen:
             weights = [self._rng.random() + 0.01 for _ in VOCABULARY]
             self._seen[prefix] = [math.log(weight / sum(weights)) for weight in weights]
@@ -30,8 +30,16 @@ class Model:
 
 
 def search(model: Model, width: int, max_tokens: int, kv_blocks: int = 64) -> tuple[list[Hypothesis], Scheduler]:
-    """Run one search to its end; its answers, best first, and the scheduler that it leaves."""
-    scheduler = Scheduler(Limits(kv_blocks=kv_blocks, max_sequences=32, max_rows_per_step=32, max_model_len=64))
+    """Run one search to its end; return its answers, best first, and the scheduler that it leaves."""
+    limits = Limits(
+        kv_blocks=kv_blocks,
+        max_sequences=32,
+        max_rows_per_step=32,
+        max_model_len=64,
+        max_waiting=1024,
+        prefix_cache=True,
+    )
+    scheduler = Scheduler(limits)
     (root,) = sequences("r", 4, beam_width=width, max_tokens=max_tokens, stop_ids=(END,))
     scheduler.submit([root])
     beams = BeamSearch(root, 64)
@@ -41,9 +49,8 @@ def search(model: Model, width: int, max_tokens: int, kv_blocks: int = 64) -> tu
         work = scheduler.plan()
         assert work is not None
         for beam in work.wanted:
-            ranked = sorted(
-                zip(VOCABULARY, model.logprobs(tuple(beam.output_ids)), strict=True), key=lambda one: -one[1]
-            )
+            candidates = zip(VOCABULARY, model.logprobs(tuple(beam.output_ids)), strict=True)
+            ranked = sorted(candidates, key=lambda candidate: -candidate[1])
             beams.report(beam, ranked[: beams.top_k])
         scheduler.commit(work, [0] * len(work.wanted))
         if beams.ready:
@@ -52,7 +59,7 @@ def search(model: Model, width: int, max_tokens: int, kv_blocks: int = 64) -> tu
 
 
 def best_answer(model: Model, max_tokens: int) -> tuple[float, tuple[int, ...]]:
-    """The score and ids of the best of all answers: those that end, and those of full length that don't."""
+    """Return score and ids of the best of all answers: those that end, and those of full length that don't."""
     answers = []
     for length in range(1, max_tokens + 1):
         for ids in product(VOCABULARY, repeat=length):
@@ -64,31 +71,31 @@ def best_answer(model: Model, max_tokens: int) -> tuple[float, tuple[int, ...]]:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_a_search_wide_enough_for_every_prefix_finds_the_best_answer_of_all(seed: int) -> None:
+def test_a_search_that_is_wide_enough_for_every_prefix_finds_the_best_answer_of_all(seed: int) -> None:
     model = Model(seed)
-    found, _ = search(model, width=16, max_tokens=4)
+    (best, *_), _ = search(model, width=16, max_tokens=4)
     score, ids = best_answer(model, 4)
-    assert found[0].token_ids == ids
-    assert found[0].score == pytest.approx(score)
+    assert best.token_ids == ids
+    assert best.score == pytest.approx(score)
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 5])
-def test_answers_come_best_first_are_distinct_and_leave_no_block(width: int) -> None:
-    found, scheduler = search(Model(width), width, max_tokens=6)
-    assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
-    assert len({one.token_ids for one in found}) == len(found) == width
-    assert all((one.token_ids[-1] == END) == (one.finish_reason == "stop") for one in found)
+def test_answers_come_best_first_and_are_distinct_and_no_block_stays_held(width: int) -> None:
+    answers, scheduler = search(Model(width), width, max_tokens=6)
+    assert [answer.score for answer in answers] == sorted((answer.score for answer in answers), reverse=True)
+    assert len({answer.token_ids for answer in answers}) == len(answers) == width
+    assert all((answer.token_ids[-1] == END) == (answer.finish_reason == "stop") for answer in answers)
     assert (scheduler.kv_blocks_used, scheduler.running, scheduler.waiting) == (0, 0, 0)
 
 
 def test_a_search_of_width_one_is_greedy() -> None:
     model = Model(3)
-    (found,), _ = search(model, width=1, max_tokens=6)
+    (answer,), _ = search(model, width=1, max_tokens=6)
     greedy: tuple[int, ...] = ()
-    while len(greedy) < len(found.token_ids):
+    while len(greedy) < len(answer.token_ids):
         logprobs = model.logprobs(greedy)
         greedy = (*greedy, VOCABULARY[logprobs.index(max(logprobs))])
-    assert found.token_ids == greedy
+    assert answer.token_ids == greedy
 
 
 def test_a_cache_too_small_for_all_beams_at_once_changes_no_answer() -> None:

@@ -1,4 +1,7 @@
-"""The scheduler over random arrivals, lengths, cancels, cache sizes and beam searches (simulation.py asserts)."""
+"""The scheduler keeps its promises under random arrivals, lengths, cancels, cache sizes and beam searches.
+
+tests/support/scheduler_simulation.py has the assertions.
+"""
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -12,7 +15,7 @@ def test_any_seeded_run_keeps_every_promise(seed: int) -> None:
     Simulation(seed).run()
 
 
-def test_the_simulation_meets_what_it_is_meant_to_meet() -> None:
+def test_the_simulation_covers_every_kind_of_event() -> None:
     figures = Figures()
     for seed in range(150):
         figures.add(Simulation(seed).run())

@@ -1,4 +1,4 @@
-"""Stop strings over text that comes in pieces, beside a plain search in the whole text."""
+"""Stop strings match in text that comes in pieces as they do in the whole text."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +10,7 @@ STOPS = st.lists(st.text("ab", min_size=1, max_size=4), max_size=3).map(tuple)
 
 
 def first_match(text: str, stops: tuple[str, ...]) -> tuple[int, str] | None:
-    """Where the stop string begins that is complete first, the longest of those; which it is."""
+    """Return where the stop string begins that is complete first (of several the longest), and the string."""
     for end in range(1, len(text) + 1):
         complete = [stop for stop in stops if text[:end].endswith(stop)]
         if complete:
@@ -20,7 +20,7 @@ def first_match(text: str, stops: tuple[str, ...]) -> tuple[int, str] | None:
 
 
 def run(pieces: list[str], stops: tuple[str, ...]) -> tuple[list[str], str | None, StopText]:
-    """What each piece released, the stop string that ended it, and the state."""
+    """Return what each piece released, the stop string that ended the text, and the state."""
     state, released = StopText(stops), []
     for piece in pieces:
         text, match = state.feed(piece)
@@ -32,17 +32,17 @@ def run(pieces: list[str], stops: tuple[str, ...]) -> tuple[list[str], str | Non
 
 
 @given(PIECES, STOPS)
-def test_what_is_released_ends_before_the_stop_string_that_is_complete_first(
+def test_released_text_ends_before_the_stop_string_that_is_complete_first(
     pieces: list[str], stops: tuple[str, ...]
 ) -> None:
     released, match, _ = run(pieces, stops)
     whole = "".join(pieces)
-    found = first_match(whole, stops)
-    assert ("".join(released), match) == ((whole, None) if found is None else (whole[: found[0]], found[1]))
+    expected = first_match(whole, stops)
+    assert ("".join(released), match) == ((whole, None) if expected is None else (whole[: expected[0]], expected[1]))
 
 
 @given(PIECES, STOPS)
-def test_nothing_is_held_back_that_cannot_become_a_stop_string(pieces: list[str], stops: tuple[str, ...]) -> None:
+def test_only_text_that_may_become_a_stop_string_is_held_back(pieces: list[str], stops: tuple[str, ...]) -> None:
     state, fed, given_out = StopText(stops), "", ""
     for piece in pieces:
         text, match = state.feed(piece)
@@ -62,7 +62,7 @@ def test_a_token_counts_as_released_with_the_last_of_its_text(pieces: list[str],
     assert state.released_tokens == sum(end <= chars for end in ends[:fed])
 
 
-def test_a_token_whose_character_is_unfinished_is_released_with_the_token_that_finishes_it() -> None:
+def test_a_token_with_an_unfinished_character_is_released_with_the_token_that_finishes_it() -> None:
     state = StopText()
     assert state.feed("", unfinished=True) == ("", None)
     assert state.released_tokens == 0

@@ -1,4 +1,4 @@
-"""Why a sequence ends by its ids alone."""
+"""A sequence ends by its ids alone for the right reason, and at the right token."""
 
 import pytest
 
@@ -10,10 +10,10 @@ STOP_ID = 7
 
 
 def sequence(output: list[int], **params: object) -> Sequence:
-    """One that has said ``output`` after a prompt of 4."""
-    (one,) = sequences("r", 4, stop_ids=(STOP_ID,), **{"max_tokens": 1000, **params})
-    one.output_ids += output
-    return one
+    """Make a sequence with this output after a prompt of 4 tokens."""
+    (made,) = sequences("r", 4, stop_ids=(STOP_ID,), **{"max_tokens": 1000, **params})
+    made.output_ids += output
+    return made
 
 
 def cycle(period: int, tokens: int) -> list[int]:
@@ -23,25 +23,31 @@ def cycle(period: int, tokens: int) -> list[int]:
 @pytest.mark.parametrize(
     ("why", "output", "params", "max_model_len", "reason"),
     [
-        ("nothing is over", [1, 2], {}, 100, None),
+        ("no reason to end", [1, 2], {}, 100, None),
         ("a stop id", [1, STOP_ID], {}, 100, "stop"),
-        ("a stop id that isn't the last says nothing", [STOP_ID, 1], {}, 100, None),
+        ("a stop id that isn't the last is ignored", [STOP_ID, 1], {}, 100, None),
         ("max_tokens", [1, 2], {"max_tokens": 2}, 100, "length"),
         ("a full context", [1, 2], {}, 6, "length"),
-        ("a stop id goes before length", [1, STOP_ID], {"max_tokens": 2}, 100, "stop"),
+        ("a stop id has precedence over length", [1, STOP_ID], {"max_tokens": 2}, 100, "stop"),
         ("a runaway", cycle(3, LOOP_TAIL_TOKENS), {}, 4000, "loop_guard"),
-        ("length goes before a runaway", cycle(3, LOOP_TAIL_TOKENS), {"max_tokens": LOOP_TAIL_TOKENS}, 4000, "length"),
+        (
+            "length has precedence over a runaway",
+            cycle(3, LOOP_TAIL_TOKENS),
+            {"max_tokens": LOOP_TAIL_TOKENS},
+            4000,
+            "length",
+        ),
         ("a runaway with the guard off", cycle(3, LOOP_TAIL_TOKENS), {"loop_guard": False}, 4000, None),
     ],
 )
-def test_a_sequence_ends(
+def test_a_sequence_ends_for_the_first_reason_that_applies(
     why: str, output: list[int], params: dict[str, object], max_model_len: int, reason: str | None
 ) -> None:
     assert finish_reason(sequence(output, **params), max_model_len) == reason, why
 
 
 @pytest.mark.parametrize("period", [1, 2, 3, 31, 32, 33, LOOP_PERIOD_TOKENS])
-def test_a_cycle_is_a_runaway_once_it_is_long_enough_and_not_before(period: int) -> None:
+def test_a_cycle_counts_as_a_runaway_only_when_it_is_long_enough(period: int) -> None:
     tail = max(LOOP_TAIL_TOKENS, LOOP_CYCLES * period)
     assert loops([1, 2, 3, *cycle(period, tail)])
     assert not loops([1, 2, 3, *cycle(period, tail - 1)])
@@ -50,5 +56,5 @@ def test_a_cycle_is_a_runaway_once_it_is_long_enough_and_not_before(period: int)
     assert not loops(broken)
 
 
-def test_a_longer_period_than_the_bound_is_no_runaway() -> None:
+def test_a_cycle_with_a_longer_period_than_the_bound_is_no_runaway() -> None:
     assert not loops(cycle(LOOP_PERIOD_TOKENS + 1, 20 * LOOP_PERIOD_TOKENS))

@@ -1,4 +1,4 @@
-"""Too much is refused at once, and a place is free again as soon as a request ends."""
+"""A full gateway refuses at once, and a place is free again as soon as a request ends."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def request(number: int, *, probe: bool = False) -> GenerationRequest:
     )
 
 
-def test_the_request_above_the_bound_is_refused_with_bound_and_retry_time() -> None:
+def test_a_request_above_the_limit_is_refused_with_the_limit_and_a_retry_time() -> None:
     admission = Admission(3)
     for number in range(3):
         admission.enter(request(number))
@@ -35,7 +35,7 @@ def test_retry_after_grows_with_the_load_and_is_bounded() -> None:
     assert waits == [1, 5, 30]
 
 
-def test_a_place_is_free_when_a_request_ends_and_ending_twice_frees_one() -> None:
+def test_a_request_that_ends_frees_its_place_and_ending_twice_frees_only_one() -> None:
     admission = Admission(1)
     admission.enter(request(1))
     admission.leave(request(1))

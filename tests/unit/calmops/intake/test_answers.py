@@ -1,4 +1,4 @@
-"""Answers as OpenAI's own SDK reads them."""
+"""OpenAI's own SDK reads every answer, and errors have OpenAI's shape."""
 
 import json
 import timeit
@@ -12,8 +12,7 @@ from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from calmops.foundation.errors import DeadlineError, InputError
-from calmops.intake.answers import Answer, StreamAnswer, error_body
-from calmops.intake.sse import DONE, KEEPALIVE, error_event, json_text
+from calmops.intake.answers import DONE, KEEPALIVE, Answer, StreamAnswer, error_body, error_event, json_text
 from calmops.intake.validate import Intake, parse_chat, parse_completion
 from calmops.messages.frame import TokenLogprobs
 from tests.support.tokenizer_releases import context
@@ -32,14 +31,13 @@ class Step(NamedTuple):
 
 def intake(kind: str, **fields: Any) -> Intake:
     if kind == "chat":
-        return parse_chat(
-            json.dumps({"model": "tiny", "messages": [{"role": "user", "content": "Hi"}]} | fields).encode(), context()
-        )
+        chat = {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}]}
+        return parse_chat(json.dumps(chat | fields).encode(), context())
     return parse_completion(json.dumps({"model": "tiny", "prompt": "the fox"} | fields).encode(), context())
 
 
 def read(raw: bytes) -> list[tuple[str | None, Any]]:
-    """Events of a stream: (id, parsed data)."""
+    """Parse the events of a stream into (id, data)."""
     events = []
     for block in raw.decode().split("\n\n")[:-1]:
         lines = dict(line.split(": ", 1) for line in block.splitlines())
@@ -48,7 +46,7 @@ def read(raw: bytes) -> list[tuple[str | None, Any]]:
 
 
 def as_completion(data: dict[str, Any]) -> Completion:
-    """The SDK's type has no room for the null that OpenAI's own chunks bear."""
+    """Parse a chunk as a Completion, whose type doesn't allow the null finish_reason of OpenAI's own chunks."""
     choices = [choice | {"finish_reason": choice["finish_reason"] or "stop"} for choice in data["choices"]]
     return Completion.model_validate(data | {"choices": choices}, strict=True)
 
@@ -62,7 +60,7 @@ def token(text: bytes, logprob: float = -0.5, top: Any = ()) -> TokenLogprobs:
     return TokenLogprobs(7, logprob, text, tuple((n, value, spelling) for n, (spelling, value) in enumerate(top)))
 
 
-def test_a_chat_stream_is_what_the_sdk_expects() -> None:
+def test_the_sdk_reads_a_chat_stream() -> None:
     events = stream("chat", [Step(text="Hel"), Step(text="lo"), Step(text="", finish_reason="stop")])
     chunks = [ChatCompletionChunk.model_validate(data, strict=True) for _, data in events[:-1]]
     assert events[-1] == (None, "[DONE]")
@@ -73,7 +71,7 @@ def test_a_chat_stream_is_what_the_sdk_expects() -> None:
     assert [number for number, _ in events[:-1]] == ["0:1:0000abcd"] * 3
 
 
-def test_a_completion_stream_is_what_the_sdk_expects() -> None:
+def test_the_sdk_reads_a_completion_stream() -> None:
     steps = [
         Step(text="a"),
         Step(choice=1, text="b"),
@@ -98,7 +96,7 @@ def test_usage_comes_last_and_only_when_asked_for(kind: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "shape"), [("chat", ChatCompletion), ("completion", Completion)])
-def test_a_whole_answer_is_what_the_sdk_expects(kind: str, shape: Any) -> None:
+def test_the_sdk_reads_a_whole_answer(kind: str, shape: Any) -> None:
     wanted = intake(kind, n=2)
     answer = Answer(wanted, created=1_700_000_000)
     for step in (
@@ -123,7 +121,7 @@ def test_the_loop_guard_is_its_own_finish_reason() -> None:
 TOKENS = (token(b"ab", top=[(b"ab", -0.5), (b"x", -1.0)]), token(b"\xe6\x9d", -1.5), token(b"\xb1", float("-inf")))
 
 
-def test_chat_logprobs_are_what_the_sdk_expects() -> None:
+def test_the_sdk_reads_chat_logprobs() -> None:
     answer = Answer(intake("chat", logprobs=True, top_logprobs=2), created=1)
     answer.add(Step(text="ab東", released=3, logprobs=TOKENS, finish_reason="stop"))
     content: Any = vars(ChatCompletion.model_validate_json(answer.body(1, 3), strict=True).choices[0])[
@@ -135,7 +133,7 @@ def test_chat_logprobs_are_what_the_sdk_expects() -> None:
     assert [(top.token, top.logprob) for top in content[0].top_logprobs] == [("ab", -0.5), ("x", -1.0)]
 
 
-def test_completion_logprobs_are_what_the_sdk_expects() -> None:
+def test_the_sdk_reads_completion_logprobs() -> None:
     events = stream(
         "completion",
         [Step(text="ab東", released=3, logprobs=TOKENS), Step(text="c", logprobs=(token(b"c"),))],
@@ -149,7 +147,7 @@ def test_completion_logprobs_are_what_the_sdk_expects() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_logprobs_of_text_that_is_held_back_wait_for_it(kind: str) -> None:
+def test_logprobs_are_held_back_as_long_as_their_text(kind: str) -> None:
     fields = {"logprobs": True} if kind == "chat" else {"logprobs": 0}
     steps = [
         Step(text="", released=0, logprobs=(token(b"a"),)),
@@ -161,7 +159,7 @@ def test_logprobs_of_text_that_is_held_back_wait_for_it(kind: str) -> None:
     assert "a" in json.dumps(shown[1]) and "STOP" not in json.dumps(shown)
 
 
-def test_errors_have_openais_shape_and_tell_nothing_that_was_not_meant() -> None:
+def test_errors_have_openais_shape_and_internal_ones_show_no_detail() -> None:
     shown = error_body(InputError("too big", param="n", code="invalid_value"))
     assert shown == {
         "error": {"message": "too big", "type": "invalid_request_error", "param": "n", "code": "invalid_value"}
@@ -173,7 +171,7 @@ def test_errors_have_openais_shape_and_tell_nothing_that_was_not_meant() -> None
 
 
 @given(st.text())
-def test_an_event_stays_on_one_line_and_its_text_comes_back(text: str) -> None:
+def test_an_event_stays_on_one_line_and_keeps_its_text(text: str) -> None:
     encoded = json_text(text)
     assert json.loads(encoded) == text
     assert len(encoded.decode().splitlines()) == 1
@@ -187,4 +185,4 @@ def test_an_event_costs_a_few_microseconds() -> None:
     step = Step(text=" token")
     answer.event(step)
     best_s = min(timeit.repeat(lambda: answer.event(step), number=2000, repeat=5)) / 2000
-    assert best_s < 50e-6, f"{best_s * 1e6:.1f} us an event; the bound is 50 us"
+    assert best_s < 50e-6, f"{best_s * 1e6:.1f} us per event; the bound is 50 us"

@@ -1,4 +1,4 @@
-"""Chat templates: what the author meant, and nothing that a message could add."""
+"""A chat's prompt has the control tokens that its template writes, and a message adds none."""
 
 from collections.abc import Iterable
 
@@ -36,7 +36,7 @@ def control_in(ids: Iterable[int]) -> list[str]:
     return [names[number] for number in ids if number in names]
 
 
-def test_a_conversation_becomes_what_the_template_says() -> None:
+def test_a_conversation_is_rendered_as_the_template_says() -> None:
     tokenizer = byte_level()
     ids = template().render(({"role": "system", "content": "Be kind. "}, {"role": "user", "content": "Hi"}))
     assert tokenizer.decode(ids) == ("<|begin|><|system|>\nBe kind.<|end|>\n<|user|>\nHi<|end|>\n<|assistant|>\n")
@@ -55,7 +55,7 @@ def test_a_message_adds_no_control_token(text: str) -> None:
         NASTY | st.sampled_from(["user", "<|USER|>", "user|>", "<|user", " user "]), min_size=1, max_size=3
     )
 )
-def test_no_template_can_be_talked_into_a_control_token(source: str, contents: list[str]) -> None:
+def test_a_message_adds_no_control_token_under_an_unkind_template(source: str, contents: list[str]) -> None:
     unkind = ChatTemplate(source, byte_level(), VARIABLES)
     messages = [{"role": "user", "content": text} for text in contents]
     harmless = [{"role": "user", "content": "xyzzy plugh"} for _ in contents]
@@ -63,12 +63,12 @@ def test_no_template_can_be_talked_into_a_control_token(source: str, contents: l
 
 
 @given(st.text().filter(lambda text: "\ufdd0" not in text and text == text.strip()))
-def test_a_messages_text_is_kept(text: str) -> None:
+def test_the_text_of_a_message_is_kept(text: str) -> None:
     ids = template().render(({"role": "user", "content": text},))
     assert byte_level().decode(ids) == f"<|begin|><|user|>\n{text}<|end|>\n<|assistant|>\n"
 
 
-def test_a_template_that_refuses_says_so_to_the_caller() -> None:
+def test_a_refusal_by_the_template_reaches_the_caller() -> None:
     source = "{% if messages | length > 1 %}{{ raise_exception('one at a time') }}{% endif %}{{ messages[0].content }}"
     unkind = ChatTemplate(source, byte_level(), {})
     with pytest.raises(InputError, match="one at a time") as caught:
@@ -92,7 +92,8 @@ def test_a_template_that_cannot_render_safely_is_refused_when_loaded(source: str
 
 
 def test_a_template_that_blows_up_its_input_is_stopped() -> None:
-    source = "{% for m in messages %}{% if m.content|length > 20 %}{% for i in range(9999) %}{{ m.content }}{% endfor %}{% endif %}{% endfor %}."
+    repeat = "{% for i in range(9999) %}{{ m.content }}{% endfor %}"
+    source = "{% for m in messages %}{% if m.content|length > 20 %}" + repeat + "{% endif %}{% endfor %}."
     unkind = ChatTemplate(source, byte_level(), {})
     with pytest.raises(InputError, match="the limit is"):
         unkind.render([{"role": "user", "content": "a" * 40}])

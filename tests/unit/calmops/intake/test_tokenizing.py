@@ -1,4 +1,4 @@
-"""User text is text: whatever it says, no control token comes of it."""
+"""A client's text never yields a control token, whatever it says."""
 
 from types import SimpleNamespace
 
@@ -19,26 +19,26 @@ NASTY = st.lists(
 
 
 @given(NASTY)
-def test_byte_level_text_never_yields_a_control_token(text: str) -> None:
+def test_a_byte_level_tokenizer_never_yields_a_control_token_for_text(text: str) -> None:
     tokenizer = byte_level()
     assert set(tokenizer.encode(text)).isdisjoint(tokenizer.specials.values())
 
 
 @given(NASTY)
-def test_a_vocabulary_that_holds_control_strings_as_words_yields_none_of_them(text: str) -> None:
+def test_a_vocabulary_with_control_strings_as_words_yields_none_of_them(text: str) -> None:
     for tokenizer in (word_level(), unigram()):
         control = {number for name, number in tokenizer.specials.items() if name != "<unk>"}
         assert set(tokenizer.encode(text)).isdisjoint(control)
 
 
 @given(st.text())
-def test_text_comes_back_as_it_was(text: str) -> None:
+def test_text_is_the_same_after_encoding_and_decoding(text: str) -> None:
     tokenizer = byte_level()
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
 @given(NASTY)
-def test_text_with_control_strings_comes_back_as_text(text: str) -> None:
+def test_text_with_control_strings_is_decoded_as_text(text: str) -> None:
     tokenizer = byte_level()
     mended = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     assert tokenizer.decode(tokenizer.encode(text)) == mended
@@ -59,7 +59,7 @@ def test_a_file_that_is_no_tokenizer_is_a_release_error(spec: str) -> None:
         TextTokenizer(spec)
 
 
-def test_a_tokenizer_that_breaks_is_told_with_its_model_and_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_tokenizer_names_its_model_and_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     def breaks(*_: object, **__: object) -> None:
         raise RuntimeError("no merges")
 

@@ -1,4 +1,4 @@
-"""Bodies: what is wrong is refused by name, with limit and value; what is right becomes a request."""
+"""A bad body is refused with the parameter's name, the limit and the value; a good one becomes a request."""
 
 import json
 from collections.abc import Callable
@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calmops.foundation.errors import InputError, UnknownModel
-from calmops.intake.limits import IntakeLimits
 from calmops.intake.validate import Context, Intake, parse_chat, parse_completion
-from tests.support.tokenizer_releases import CONTEXT, byte_level, context, served
+from tests.support.tokenizer_releases import CONTEXT, byte_level, context, intake_limits, served
 
 Call = Callable[..., Intake]
 Parse = Callable[[bytes, Context], Intake]
 PROMPT: dict[str, Any] = {"model": "tiny", "prompt": "the fox"}
 CHAT: dict[str, Any] = {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}]}
+IMAGE = [{"type": "image_url"}]
 
 
 def completion(**fields: Any) -> Intake:
@@ -77,7 +77,7 @@ REFUSED = [
     (chat, {"messages": [{"role": "user"}]}, "messages[0].content", ["required"]),
     (chat, {"messages": [{"role": "user", "content": None}]}, "messages[0].content", ["null"]),
     (chat, {"messages": [{"role": "user", "content": "x", "name": "bob"}]}, "messages[0].name", ["supported"]),
-    (chat, {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0].type", ["text"]),
+    (chat, {"messages": [{"role": "user", "content": IMAGE}]}, "messages[0].content[0].type", ["text"]),
     (chat, {"messages": CHAT["messages"] * 1025}, "messages", ["1025", "1024"]),
     (chat, {"top_logprobs": 2}, "top_logprobs", ["2", "logprobs"]),
     (chat, {"logprobs": True, "top_logprobs": 21}, "top_logprobs", ["21", "20"]),
@@ -91,7 +91,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("call", "fields", "param", "words"), REFUSED)
-def test_bad_input_is_refused_by_name_with_limit_and_value(
+def test_bad_input_is_refused_with_its_name_the_limit_and_the_value(
     call: Call, fields: dict[str, Any], param: str, words: Any
 ) -> None:
     with pytest.raises(InputError) as caught:
@@ -105,25 +105,25 @@ def test_bad_input_is_refused_by_name_with_limit_and_value(
 @pytest.mark.parametrize(
     "raw", [b"", b"{", b"[]", b"null", b'{"model": NaN}', b"\xff", b'"x"', b"[" * 100_000, b"1" * 5000]
 )
-def test_what_is_no_json_object_is_refused(raw: bytes) -> None:
+def test_a_body_that_is_no_json_object_is_refused(raw: bytes) -> None:
     for parse in (parse_completion, parse_chat):
         with pytest.raises(InputError) as caught:
             parse(raw, context())
         assert caught.value.code == "invalid_json"
 
 
-def test_an_unknown_model_is_not_found() -> None:
+def test_an_unknown_model_is_refused_as_not_found() -> None:
     with pytest.raises(UnknownModel, match="tiny") as caught:
         completion(model="huge")
     assert (caught.value.status, caught.value.param, caught.value.code) == (404, "model", "model_not_found")
 
 
-def test_a_body_over_its_limit_is_refused_unread() -> None:
+def test_a_body_over_the_limit_is_refused_before_it_is_parsed() -> None:
     with pytest.raises(InputError, match="the limit is 10"):
-        parse_completion(b"x" * 11, context(IntakeLimits(body_bytes=10)))
+        parse_completion(b"x" * 11, context(intake_limits(body_bytes=10)))
 
 
-def test_parameters_that_ask_for_nothing_are_let_through() -> None:
+def test_unsupported_parameters_that_ask_for_nothing_are_accepted() -> None:
     chat(
         tools=None, response_format={"type": "text"}, store=False, modalities=["text"], user="me", safety_identifier="x"
     )
@@ -144,7 +144,7 @@ def test_a_completion_defaults_to_sixteen_tokens_and_a_chat_to_what_fits() -> No
     assert request.params.max_tokens == CONTEXT - len(request.prompt_ids)
 
 
-def test_every_parameter_arrives() -> None:
+def test_every_parameter_reaches_the_request() -> None:
     params = completion(
         max_tokens=5, temperature=0.5, top_p=0.9, top_k=7, min_p=0.1, repetition_penalty=1.2, presence_penalty=-1,
         frequency_penalty=2, logit_bias={"5": -100}, seed=11, n=2, stop=["a", "b", "a"], stop_token_ids=[9], logprobs=3,
@@ -159,7 +159,7 @@ def test_every_parameter_arrives() -> None:
     assert completion(top_k=-1).request.params.top_k == 0
 
 
-def test_a_seed_is_drawn_only_where_none_is_given() -> None:
+def test_a_seed_is_drawn_only_if_none_is_given() -> None:
     assert completion().request.params.seed == 4242
     assert completion(seed=0).request.params.seed == 0
     assert completion(seed=-1).request.params.seed == 2**63 - 1
@@ -176,7 +176,7 @@ def test_an_empty_prompt_still_has_a_token() -> None:
     assert len(completion(prompt="").request.prompt_ids) == 1
 
 
-def test_sliding_keeps_the_newest_tokens_that_fit() -> None:
+def test_a_sliding_prompt_keeps_the_newest_tokens_that_fit() -> None:
     text = "".join(chr(97 + i % 26) for i in range(400))
     whole = byte_level().encode(text, framed=True)
     kept = completion(prompt=text, max_tokens=20, truncate="sliding", echo=True)
@@ -192,13 +192,13 @@ def test_bytes_that_are_no_utf8_and_lone_surrogates_become_text() -> None:
     assert byte_level().decode(ids) == "<|begin|>a\ufffd\ufffd\x00\t"
 
 
-def test_a_developer_speaks_as_the_system_does() -> None:
+def test_a_developer_message_counts_as_a_system_message() -> None:
     as_developer = chat(messages=[{"role": "developer", "content": "x"}, *CHAT["messages"]])
     as_system = chat(messages=[{"role": "system", "content": "x"}, *CHAT["messages"]])
     assert as_developer.request.prompt_ids == as_system.request.prompt_ids
 
 
-def test_parts_of_a_message_are_joined() -> None:
+def test_the_parts_of_a_message_are_joined() -> None:
     parts = [{"type": "text", "text": "H"}, {"type": "text", "text": "i"}]
     assert chat(messages=[{"role": "user", "content": parts}]).request.prompt_ids == chat().request.prompt_ids
 
@@ -209,14 +209,14 @@ ANYTHING = st.recursive(
     max_leaves=8,
 )
 NAMES = st.sampled_from([
-    "model", "prompt", "messages", "n", "max_tokens", "temperature", "top_p", "stop", "stream", "stream_options", "seed",
-    "logit_bias", "logprobs", "top_logprobs", "echo", "best_of", "tools", "truncate", "timeout", "beam_width", "top_k",
-    "stop_token_ids", "user", "response_format", "max_completion_tokens",
+    "model", "prompt", "messages", "n", "max_tokens", "temperature", "top_p", "stop", "stream", "stream_options",
+    "seed", "logit_bias", "logprobs", "top_logprobs", "echo", "best_of", "tools", "truncate", "timeout", "beam_width",
+    "top_k", "stop_token_ids", "user", "response_format", "max_completion_tokens",
 ])  # fmt: skip
 
 
 def outcome(parse: Parse, raw: bytes) -> Intake | None:
-    """The intake, or None where an InputError says what is wrong. Any other error is a failed test."""
+    """Parse a body; None if an InputError refuses it. Any other error fails the test."""
     try:
         return parse(raw, context())
     except InputError as error:
@@ -242,7 +242,7 @@ def test_any_object_is_parsed_or_refused(body: dict[str, Any]) -> None:
             assert all(0 <= number < served().vocab_size for number in intake.request.prompt_ids)
 
 
-def test_a_prompts_characters_are_known_where_it_came_as_text() -> None:
+def test_the_characters_of_a_prompt_are_counted_where_it_came_as_text() -> None:
     assert completion().request.prompt_chars == len(PROMPT["prompt"])
     assert completion(prompt=[PROMPT["prompt"]]).request.prompt_chars == len(PROMPT["prompt"])
     assert completion(prompt=[1, 2]).request.prompt_chars == 0

@@ -9,7 +9,7 @@ from calmops.telemetry.metering.counts import Counts
 from calmops.telemetry.metering.fold import fold
 from calmops.tracing.exemplars import Exemplars
 from calmops.tracing.trace_selection import TailSampler
-from calmops.tracing.tracer import Tracer, of_request
+from calmops.tracing.tracer import Tracer, context_of
 from tests.support.trace_records import MS, closed, opened, step
 
 
@@ -26,7 +26,7 @@ REQUEST: list[Record] = [opened(), step(10), step(20), closed(350, ttft_ns=30 * 
 
 def test_each_histogram_of_what_a_client_felt_leads_to_its_trace() -> None:
     counts, exemplars = told(REQUEST, share=1.0)
-    trace = f"{of_request(opened()).trace_id:032x}"
+    trace = f"{context_of(opened()).trace_id:032x}"
     text = exposition(counts, exemplars, openmetrics=True).decode()
     found = {
         (family.name, sample.labels["le"], sample.labels.get("at")): sample.exemplar
