@@ -16,7 +16,7 @@ from calmops.objectives.promises.windows import seconds
 from calmops.objectives.rules.alert_rules import TELEMETRY_STOPPED
 from calmops.objectives.rules.series import MAINTENANCE
 from dashboards.grafana.alerts_folder import RULES, AlertsFolder, Route, Rule, RuleGroup
-from dashboards.grafana.ownership import FOLDER, Json, uid
+from dashboards.ownership import FOLDER, Json, uid
 
 EXPRESSIONS = "__expr__"  # the data source of what Grafana computes itself
 ANY_VALUE = "is_number($A) || is_nan($A) || is_inf($A)"  # 1 for every value: each series that is returned fires

@@ -15,8 +15,8 @@ from requests import exceptions
 
 from calmops.foundation.errors import CalmopsError, ConfigError, UnavailableError
 from dashboards.grafana.diff import Change
-from dashboards.grafana.ownership import FOLDER, TAG, Json
 from dashboards.grafana.push import GrafanaState
+from dashboards.ownership import FOLDER, TAG, Json
 
 TIMEOUT_S = 10.0
 OLDEST_VERSION = 12

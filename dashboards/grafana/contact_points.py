@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from calmops.objectives.promises.maintenance import Maintenance
 from calmops.objectives.rules.alertmanager import ReceiversFile
-from dashboards.grafana.ownership import MUTE_PREFIX, Json, uid
+from dashboards.ownership import MUTE_PREFIX, Json, uid
 
 DAY = timedelta(days=1)
 MINUTE = timedelta(minutes=1)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from dashboards.grafana.ownership import Json
+from dashboards.ownership import Json
 
 Action = Literal["create", "update", "remove", "same"]
 

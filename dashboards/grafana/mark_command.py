@@ -10,8 +10,8 @@ import typer
 
 from calmops.cli.output import AS_JSON, print_json
 from calmops.foundation.errors import ConfigError
-from dashboards.grafana.ownership import MARKS
 from dashboards.grafana.target import TOKEN, TOKEN_FILE, URL, grafana_at
+from dashboards.ownership import MARKS
 
 SINCE = Annotated[
     str | None,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from calmops.foundation.errors import ConfigError
 from dashboards.grafana.alert_rules import GrafanaGroup
 from dashboards.grafana.diff import Change, comparable, mask, only
-from dashboards.grafana.ownership import FOLDER, MUTE_PREFIX, SOURCE_UID, Json, is_ours
+from dashboards.ownership import FOLDER, MUTE_PREFIX, SOURCE_UID, Json, is_ours
 
 PROMETHEUS = "prometheus"
 

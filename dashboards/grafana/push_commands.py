@@ -12,8 +12,8 @@ import typer
 
 from calmops.cli.output import AS_JSON, print_json
 from calmops.foundation.errors import ConfigError
-from dashboards.grafana.ownership import SOURCE_UID
 from dashboards.grafana.target import TOKEN, TOKEN_FILE, URL, grafana_at, refuse_bad_address
+from dashboards.ownership import SOURCE_UID
 
 if TYPE_CHECKING:
     from dashboards.grafana.client import Grafana

@@ -14,7 +14,7 @@ from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from calmops.objectives.promises.objective import EVENTS_SERIES
-from dashboards.grafana.ownership import MARKS, TAG
+from dashboards.ownership import MARKS, TAG
 from dashboards.pages.log_and_trace_panels import KeptTraces, LogLines, lines_panel, sources, traces_panel
 from dashboards.pages.promql import VARIABLES, matchers
 

@@ -4,9 +4,10 @@ Knows metrics and their labels, no panel.
 """
 
 from calmops.foundation.metric_names import Metric
+from calmops.foundation.model_labels import MODEL_LABELS, SHARD_LABELS
 from calmops.messages.record import NOT_COUNTED, OUTCOMES, SUCCESSES
 
-VARIABLES = ("model", "version", "variant", "shard")  # in the order in which each narrows the next
+VARIABLES = SHARD_LABELS  # in the order in which each narrows the next
 RATE = "$__rate_interval"
 RANGE = "$__range"
 
@@ -17,7 +18,7 @@ def matchers(*variables: str) -> str:
 
 
 MODEL = matchers("model")
-VERSION = matchers("model", "version", "variant")
+VERSION = matchers(*MODEL_LABELS)
 SHARD = matchers(*VARIABLES)
 
 # How requests end: those that a promise counts, and among them those that keep it and those that break it.

@@ -27,7 +27,7 @@ def main() -> None:
         refuse_foreign_packages(_root())
         build()()
     except CalmopsError as error:
-        print(f"calmops: {error}", file=sys.stderr)
+        print(f"calmops: {error}", file=sys.stderr)  # noqa: T201  the one place that prints errors
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -120,7 +120,7 @@ def model_labels(config: Config, model: ModelConfig, version: str) -> ModelLabel
 
 def api_url(config: Config) -> str:
     """Where the API answers on this machine, as `http://host:port`; an IPv6 address stands in brackets."""
-    host = "127.0.0.1" if config.http.host in ("0.0.0.0", "::") else config.http.host
+    host = "127.0.0.1" if config.http.host in ("0.0.0.0", "::") else config.http.host  # noqa: S104  read, not bound
     return f"http://[{host}]:{config.http.port}" if ":" in host else f"http://{host}:{config.http.port}"
 
 

@@ -7,7 +7,7 @@ parts), ``tools/`` (what ``calmops setup`` downloaded) and ``run/`` (what ``calm
 import os
 from pathlib import Path
 
-SHARED_MEMORY = Path("/dev/shm")
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  where ranks of one machine meet
 # Folders that version 0.1 wrote under another name: they are renamed at first use, for one release.
 _FORMERLY = {"tools": "parts"}
 

@@ -56,7 +56,7 @@ class FakeGrafana:
                 self.end_headers()
                 self.wfile.write(raw)
 
-            do_GET = do_POST = do_PUT = do_DELETE = answer
+            do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815  http.server names them so
 
             def log_message(self, *_: Any) -> None: ...
 

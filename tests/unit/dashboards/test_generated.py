@@ -13,6 +13,7 @@ from alerts.generate import RULES
 from alerts.generate import SHIPPED as ALERTS
 from calmops.cli.generated_files import differing
 from calmops.foundation.metric_names import BESIDE_COUNTS, METRICS
+from calmops.foundation.model_labels import SHARD_LABELS
 from calmops.messages.record import NOT_COUNTED, OUTCOMES, SUCCESSES
 from dashboards.generate import DASHBOARDS, SHIPPED, generated
 
@@ -79,7 +80,7 @@ def test_panels_dont_overlap_and_have_different_titles(name: str, board: dict[st
 def test_a_dashboard_has_variables_marks_and_links_to_the_others(name: str, board: dict[str, Any]) -> None:
     variables = [one["name"] for one in board["templating"]["list"]]
     other_sources = ["logs", "traces"] if name in {"on-call", "debug"} else []
-    assert variables == ["source", "model", "version", "variant", "shard", *other_sources], name
+    assert variables == ["source", *SHARD_LABELS, *other_sources], name
     assert {one["name"] for one in board["annotations"]["list"]} == {"deploy", "game-day"}
     assert board["links"] and board["uid"] == f"calmops-{name}"
 

@@ -41,7 +41,7 @@ class Metadata(Struct, frozen=True, kw_only=True):
     """Holds a document's name and its annotations."""
 
     name: Name
-    displayName: Text
+    displayName: Text  # noqa: N815  OpenSLO's word
     annotations: dict[str, str]
     labels: dict[str, str | list[str]] = {}
 
@@ -76,13 +76,13 @@ class GaugeSource(Struct, frozen=True, kw_only=True):
 class EventsPart(Struct, frozen=True, kw_only=True):
     """Holds ``good`` or ``total`` of a ratio."""
 
-    metricSource: EventsSource
+    metricSource: EventsSource  # noqa: N815  OpenSLO's word
 
 
 class GaugePart(Struct, frozen=True, kw_only=True):
     """Holds ``thresholdMetric`` of a value."""
 
-    metricSource: GaugeSource
+    metricSource: GaugeSource  # noqa: N815  OpenSLO's word
 
 
 class RatioMetric(Struct, frozen=True, kw_only=True):
@@ -96,8 +96,8 @@ class RatioMetric(Struct, frozen=True, kw_only=True):
 class IndicatorSpec(Struct, frozen=True, kw_only=True):
     """Holds one of the two: a ratio of events, or a gauge."""
 
-    ratioMetric: RatioMetric | None = None
-    thresholdMetric: GaugePart | None = None
+    ratioMetric: RatioMetric | None = None  # noqa: N815  OpenSLO's word
+    thresholdMetric: GaugePart | None = None  # noqa: N815  OpenSLO's word
 
 
 class IndicatorName(Struct, frozen=True, kw_only=True):
@@ -125,7 +125,7 @@ class TimeWindow(Struct, frozen=True, kw_only=True):
 class Goal(Struct, frozen=True, kw_only=True):
     """Holds an entry of ``objectives``: target (a ratio), most (a zero), or op, value and lasting (a value)."""
 
-    displayName: str = ""
+    displayName: str = ""  # noqa: N815  OpenSLO's word
     target: Annotated[
         Annotated[float, Meta(gt=0, lt=1)] | None,
         Meta(description="a share between 0 and 1; for no bad event at all see `most`"),
@@ -144,15 +144,17 @@ class Spec(Struct, frozen=True, kw_only=True):
     description: Text
     service: Name
     indicator: Indicator
-    timeWindow: tuple[TimeWindow, ...]
-    budgetingMethod: Annotated[Literal["Occurrences"], Meta(description="Occurrences: every event weighs the same")]
+    timeWindow: tuple[TimeWindow, ...]  # noqa: N815  OpenSLO's word
+    budgetingMethod: Annotated[  # noqa: N815  OpenSLO\'s word
+        Literal["Occurrences"], Meta(description="Occurrences: every event weighs the same")
+    ]
     objectives: tuple[Goal, ...]
 
 
 class Document(Struct, frozen=True, kw_only=True):
     """Holds the content of one objective's file."""
 
-    apiVersion: Annotated[
+    apiVersion: Annotated[  # noqa: N815  OpenSLO's word
         Literal["openslo/v1", "calmops/v1"],
         Meta(description="openslo/v1 for a target, calmops/v1 for a zero or a value"),
     ]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from calmops.foundation import metric_names as names
 from calmops.foundation.metric_names import BAD, RESULT
+from calmops.foundation.model_labels import MODEL_LABELS
 from calmops.objectives.promises.objective import EVENTS_SERIES, AnyObjective, Ratio, Severity, Value, Zero
 from calmops.objectives.promises.windows import Window, Windows, span
 from calmops.objectives.rules.recording_rules import Rule
@@ -75,10 +76,9 @@ class Links:
         return Links(runbooks, self._dashboards)
 
     def annotations(self, alert: str) -> dict[str, str]:
-        """Return the addresses of the alert's runbook and of the on-call dashboard for its model and version if any."""
+        """Return the addresses of the alert's runbook and of the on-call dashboard for its label set if any."""
         variables = "".join(
-            f"{{{{ with $labels.{name} }}}}&var-{name}={{{{ urlquery . }}}}{{{{ end }}}}"
-            for name in ("model", "version")
+            f"{{{{ with $labels.{name} }}}}&var-{name}={{{{ urlquery . }}}}{{{{ end }}}}" for name in MODEL_LABELS
         )
         return {
             "runbook_url": f"{self._runbooks}/{alert}.md",
@@ -171,8 +171,8 @@ class Alerts:
     def _worst_shards(self, objective: Ratio) -> str:
         """Return a template that names the three shards with most bad events in the last step, queried when sent."""
         series = increments("shard", "bad", self._pace.seconds(STEP_S))
-        labels = ("model", "version", "variant", "environment")
-        matchers, values = ", ".join(f"{label}=%q" for label in labels), " ".join(f"$labels.{name}" for name in labels)
+        matchers = ", ".join(f"{label}=%q" for label in MODEL_LABELS)
+        values = " ".join(f"$labels.{label}" for label in MODEL_LABELS)
         query = f'printf `topk(3, {series}{{objective="{objective.name}", {matchers}}} > 0)` {values}'
         shard = " Shard {{ .Labels.shard }}: {{ .Value | humanize }} bad in the last minute."
         return f"{{{{ range {query} | query }}}}{shard}{{{{ end }}}}"

@@ -150,14 +150,14 @@ class SilentPublisher:
     def start(self) -> None:
         """Do nothing: there is no thread."""
 
-    def publish(self, record: Record) -> bool:
+    def publish(self, record: Record) -> bool:  # noqa: ARG002
         """Drop the record and return False."""
         return False
 
     def count(self, model: str, name: str, reason: str, value: int = 1) -> None:
         """Drop the count."""
 
-    async def open(self, record: Opened) -> bool:
+    async def open(self, record: Opened) -> bool:  # noqa: ARG002
         """Drop the record and return False: the request's ledger is "unknown"."""
         return False
 

@@ -114,7 +114,7 @@ class Process:
             "registry": self._look_up,
             "serve": SimpleNamespace(get_replica_context=lambda: context),
             "ray": SimpleNamespace(
-                get=lambda result, timeout: result,
+                get=lambda result, timeout: result,  # noqa: ARG005
                 get_runtime_context=lambda: SimpleNamespace(get_node_id=lambda: "node-1"),
                 exceptions=ray.exceptions,
             ),
