@@ -1,4 +1,4 @@
-"""A scratch clone of this checkout's HEAD: files are edited in it, what is generated is written, and its tests are run."""
+"""A scratch clone of this checkout's HEAD, in which files are edited, generators run and tests run."""
 
 import os
 import subprocess
