@@ -1,1 +1,1 @@
-"""Telemetry: frames to counts. Records go ring -> spool -> (Kafka) -> fold -> exposition; nothing here waits on the hot path."""
+"""Telemetry turns frames into counts: ring -> spool -> (Kafka) -> fold -> exposition. Nothing waits on the hot path."""
