@@ -1,4 +1,4 @@
-"""`calmops up` and `calmops down`: the commands that need Ray. The CLI finds them through the entry point."""
+"""Holds `calmops up` and `calmops down`, the commands that need Ray. The CLI finds them through the entry point."""
 
 import json
 import logging
@@ -20,7 +20,7 @@ from calmops.foundation.config_sections import GrafanaConfig
 from calmops.objectives.promises.prices import read_prices
 from calmops.objectives.promises_folder import read_folder
 
-MARK_S = 20.0
+MARK_S = 20.0  # how long Grafana may take to mark a deploy
 Say = Callable[[str], None]
 
 CONFIG_HELP = "Configuration file. Default: $CALMOPS_CONFIG, else ./calmops.yaml, else the shipped model."
@@ -61,9 +61,8 @@ def up(config: CONFIG = None, with_: WITH = "", address: ADDRESS = None, as_json
         settings = configuration.load(config)
         if address is None:
             local_ray.refuse_another_address(settings)
-        read_folder(
-            Path(settings.objectives.path) if settings.objectives.path else None
-        )  # what is wrong there is told at once
+        # What is wrong with these files is reported now, before anything starts.
+        read_folder(Path(settings.objectives.path) if settings.objectives.path else None)
         if settings.objectives.prices_file:
             read_prices(Path(settings.objectives.prices_file))
         with services.started(settings, with_, say) as started:
@@ -75,9 +74,8 @@ def up(config: CONFIG = None, with_: WITH = "", address: ADDRESS = None, as_json
     console.print(
         f"\n[bold green]calmops serves[/bold green] {', '.join(result['models'])} at [bold]{result['url']}/v1[/bold]"
     )
-    console.print(
-        f"console  {result['url']}/console\nmetrics  {result['url']}/metrics\nstate    {result['home']}\nstop it  calmops down"
-    )
+    url = result["url"]
+    console.print(f"console  {url}/console\nmetrics  {url}/metrics\nstate    {result['home']}\nstop it  calmops down")
     for name, where in result["services"].items():
         console.print(f"{name}  {where}")
 
@@ -124,20 +122,10 @@ def _up(config: Config, address: str | None, say: Say) -> dict[str, Any]:
 
 
 def _mark(grafana: GrafanaConfig, text: str, say: Say) -> None:
-    """Mark the deploy, by the command for it; a Grafana that can't be reached is worth a warning, not a failed deploy."""
-    file = [] if grafana.token_file is None else ["--token-file", grafana.token_file]
-    command = [
-        sys.executable,
-        "-m",
-        "calmops.cli.main",
-        "dashboards",
-        "mark",
-        "deploy",
-        text,
-        "--url",
-        grafana.url,
-        *file,
-    ]
+    """Mark the deploy in Grafana by the command for it. A Grafana that can't be reached costs a warning, no more."""
+    token = [] if grafana.token_file is None else ["--token-file", grafana.token_file]
+    mark = ["dashboards", "mark", "deploy", text, "--url", grafana.url, *token]
+    command = [sys.executable, "-m", "calmops.cli.main", *mark]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=MARK_S, check=False, stdin=subprocess.DEVNULL

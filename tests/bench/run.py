@@ -32,6 +32,7 @@ os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
 
 import torch
 
+from calmops.engine.families import KERNEL_FAMILIES
 from tests.bench import cores, fold_speed, kernel_beside_llama
 from tests.bench.contenders import Calmops, prompts
 from tests.bench.shape import (
@@ -51,7 +52,6 @@ from tests.support.proofs import kit
 
 LOG = HERE / "LOG.md"
 STREAMS = (1, 8, 32)
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 KINDS = ("kernel", "kernel int8", "transformers", "llama.cpp")
 
 # Each prediction was written before its part first ran. Ratios to llama.cpp are with AVX2 and two threads; those of
@@ -113,7 +113,7 @@ def prefill(workspace: Path, rounds: int) -> Figures:
 def families(workspace: Path, rounds: int) -> Figures:
     """Compare the kernel with transformers' own modules behind the same engine, 8 sequences."""
     board = kernel_beside_llama.Board(rounds)
-    for family in FAMILIES:
+    for family in KERNEL_FAMILIES:
         release = write_family(family, workspace / family)
         ours, theirs = (
             Calmops(release, threads=kernel_beside_llama.THREADS, backend=backend)

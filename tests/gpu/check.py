@@ -1,7 +1,8 @@
-"""What must hold of the engine on a GPU: right attention, right logits, the sampler's rules, and the same bits under ``exact``.
+"""Checks the engine on a GPU: right attention, right logits, the sampler's rules, and the same bits under ``exact``.
 
-``python -m tests.gpu.check`` on a machine with a GPU, a minute or two; ``--small`` runs all but ``exact`` on a CPU, through
-Triton's interpreter, in float32. Prints a line for each part and appends them to tests/gpu/LOG.md; exits 1 if any is broken.
+``python -m tests.gpu.check`` on a machine with a GPU takes a minute or two. ``--small`` runs everything except
+``exact`` on a CPU, through Triton's interpreter, in float32. Prints a line for each part and appends them to
+tests/gpu/LOG.md; exits 1 if any part is broken.
 """
 
 import argparse
@@ -24,36 +25,34 @@ import transformers
 
 from calmops.engine.backends import choice
 from calmops.engine.backends.cuda import CudaBackend
-from calmops.engine.cuda.attention import How, Places, attend, store
+from calmops.engine.cuda.attention import AttentionOptions, RowSlots, attend, store
 from calmops.engine.cuda.sampling import draw
-from calmops.engine.sampler import Draw, sample
 from calmops.engine.settings import EngineSettings
 from calmops.messages.placement import Placement
-from calmops.messages.request import SamplingParams
 from tests.gpu.log import log
 from tests.support.engine.ragged_steps import ragged_logits, random_sequences
-from tests.support.engine.tiny_checkpoints import VOCABULARY, make_checkpoint
+from tests.support.engine.sampler_cases import difference, random_rows
+from tests.support.engine.tiny_checkpoints import DENSE_FAMILIES, VOCABULARY, make_checkpoint
 from tests.support.engine.tiny_engine import Run
 from tests.support.proofs import same_tokens
 
 SHAPES = ((2, 4, 64, 0.0), (1, 1, 80, 30.0), (8, 4, 128, 0.0), (1, 8, 256, 50.0))  # KV heads, group, head, soft cap
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "opt", "gpt_neox")
 BOUND = {torch.float32: 1e-4, torch.bfloat16: 2.0**-6}  # relative to the largest value; bfloat16 keeps 8 bits
 
 
-Part = Callable[[], tuple[bool, str]]  # whether it holds, and what to say
+Part = Callable[[], tuple[bool, str]]  # whether it holds, and its figure
 
 
 def main() -> int:
-    """Check it all; 0 if everything holds, 2 without a GPU."""
+    """Check every part; return 0 if everything holds, 2 without a GPU."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--small", action="store_true", help="on the CPU, in small, nothing logged")
+    parser.add_argument("--small", action="store_true", help="on the CPU, with small shapes, nothing logged")
     small = parser.parse_args().small
     if not small and not torch.cuda.is_available():
         print("no GPU here: run this where torch.cuda.is_available(), or with --small", file=sys.stderr)
         return 2
     device = torch.device("cpu" if small else "cuda")
-    choice.EXACT_ON += ("cuda",)  # what is to be shown here
+    choice.EXACT_DEVICES += ("cuda",)  # what this file is to show
     parts: list[Part] = [] if small else [partial(exact, "float32", 16), partial(exact, "bfloat16", 32)]
     parts += [
         partial(attention, device),
@@ -62,9 +61,9 @@ def main() -> int:
     ]
     broken = 0
     for part in parts:
-        holds, said = part()
+        holds, figure = part()
         broken += not holds
-        line = f"{'held' if holds else 'BROKEN'}: {said}"
+        line = f"{'held' if holds else 'BROKEN'}: {figure}"
         print(line, flush=True)
         if not small:
             log(line)
@@ -72,30 +71,33 @@ def main() -> int:
 
 
 def cases(small: bool) -> list[tuple[str, str]]:
-    """(dtype, family) of the models whose logits are looked at."""
+    """Return (dtype, family) of the models whose logits are checked."""
     return (
         [("float32", "llama"), ("float32", "mistral")]
         if small
-        else list(itertools.product(("float32", "bfloat16"), FAMILIES))
+        else list(itertools.product(("float32", "bfloat16"), DENSE_FAMILIES))
     )
 
 
 def attention(device: torch.device) -> tuple[bool, str]:
-    """Our kernel beside a plain float64 one: grouped heads, odd sizes, windows, soft caps, split contexts, scattered blocks."""
+    """Compare our kernel with a plain float64 one: grouped heads, odd sizes, windows, caps, splits, any blocks."""
     rng = random.Random(0)
     worst: dict[torch.dtype, float] = {}
     for dtype in (torch.float32,) if device.type == "cpu" else (torch.float32, torch.bfloat16):
         for case, (kv_heads, group, size, softcap) in enumerate(SHAPES[:2] if device.type == "cpu" else SHAPES):
             torch.manual_seed(case)
             for length in (5, 150) if device.type == "cpu" else (5, 150, 1111, 5000):
-                how = How(size**-0.5, softcap, rng.choice((0, 24, 1000)), rng.choice((1, 2, 8, 32)))
-                error = _attention_error((kv_heads, group, size, length), how, dtype, device)
+                window, splits = rng.choice((0, 24, 1000)), rng.choice((1, 2, 8, 32))
+                options = AttentionOptions(size**-0.5, softcap, window, splits)
+                error = _attention_error((kv_heads, group, size, length), options, dtype, device)
                 worst[dtype] = max(worst.get(dtype, 0.0), error)
     holds = all(error <= BOUND[dtype] for dtype, error in worst.items())
     return holds, f"attention, largest error: {', '.join(f'{str(k)[6:]} {v:.1e}' for k, v in worst.items())}"
 
 
-def _attention_error(shape: tuple[int, int, int, int], how: How, dtype: torch.dtype, device: torch.device) -> float:
+def _attention_error(
+    shape: tuple[int, int, int, int], options: AttentionOptions, dtype: torch.dtype, device: torch.device
+) -> float:
     kv_heads, group, size, length = shape
     per_sequence = -(-length // 16)
     blocks = torch.randperm(3 * per_sequence, device=device).to(torch.int32)
@@ -105,24 +107,24 @@ def _attention_error(shape: tuple[int, int, int, int], how: How, dtype: torch.dt
     values = torch.randn_like(keys)
     k, v = torch.randn((2, 4, kv_heads, size), device=device).to(dtype)
     q = torch.randn((kv_heads * group, 4, size), device=device).to(dtype).transpose(0, 1)
-    places = Places(positions, offsets, blocks)
-    store((k, v), (keys, values), places)
-    ours = attend(q, (keys, values), places, how).double()
+    row_slots = RowSlots(positions, offsets, blocks)
+    store((k, v), (keys, values), row_slots)
+    ours = attend(q, (keys, values), row_slots, options).double()
     theirs = torch.empty_like(ours)
     for row, (position, offset) in enumerate(zip(positions.tolist(), offsets.tolist(), strict=True)):
         mine = blocks[offset : offset + per_sequence].long()
         slots = (mine[:, None] * 16 + torch.arange(16, device=device)).flatten()[: position + 1]
-        slots = slots[-how.window :] if how.window else slots
+        slots = slots[-options.window :] if options.window else slots
         assert torch.equal(keys[slots[-1]], k[row]), "a row's keys aren't where its sequence ends"
         for head in range(kv_heads * group):
-            scores = keys[slots, head // group].double() @ q[row, head].double() * how.scaling
-            scores = torch.tanh(scores / how.softcap) * how.softcap if how.softcap else scores
+            scores = keys[slots, head // group].double() @ q[row, head].double() * options.scaling
+            scores = torch.tanh(scores / options.softcap) * options.softcap if options.softcap else scores
             theirs[row, head] = torch.softmax(scores, 0) @ values[slots, head // group].double()
     return float((ours - theirs).abs().max() / theirs.abs().max())
 
 
 def logits(family: str, dtype: str, device: torch.device) -> tuple[bool, str]:
-    """A family through ragged steps beside transformers in float32; in bfloat16 no worse than transformers in bfloat16."""
+    """Run a family through ragged steps beside transformers in float32; bfloat16 must be no worse than theirs."""
     lengths = (9, 20, 1) if device.type == "cpu" else (9, 40, 70, 1, 33, 200)
     sequences = random_sequences(3, lengths, VOCABULARY)
     with tempfile.TemporaryDirectory() as folder:
@@ -132,7 +134,7 @@ def logits(family: str, dtype: str, device: torch.device) -> tuple[bool, str]:
         )
         backend = CudaBackend(settings)
         ours = {
-            place: row.clone() for place, row in ragged_logits(cast("Any", _Kept(backend)), sequences, 64, 3).items()
+            at: row.clone() for at, row in ragged_logits(cast("Any", _CopiedLogits(backend)), sequences, 64, 3).items()
         }
         exact = _reference(release, sequences, torch.float32, device)
         rounded = _reference(release, sequences, torch.bfloat16, device)
@@ -140,22 +142,23 @@ def logits(family: str, dtype: str, device: torch.device) -> tuple[bool, str]:
     theirs = max(float((exact[s][at] - rounded[s][at]).abs().max()) for s, at in ours)
     same = sum(int(exact[s][at].argmax() == row.argmax()) for (s, at), row in ours.items()) / len(ours)
     bound = 1e-4 if dtype == "float32" else 1.5 * theirs
-    said = (
+    figure = (
         f"{family} {dtype}: largest error of a logit {worst:.1e}, bound {bound:.1e}; argmax agrees in {same:.3f}; "
-        f"{backend.fused_norms} norms fused, rotary {'fused' if backend.fused_rotary.agrees else 'theirs'}; captured at {', '.join(map(str, backend.captured_rows)) or 'no size'}"
+        f"{backend.fused_norms} norms fused, rotary {'fused' if backend.fused_rotary.agrees else 'theirs'}; "
+        f"captured at {', '.join(map(str, backend.captured_rows)) or 'no size'}"
     )
-    return worst <= bound and (device.type == "cpu" or bool(backend.captured_rows)), said
+    return worst <= bound and (device.type == "cpu" or bool(backend.captured_rows)), figure
 
 
-class _Kept:
-    """A backend whose logits outlive the next step."""
+class _CopiedLogits:
+    """Steps a backend and copies its logits, so that they outlive the next step."""
 
     def __init__(self, backend: CudaBackend) -> None:
         self._backend = backend
 
     def step(self, plan: Any) -> Any:
-        made = self._backend.step(plan)
-        return None if made is None else made.clone()
+        logits = self._backend.step(plan)
+        return None if logits is None else logits.clone()
 
 
 def _reference(
@@ -168,54 +171,42 @@ def _reference(
 
 
 def drawing(device: torch.device) -> tuple[bool, str]:
-    """Rows with every setting drawn together on the device, beside the CPU sampler row by row: rules, not roundings."""
-    rng = random.Random(0)
-    torch.manual_seed(0)
-    rows = 200 if device.type == "cpu" else 1000
-    scores = torch.randn((rows, 500)) * 3
-    draws = [_draw(rng, number) for number in range(rows)]
-    ours, theirs = draw(scores.to(device), draws), sample(scores, draws)
-    differing = sum(a.token_id != b.token_id for a, b in zip(ours, theirs, strict=True))
-    apart = 0.0
-    for a, b in zip(ours, theirs, strict=True):
-        assert [token for token, _ in a.top] == [token for token, _ in b.top], "other alternatives"
-        if a.logprob is not None and b.logprob is not None and a.token_id == b.token_id:
-            apart = max(apart, abs(a.logprob - b.logprob))
-    said = f"{rows} rows drawn as on the CPU but for {differing}; log-probabilities at most {apart:.1e} apart"
-    return differing <= rows // 500 and apart < 1e-4, said
+    """Draw rows with every parameter together on the device, beside the specification: rules, not roundings."""
+    batches = [random_rows(seed) for seed in range(6 if device.type == "cpu" else 28)]
+    draws = [one for batch in batches for one in batch.draws]
+    specified = [one for batch in batches for one in batch.specified]
+    drawn = draw(torch.cat([batch.logits for batch in batches]).to(device), draws)
+    pairs = [(ours, theirs) for ours, theirs in zip(drawn, specified, strict=True) if ours.token_id == theirs.token_id]
+    other_tokens = len(draws) - len(pairs)
+    wrong = [text for ours, theirs in pairs if (text := difference(ours, theirs)) is not None]
+    figure = (
+        f"{len(draws)} rows drawn as specified except {other_tokens}; log-probabilities wrong: {wrong[:3] or 'none'}"
+    )
+    return other_tokens <= len(draws) // 500 and not wrong, figure
 
 
-def _draw(rng: random.Random, number: int) -> Draw:
-    plain = rng.random() < 0.5
-    params = SamplingParams(
-        max_tokens=8, seed=number, temperature=rng.choice((0.0, 0.7, 1.0, 1.5)), top_k=rng.choice((0, 1, 40)),
-        top_p=rng.choice((1.0, 0.9, 0.3)), min_p=rng.choice((0.0, 0.05)), logprobs=rng.choice((None, 0, 5)),
-        presence_penalty=0.0 if plain else 0.5, frequency_penalty=0.0 if plain else 0.2,
-        repetition_penalty=1.0 if plain else 1.2, logit_bias={} if plain else {7: 2.0, 9: -100.0},
-    )  # fmt: skip
-    said = [rng.randrange(500) for _ in range(rng.choice((0, 5, 60)))]
-    return Draw(params=params, choice=0, position=len(said), prompt_ids=[1, 2, 3], answer_ids=said)
-
-
-def nucleus(one: Placement) -> Placement:
-    """The same request, drawn from the likeliest tokens alone."""
-    return msgspec.structs.replace(one, params=msgspec.structs.replace(one.params, top_p=0.9))
+def nucleus(request: Placement) -> Placement:
+    """Return the same request, drawn from the likeliest tokens only."""
+    return msgspec.structs.replace(request, params=msgspec.structs.replace(request.params, top_p=0.9))
 
 
 def exact(dtype: same_tokens.Dtype, count: int) -> tuple[bool, str]:
-    """The shipped model with ``exact``: each request alone, mixed, wide, preempted and resumed says the same tokens."""
+    """Run the shipped model with ``exact``: a request alone, mixed, wide, preempted or resumed gets the same tokens."""
     loaded = Run(same_tokens.MODEL, dtype=dtype, device="cuda", exact=True, **same_tokens.LOADED)
     runs, diverged, preempted = 0, [], 0
     for temperature in (0.0, 1.0):
-        wanted = [
-            nucleus(one) if number % 3 == 1 else one
-            for number, one in enumerate(same_tokens.requests(count, 128, temperature, seed=2))
+        requests = [
+            nucleus(request) if number % 3 == 1 else request
+            for number, request in enumerate(same_tokens.requests(count, 128, temperature, seed=2))
         ]
-        got = same_tokens.compare(loaded.renewed, wanted, {})
-        runs, preempted = runs + got["requests"], preempted + got["preempted"]
-        diverged += got["diverged"]["here"]
-    said = f"exact {dtype}: {len(diverged)} of {runs} runs said other tokens than alone ({preempted} preemptions) {diverged[:3] or ''}"
-    return not diverged and preempted > 0, said
+        result = same_tokens.compare(loaded.with_bounds, requests, {})
+        runs, preempted = runs + result["requests"], preempted + result["preempted"]
+        diverged += result["diverged"]["here"]
+    figure = (
+        f"exact {dtype}: {len(diverged)} of {runs} runs gave other tokens than alone ({preempted} preemptions) "
+        f"{diverged[:3] or ''}"
+    )
+    return not diverged and preempted > 0, figure
 
 
 if __name__ == "__main__":

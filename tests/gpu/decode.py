@@ -1,10 +1,11 @@
-"""Decoding on a GPU: our engine beside transformers' continuous batching, vLLM where it is installed, and what is possible.
+"""Times decoding on a GPU: our engine beside transformers' continuous batching, vLLM, and what is possible.
 
-What is possible: static shapes and a CUDA graph (static.py), and the speed at which memory gives the weights.
-``python -m tests.gpu.decode`` on a machine with a GPU; ``--small`` runs every line of it on a CPU, and measures nothing.
+What is possible: static shapes and a CUDA graph (static.py), and the speed at which memory gives the weights. vLLM
+takes part if it is installed. ``python -m tests.gpu.decode`` on a machine with a GPU; ``--small`` runs every line of it
+on a CPU, and measures nothing.
 Llama shapes with random bfloat16 weights, tp 1, 64 tokens after prompts of 64, at 1, 8, 32 and 128 sequences, in turns
-(ABBA) in one run; ours with ``exact`` takes part too, its ratio being what ``exact`` costs. Appends a line for each number
-of sequences to tests/gpu/LOG.md, with date and device.
+(ABBA) in one run. Our engine with ``exact`` takes part too; its ratio is what ``exact`` costs. Appends a line for each
+number of sequences to tests/gpu/LOG.md, with date and device.
 """
 
 import argparse
@@ -38,16 +39,16 @@ SHAPES = {
 }
 PREDICTED = (
     "Written before the first run: "
-    "1 B: calmops 2 times continuous batching at 1 sequence and 0.8 at 128, 1.2 of the bare CUDA graph at 1 and 0.6 at 128, where "
-    "our host works 1.4 ms a step; half of the memory's limit at 1. 8 B: nearer to each other, 0.9 of the bare graph at 128. "
-    "exact costs 1.5 at 1 sequence, 1.2 at 128"
+    "1 B: calmops 2 times continuous batching at 1 sequence and 0.8 at 128, 1.2 of the bare CUDA graph at 1 and 0.6 at "
+    "128, where our host works 1.4 ms per step; half of the memory's limit at 1. 8 B: nearer to each other, 0.9 of the "
+    "bare graph at 128. exact costs 1.5 at 1 sequence, 1.2 at 128"
 )
 
 Timed = Callable[[Prompts], float]  # seconds for a wave
 
 
 def main() -> int:
-    """Run it all; 0 if it ran, 2 without a GPU."""
+    """Run every comparison; return 0 if they ran, 2 without a GPU."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", action="store_true", help="a tiny model on the CPU, nothing logged")
     parser.add_argument("--shapes", nargs="*", choices=sorted(SHAPES), default=["1b", "8b"])
@@ -56,7 +57,7 @@ def main() -> int:
     if not arguments.small and not torch.cuda.is_available():
         print("no GPU here: run this where torch.cuda.is_available(), or with --small", file=sys.stderr)
         return 2
-    choice.EXACT_ON += ("cuda",)  # its cost is measured; whether it holds there is tests.gpu.check's to show
+    choice.EXACT_DEVICES += ("cuda",)  # its cost is measured here; tests.gpu.check shows whether it holds
     device, rounds = ("cpu", 1) if arguments.small else ("cuda", arguments.rounds)
     name = "CPU, small, no measurement" if arguments.small else torch.cuda.get_device_name()
     gigabytes_s = bandwidth(device) / 1e9
@@ -70,7 +71,11 @@ def main() -> int:
             size = sum(file.stat().st_size for file in release.glob("*.safetensors"))
             field = contenders(release, device, closing)
             for count in (1, 4) if arguments.small else (1, 8, 32, 128):
-                line = f"llama-{shape}, {count} sequences: {compared(field, count, rounds)}; reading the weights once a step allows {count * gigabytes_s * 1e9 / size:.0f} tok/s"
+                most = count * gigabytes_s * 1e9 / size
+                line = (
+                    f"llama-{shape}, {count} sequences: {compare(field, count, rounds)}; "
+                    f"reading the weights once per step allows {most:.0f} tok/s"
+                )
                 print(line, flush=True)
                 if not arguments.small:
                     log(line)
@@ -78,7 +83,7 @@ def main() -> int:
 
 
 def contenders(release: Path, device: str, closing: contextlib.ExitStack) -> dict[str, Timed]:
-    """Who takes part, ours first."""
+    """Load everything that takes part, ours first."""
     field = {
         "calmops": ours(release, device),
         "itself with exact": ours(release, device, exact=True, max_rows_per_step=256),
@@ -93,19 +98,19 @@ def contenders(release: Path, device: str, closing: contextlib.ExitStack) -> dic
 def ours(release: Path, device: str, **engine: Any) -> Timed:
     began_s = time.perf_counter()
     chosen: dict[str, Any] = {"max_rows_per_step": 2048, **engine}
-    loaded = Calmops(
+    calmops = Calmops(
         release, backend="transformers", device=device, max_sequences=128, kv_blocks=128 * 2 * LENGTH // 16, **chosen
     )
     print(f"calmops {engine or ''} loaded in {time.perf_counter() - began_s:.1f} s", flush=True)
-    return lambda given: loaded.wave(given, LENGTH).end_s
+    return lambda given: calmops.wave(given, LENGTH).end_s
 
 
 def continuous_batching(release: Path, device: str, closing: contextlib.ExitStack) -> Timed:
-    """Served as its users serve it: a manager that runs on, sized for so many requests; the faster of its ways, as tried on 8.
+    """Serve as its users do: a manager that keeps running, sized for the requests; the faster of its ways, tried on 8.
 
-    Without flash attention, which it would rather have, where that isn't installed. ``closing`` ends its thread.
+    It runs without flash attention, which it prefers, if that isn't installed. ``closing`` ends its thread.
     """
-    model = loaded(release, device)
+    model = load(release, device)
     how = transformers.GenerationConfig(max_new_tokens=LENGTH, do_sample=False, eos_token_id=-1, pad_token_id=1)
     served: dict[int, Any] = {}
 
@@ -119,9 +124,8 @@ def continuous_batching(release: Path, device: str, closing: contextlib.ExitStac
         def wave(given: Prompts) -> float:
             if len(given) not in served:
                 stop()
-                memory = transformers.ContinuousBatchingConfig(
-                    max_memory_percent=0.5, use_cuda_graph=graphs
-                )  # others hold theirs
+                # The others hold their memory too.
+                memory = transformers.ContinuousBatchingConfig(max_memory_percent=0.5, use_cuda_graph=graphs)
                 hints = WorkloadHints(max_prompt_length=LENGTH, max_generated_length=LENGTH, num_requests=len(given))
                 served[len(given)] = model.init_continuous_batching(how, memory, hints)
                 served[len(given)].warmup()
@@ -152,8 +156,11 @@ def continuous_batching(release: Path, device: str, closing: contextlib.ExitStac
 
 
 def static_graph(release: Path, device: str) -> Timed:
-    """On a CPU in float32, where its tokens must be those of ``generate``: in bfloat16 another mask may turn a near tie."""
-    model = loaded(release, device, torch.float32 if device == "cpu" else torch.bfloat16)
+    """Decode with a static cache; on a CPU in float32, with the tokens of ``generate``.
+
+    In bfloat16 another mask may change a near tie.
+    """
+    model = load(release, device, torch.float32 if device == "cpu" else torch.bfloat16)
     sized: dict[int, StaticDecoding] = {}
 
     def wave(given: Prompts) -> float:
@@ -163,28 +170,28 @@ def static_graph(release: Path, device: str) -> Timed:
         _finish(device)
         began_s = time.perf_counter()
         decoding = sized[len(given)]
-        made = [decoding.begin(torch.tensor(given, device=device)), *(decoding.step() for _ in range(LENGTH - 1))]
-        told = torch.stack(made, dim=1).tolist()
+        steps = [decoding.begin(torch.tensor(given, device=device)), *(decoding.step() for _ in range(LENGTH - 1))]
+        tokens = torch.stack(steps, dim=1).tolist()
         took_s = time.perf_counter() - began_s
         if device == "cpu":
-            assert told == greedy(model, given), "a static cache changed the tokens"
+            assert tokens == greedy(model, given), "a static cache changed the tokens"
         return took_s
 
     return wave
 
 
 def greedy(model: Any, given: Prompts) -> list[list[int]]:
-    """What ``generate`` answers."""
-    made = model.generate(
+    """Return the tokens that ``generate`` answers."""
+    generated = model.generate(
         torch.tensor(given), attention_mask=torch.ones(len(given), len(given[0]), dtype=torch.long),
         max_new_tokens=LENGTH, do_sample=False, eos_token_id=None, pad_token_id=1,
     )  # fmt: skip
-    answer: list[list[int]] = made[:, len(given[0]) :].tolist()
+    answer: list[list[int]] = generated[:, len(given[0]) :].tolist()
     return answer
 
 
-def loaded(release: Path, device: str, dtype: torch.dtype = torch.bfloat16) -> Any:
-    """The checkpoint as transformers' model."""
+def load(release: Path, device: str, dtype: torch.dtype = torch.bfloat16) -> Any:
+    """Load the checkpoint as transformers' model."""
     loader: Any = transformers.AutoModelForCausalLM
     model = loader.from_pretrained(release, dtype=dtype, local_files_only=True, attn_implementation="sdpa")
     return model.to(device).eval()
@@ -203,10 +210,10 @@ def vllm(release: Path) -> Timed:
     return wave
 
 
-def compared(field: dict[str, Timed], count: int, rounds: int) -> str:
-    """Median tokens per second of each, and ours over each other's with its bootstrap interval; slow ones take fewer turns."""
+def compare(field: dict[str, Timed], count: int, rounds: int) -> str:
+    """Return our median tokens per second and its ratio to each other's, with intervals; slow ones take fewer turns."""
     mine: list[float] = []
-    said = []
+    ratios = []
     ours = field["calmops"]
     ours(prompts(f"warm-up {count}", count, LENGTH, VOCABULARY))
     for name, theirs in field.items():
@@ -217,14 +224,13 @@ def compared(field: dict[str, Timed], count: int, rounds: int) -> str:
                 took_s = field[who](prompts(f"{name}/{count}/{pair}", count, LENGTH, VOCABULARY))
                 rates[who].append(count * LENGTH / took_s)
             mine += rates["calmops"]
-            said.append(
-                f"{kit.spread(kit.pair_ratios(rates['calmops'], rates[name])):.2f} of {name} ({kit.quantile(rates[name], 0.5):.0f})"
-            )
-    return f"calmops {kit.quantile(mine, 0.5):.0f} tok/s, {', '.join(said)}"
+            ratio = kit.spread(kit.pair_ratios(rates["calmops"], rates[name]))
+            ratios.append(f"{ratio:.2f} of {name} ({kit.quantile(rates[name], 0.5):.0f})")
+    return f"calmops {kit.quantile(mine, 0.5):.0f} tok/s, {', '.join(ratios)}"
 
 
 def bandwidth(device: str) -> float:
-    """Bytes per second that a copy within the device's memory reads, best of 10."""
+    """Measure the bytes per second that a copy within the device's memory reads and writes, best of 10."""
     source = torch.empty(2**28 if device == "cuda" else 2**24, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     best_s = float("inf")

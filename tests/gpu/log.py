@@ -1,4 +1,4 @@
-"""What was measured on a GPU: appended to tests/gpu/LOG.md with date and device."""
+"""Appends what was measured on a GPU to tests/gpu/LOG.md, with date and device."""
 
 import datetime as dt
 from pathlib import Path
@@ -10,7 +10,7 @@ LOG = Path(__file__).with_name("LOG.md")
 
 
 def log(line: str) -> None:
-    """Append one result."""
+    """Append one result to the log."""
     if not LOG.exists():
         LOG.write_text(
             "# On a GPU\n\nAppended by `python -m tests.gpu.check` and `python -m tests.gpu.decode`.\n\n",

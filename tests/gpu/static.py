@@ -1,6 +1,7 @@
-"""Decoding with a static cache and one step captured in a CUDA graph: what a GPU gives when nothing is launched anew.
+"""Decodes with a static cache and one step captured in a CUDA graph: the speed of a GPU that only replays.
 
-Not the engine: a yardstick for its step. Every sequence has the same length, so that all shapes stay as they are.
+This is no engine, but a yardstick for the engine's step. Every sequence has the same length, so that all shapes stay
+the same.
 """
 
 from typing import Any
@@ -10,10 +11,10 @@ import transformers
 
 
 class StaticDecoding:
-    """Greedy decoding of ``sequences`` sequences of up to ``context`` tokens; on a CPU each step runs as it is written."""
+    """Decodes ``sequences`` sequences of up to ``context`` tokens greedily; on a CPU nothing is captured."""
 
     def __init__(self, model: Any, sequences: int, context: int) -> None:
-        """``model``: a causal language model of transformers, on its device."""
+        """Allocate the cache and capture the step. ``model``: transformers' causal language model, on its device."""
         device = model.device
         self._model = model
         self._cache = transformers.StaticCache(config=model.config, max_cache_len=context)
@@ -26,7 +27,7 @@ class StaticDecoding:
 
     @torch.inference_mode()
     def begin(self, prompts: torch.Tensor) -> torch.Tensor:
-        """Prompts [sequences, length] to the first token of each, [sequences]."""
+        """Run the prompts [sequences, length]; return the first token of each, [sequences]."""
         self._cache.reset()
         logits = self._model(input_ids=prompts, past_key_values=self._cache, logits_to_keep=1).logits
         self._ids.copy_(logits.argmax(dim=-1))
@@ -35,7 +36,7 @@ class StaticDecoding:
 
     @torch.inference_mode()
     def step(self) -> torch.Tensor:
-        """The next token of each sequence, [sequences]."""
+        """Run one step; return the next token of each sequence, [sequences]."""
         if self._graph is None:
             self._step()
         else:
@@ -52,14 +53,14 @@ class StaticDecoding:
 
     @torch.inference_mode()
     def _capture(self) -> None:
-        """Some steps first, on a stream of their own, as a graph's capture demands; ``begin`` forgets what they did."""
+        """Capture a step after some on a stream of their own, as a capture demands; ``begin`` forgets what they did."""
         self.begin(self._ids)
-        beside = torch.cuda.Stream()
-        beside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(beside):
+        warm_up = torch.cuda.Stream()
+        warm_up.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(warm_up):
             for _ in range(3):
                 self._step()
-        torch.cuda.current_stream().wait_stream(beside)
+        torch.cuda.current_stream().wait_stream(warm_up)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
             self._step()

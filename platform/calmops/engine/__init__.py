@@ -1,1 +1,4 @@
-"""Engine: steps to tokens. Checkpoint, tensor parallelism, KV cache, sampler, detokenizer, runner. Knows no Ray."""
+"""The engine turns a checkpoint and placements into tokens, step by step. Knows no Ray.
+
+Its parts: checkpoint, tensor parallelism, backends, KV cache, sampler, detokenizer, and ``engine.py``, which runs them.
+"""

@@ -1,17 +1,20 @@
-"""One placement's way through the engine: its detokenizers, its deltas and how its choices ended."""
+"""Builds the answer of one placement in the engine: its texts, its deltas and how its choices ended.
+
+Stands between the sampler's tokens and the frame that goes to the gateway. Knows no logits and no other placement.
+"""
 
 from calmops.decoding.beam import BeamSearch, Hypothesis
 from calmops.decoding.sequence import Sequence
 from calmops.decoding.work import Emission, Share
 from calmops.engine.detokenizer import Detokenizer
-from calmops.engine.sampler import Drawn
+from calmops.engine.draw import Drawn
 from calmops.engine.vocabulary import Vocabulary
 from calmops.messages.frame import Delta, TokenLogprobs
-from calmops.messages.placement import ChoiceSummary, Placement, Summary
+from calmops.messages.placement import Placement, Summary
 
 
 class AnswerBuilder:
-    """What the engine keeps of one attempt until every choice has ended."""
+    """Collects what one attempt has answered, until each of its choices has ended."""
 
     def __init__(self, placement: Placement, sequences: list[Sequence], vocabulary: Vocabulary) -> None:
         self.placement = placement
@@ -19,20 +22,17 @@ class AnswerBuilder:
         self.search: BeamSearch | None = None
         self._vocabulary = vocabulary
         stops = placement.params.stop
-        self._text = {one.choice: Detokenizer(vocabulary, stops, one.output_ids) for one in sequences}
-        self._ended = [
-            ChoiceSummary(choice=one.choice, tokens=len(one.token_ids), finish_reason="stop")
-            for one in placement.resumed
-            if one.finished and not placement.params.beam_width
-        ]
+        self._text = {sequence.choice: Detokenizer(vocabulary, stops, sequence.output_ids) for sequence in sequences}
+        resumed = () if placement.params.beam_width else placement.resumed
+        self._ended = {choice.choice for choice in resumed if choice.finished}
 
     @property
     def done(self) -> bool:
-        """Every choice has ended."""
+        """Say whether every choice has ended."""
         return len(self._ended) == self.placement.params.n
 
     def delta(self, emission: Emission, drawn: Drawn, share: Share | None) -> Delta:
-        """One new token of one choice. A completed stop string ends it with reason "stop"."""
+        """Return the delta of one choice's new token. A completed stop string ends the choice with reason "stop"."""
         text = self._text[emission.sequence.choice]
         released, match = text.feed(emission.token_id)
         reason = "stop" if match is not None else emission.finish_reason
@@ -40,7 +40,7 @@ class AnswerBuilder:
             tail, match = text.finish()
             released += tail
         if reason is not None:
-            self._end(emission.sequence.choice, emission.index + 1, reason)
+            self._ended.add(emission.sequence.choice)
         return self._delta(
             choice=emission.sequence.choice, index=emission.index, token_ids=(emission.token_id,), text=released,
             released=text.released, logprobs=_logprobs(drawn, emission.token_id, self._vocabulary),
@@ -48,7 +48,7 @@ class AnswerBuilder:
         )  # fmt: skip
 
     def progress(self, share: Share) -> Delta:
-        """No new token yet: a prefill chunk of one choice."""
+        """Return the delta of a prefill chunk of one choice, which brought no token yet."""
         sequence = share.sequence
         return self._delta(
             choice=sequence.choice, index=len(sequence.output_ids), token_ids=(), text="",
@@ -56,7 +56,7 @@ class AnswerBuilder:
         )  # fmt: skip
 
     def beams(self, best: list[Hypothesis]) -> list[Delta]:
-        """The answers of a finished beam search, each in one delta."""
+        """Return the answers of a finished beam search, each in one delta."""
         deltas = []
         for choice in range(self.placement.params.n):
             hypothesis = best[min(choice, len(best) - 1)]
@@ -71,11 +71,13 @@ class AnswerBuilder:
                 tail, match = text.finish()
                 pieces.append(tail)
             reason = "stop" if match is not None else hypothesis.finish_reason
-            self._end(choice, len(hypothesis.token_ids), reason)
+            self._ended.add(choice)
             logprobs = None
             if self.placement.params.logprobs is not None:
                 pairs = zip(hypothesis.token_ids, hypothesis.logprobs, strict=True)
-                logprobs = tuple(TokenLogprobs(i, value, self._vocabulary.bytes_of(i)) for i, value in pairs)
+                logprobs = tuple(
+                    TokenLogprobs(token_id, value, self._vocabulary.bytes_of(token_id)) for token_id, value in pairs
+                )
             deltas.append(
                 self._delta(
                     choice=choice,
@@ -90,16 +92,9 @@ class AnswerBuilder:
             )
         return deltas
 
-    def summary(self, fingerprint: str, error: str | None = None) -> Summary:
-        """How the attempt ended. The replica puts its own id in."""
-        return Summary(
-            request_id=self.placement.request_id, stream_token=self.placement.stream_token,
-            attempt=self.placement.attempt, replica_id="", fingerprint=fingerprint,
-            choices=tuple(sorted(self._ended, key=lambda one: one.choice)), error=error,
-        )  # fmt: skip
-
-    def _end(self, choice: int, tokens: int, reason: str) -> None:
-        self._ended.append(ChoiceSummary(choice=choice, tokens=tokens, finish_reason=reason))
+    def summary(self, error: str | None = None) -> Summary:
+        """Return how the attempt ended."""
+        return Summary(stream_token=self.placement.stream_token, error=error)
 
     def _delta(self, **fields: object) -> Delta:
         placement = self.placement

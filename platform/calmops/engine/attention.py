@@ -1,8 +1,8 @@
-"""Attention over our own cache, called by every layer of a transformers model in place of its own.
+"""Computes attention over our own cache; every layer of a transformers model calls it in place of its own.
 
-One function for both recipes. The query heads that share a KV head are folded into its query rows, so a
-group is n x KV heads plain matrix products. ``exact`` pads query rows to a multiple of 8, goes over tiles of 64
-keys in order and takes the softmax in float32: bits then don't depend on the batch. Knows no model.
+The query heads that share a KV head are folded into its query rows, so a group is n x KV heads plain matrix products.
+Under ``exact``, query rows are padded to a multiple of 8, tiles of 64 keys are taken in order, and the softmax is in
+float32, so that a row's bits don't depend on the batch. Knows no model.
 """
 
 import weakref
@@ -18,17 +18,12 @@ from calmops.engine.step_layout import EXACT_KEYS, Group, StepLayout
 from calmops.foundation.errors import UnsupportedModel
 
 _EXACT_QUERY_ROWS = 8
-_KNOWN = (
-    "position_ids",
-    "cache_position",
-    "position_embeddings",
-    "cu_seq_lens_q",
-    "cu_seq_lens_k",
-)  # no part in attention
+# Tensors that transformers hands to an attention and that play no part in ours.
+_IGNORED_TENSORS = ("position_ids", "cache_position", "position_embeddings", "cu_seq_lens_q", "cu_seq_lens_k")
 
 
 class CachedAttention:
-    """Holds the cache and the current step's layout for the layers."""
+    """Attends for every layer over the cache, by the layout of the current step."""
 
     def __init__(self, cache: KvCache, *, exact: bool) -> None:
         self._cache = cache
@@ -36,18 +31,18 @@ class CachedAttention:
         self._layout: StepLayout | None = None
 
     def begin(self, layout: StepLayout) -> None:
-        """Every call until the next ``begin`` belongs to this step."""
+        """Begin a step: every call until the next ``begin`` belongs to it."""
         self._layout = layout
 
     def __call__(
         self, module: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, _mask: object = None, **options: Any
     ) -> tuple[torch.Tensor, None]:
-        """Q [1, H, T, D], k and v [1, Hkv, T, D] to [1, T, H, Dv]. The mask comes from the layout, never from outside.
+        """Attend with q [1, H, T, D], k and v [1, Hkv, T, D]; return [1, T, H, Dv].
 
-        Options used: scaling, sliding_window, softcap.
+        The mask comes from the layout, never from outside. Options used: scaling, sliding_window, softcap.
         """
         assert self._layout is not None, "attention outside a step"
-        refuse_unknown(module, options)
+        refuse_unknown_tensors(module, options)
         rows_k, rows_v = k[0].transpose(0, 1), v[0].transpose(0, 1)
         keys, values = self._cache.store(int(module.layer_idx), self._layout.write_slots, rows_k, rows_v)
         scaling = options.get("scaling")
@@ -63,7 +58,7 @@ class CachedAttention:
     def _unfold(
         self, group: Group, attend: Any, tensors: tuple[torch.Tensor, ...], how: tuple[torch.Tensor, float, Any]
     ) -> torch.Tensor:
-        """Fold the group's queries over their KV heads, attend, and unfold: [n, t, H, Dv]."""
+        """Fold the group's queries over their KV heads, attend, and unfold to [n, t, H, Dv]."""
         q, keys, values = tensors
         allowed, scaling, options = how
         n, t = group.rows.shape
@@ -93,38 +88,42 @@ class CachedAttention:
 
 
 def register(prefix: str, attend: Callable[..., Any]) -> str:
-    """Make a bound method one of transformers' attentions, under a name of its own; its object is not kept alive by that."""
+    """Make a bound method one of transformers' attentions, which doesn't keep its object alive; return its name."""
     method = weakref.WeakMethod(attend)
     name = prefix + str(id(attend.__self__))  # type: ignore[attr-defined]
 
     def call(*arguments: Any, **options: Any) -> Any:
-        found = method()
-        assert found is not None, "the backend is gone, its model is not"
-        return found(*arguments, **options)
+        living = method()
+        assert living is not None, "the backend is gone, its model is not"
+        return living(*arguments, **options)
 
     ALL_ATTENTION_FUNCTIONS.register(name, call)
     return name
 
 
-def refuse_unknown(module: Any, options: dict[str, Any]) -> None:
-    """Raises UnsupportedModel where a layer attends in a way that ours doesn't know, with sinks say."""
-    unknown = [name for name, value in options.items() if name not in _KNOWN and isinstance(value, torch.Tensor)]
+def refuse_unknown_tensors(module: Any, options: dict[str, Any]) -> None:
+    """Raise UnsupportedModel if a layer attends with tensors that our attention doesn't know, such as sinks."""
+    unknown = [
+        name for name, value in options.items() if name not in _IGNORED_TENSORS and isinstance(value, torch.Tensor)
+    ]
     if unknown:
         raise UnsupportedModel(
-            f"{type(module).__name__} attends with {', '.join(unknown)}, which calmops doesn't compute: it can't be served"
+            f"{type(module).__name__} attends with {', '.join(unknown)}, "
+            "which calmops doesn't compute: it can't be served"
         )
 
 
 def _tiled(
     qkv: tuple[torch.Tensor, ...], allowed: torch.Tensor, tile: int, score: Callable[[torch.Tensor], torch.Tensor]
 ) -> torch.Tensor:
-    """Attention over tiles of ``tile`` keys, [n, Hkv, R, D] to [n, Hkv, R, Dv], sums in the order of the keys.
+    """Attend over tiles of ``tile`` keys, [n, Hkv, R, D] to [n, Hkv, R, Dv], with sums in the order of the keys.
 
-    Every product and every sum has one tile's shape, and a tile that a row may not see adds zeros: so a row's bits
-    don't depend on how many keys its neighbours have. The maximum is exact in any order. Memory is laid out anew, since
-    where bfloat16 has no instructions of its own torch multiplies a strided matrix in another order than a dense one.
+    Every product and every sum has one tile's shape, and a tile that a row may not see adds zeros, so a row's bits
+    don't depend on how many keys its neighbours have. The maximum is exact in any order. Tensors are made contiguous,
+    since where bfloat16 has no instructions of its own, torch multiplies a strided matrix in another order than a dense
+    one.
     """
-    q, k, v = (one.contiguous() for one in qkv)
+    q, k, v = (tensor.contiguous() for tensor in qkv)
     n, heads, rows, _ = q.shape
     tiles = k.shape[2] // tile
     k_tiles = k.view(n, heads, tiles, tile, k.shape[3])
@@ -154,7 +153,7 @@ def _fast_attend(
 
 
 def _allowed(group: Group, window: int | None) -> torch.Tensor:
-    """[n, t, K] bool: which keys a row may see: itself and what came before, within the window if there is one."""
+    """Return which keys each row may see, [n, t, K] bool: its own and earlier ones, within the window if any."""
     key = torch.arange(group.key_slots.shape[1], device=group.key_slots.device)
     query = group.positions[:, :, None]
     allowed = key <= query

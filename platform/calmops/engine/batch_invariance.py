@@ -1,9 +1,10 @@
-"""What makes torch's products on a CPU batch-invariant, so that `exact` can be had through transformers' modules.
+"""Makes torch's matrix products on a CPU batch-invariant, so that `exact` can be had through transformers' modules.
 
-A row's bits must not depend on how many rows are multiplied beside it. Left to themselves, MKL adds up a few rows in another
-order than many on Intel's processors, and oneDNN, which multiplies bfloat16 where there is AVX-512, does so for nearly every
-number of rows. MKL in its strict reproducible mode and torch's own bfloat16 product do neither: 0 of 78 shapes of either
-type, K from 32 to 11,008, 1 to 128 rows. The latter is some ten times slower. That it worked is shown on the model's own weights.
+A row's bits must not depend on how many rows are multiplied beside it. By default, MKL adds up a few rows in another
+order than many on Intel's processors, and oneDNN, which multiplies bfloat16 where there is AVX-512, does so for nearly
+every number of rows. MKL in its strict reproducible mode and torch's own bfloat16 product don't: 0 of 78 shapes of
+either type, K from 32 to 11,008, 1 to 128 rows. The latter is some ten times slower. ``check_products`` shows on the
+model's own weights that it worked.
 """
 
 import os
@@ -23,19 +24,19 @@ _MOST_OUTPUTS = 4096
 
 
 def choose_products() -> None:
-    """Before the first product of this process: have MKL add up in one order, however many rows there are."""
+    """Make MKL add up in one order, however many rows there are. Call it before the first product of the process."""
     if processor("vendor_id") == "GenuineIntel":
         os.environ.setdefault(MKL_MODE, "AVX512,STRICT" if "avx512f" in processor_flags() else "AVX2,STRICT")
 
 
 def torch_path() -> str:
-    """Which instructions and which order of sums torch uses on this CPU; part of what decides a token's bits."""
+    """Name torch's instructions and order of sums on this CPU, which are part of what decides a token's bits."""
     return "-".join(filter(None, (torch.backends.cpu.get_cpu_capability(), mkl_mode())))
 
 
 @contextmanager
 def invariant_products() -> Iterator[None]:
-    """Products within go past oneDNN."""
+    """Turn oneDNN off within the block, whose products then go through torch's own code."""
     before = ONEDNN.enabled
     ONEDNN.enabled = False
     try:
@@ -45,9 +46,9 @@ def invariant_products() -> Iterator[None]:
 
 
 def check_products(model: torch.nn.Module) -> None:
-    """Raises UnsupportedModel where a row's bits depend on the rows beside it: tried are a weight of each shape that the model has.
+    """Raise UnsupportedModel if a row's bits depend on the rows beside it, tried on one weight of each shape and dtype.
 
-    Of a wide one its first 4,096 outputs, since a try costs time.
+    Of a wide weight, only the first 4,096 outputs are tried, to save time.
     """
     weights = {}
     for module in model.modules():
@@ -65,6 +66,7 @@ def check_products(model: torch.nn.Module) -> None:
             ]
         if wrong:
             raise UnsupportedModel(
-                f"exact can't be had on this processor through transformers' modules: with a weight of {' x '.join(map(str, weight.shape))} torch computes "
-                f"{wrong[0]} rows to other bits than {_MANY}; set exact to false"
+                "exact can't be had on this processor through transformers' modules: with a weight of "
+                f"{' x '.join(map(str, weight.shape))} torch computes {wrong[0]} rows to other bits than {_MANY}; "
+                "set exact to false"
             )

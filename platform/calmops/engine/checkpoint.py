@@ -1,4 +1,4 @@
-"""A checkpoint folder to a model in memory, offline: nothing is fetched and no remote code runs.
+"""Loads a checkpoint folder into memory, offline: nothing is fetched and no remote code runs.
 
 Every rank loads the whole model and keeps its share. Knows no cache and no step.
 """
@@ -19,9 +19,9 @@ TORCH_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def load_checkpoint(settings: EngineSettings) -> tuple[torch.nn.Module, Release]:
-    """This rank's share of the model, on its device and in its dtype, with the release it was pinned by.
+    """Load this rank's share of the model, on its device and in its dtype, with the release that it was pinned by.
 
-    Raises ReleaseError if a file isn't the pinned one, UnsupportedModel for what we can't run rightly.
+    Raises ReleaseError if a file isn't the pinned one, UnsupportedModel for what can't be run correctly.
     For tp > 1 the process must have joined its world.
     """
     release = verify(settings.folder)
@@ -41,7 +41,7 @@ def load_checkpoint(settings: EngineSettings) -> tuple[torch.nn.Module, Release]
 
 
 def load_config(settings: EngineSettings) -> Any:
-    """The checkpoint's transformers configuration, refused before any weight is read if we can't run it."""
+    """Read the checkpoint's transformers configuration; raise UnsupportedModel if the engine can't run it."""
     if not (settings.folder / "config.json").is_file():
         raise UnsupportedModel(f"{settings.folder} holds no config.json: it isn't a Hugging Face checkpoint folder")
     config = AutoConfig.from_pretrained(settings.folder, local_files_only=True)

@@ -1,6 +1,6 @@
-"""The engine's loop body: schedule, run, sample, commit, tell. Rank 0's ``Engine`` and the other ranks' ``Follower``.
+"""Runs the engine's loop body: schedule, run, sample, commit, report. Rank 0 has ``Engine``, the others ``Follower``.
 
-Single-threaded: whoever owns an engine calls it from one thread. Knows no Ray, no socket and no clock but the step's.
+The owner of an engine calls it from one thread. Knows no Ray, no socket and no clock except the step's.
 """
 
 import dataclasses
@@ -17,10 +17,11 @@ from calmops.decoding.scheduler import Limits, Scheduler
 from calmops.decoding.sequence import Sequence, from_placement
 from calmops.decoding.work import Work
 from calmops.engine.answer import AnswerBuilder
-from calmops.engine.backends.choice import code_path, make_backend, settle
-from calmops.engine.backends.transformers import Backend
+from calmops.engine.backends.choice import choose_backend, code_path, make_backend
+from calmops.engine.backends.protocol import Backend
 from calmops.engine.batch_invariance import torch_path
-from calmops.engine.sampler import Draw, log_probabilities
+from calmops.engine.draw import Draw
+from calmops.engine.sampler import log_probabilities
 from calmops.engine.settings import EngineSettings
 from calmops.engine.vocabulary import Vocabulary
 from calmops.messages.frame import Delta, StepFacts
@@ -31,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 class StepResult(Struct, frozen=True, kw_only=True):
-    """What one step leaves behind: a frame's content for each gateway, and the attempts that are over."""
+    """Holds what one step leaves behind: a frame's content for each gateway, and the attempts that are over."""
 
     step: int
     facts: StepFacts
@@ -40,23 +41,21 @@ class StepResult(Struct, frozen=True, kw_only=True):
 
 
 class Engine:
-    """Rank 0: takes placements, steps all ranks, gives deltas."""
+    """Takes placements, steps all ranks and gives deltas; runs on rank 0."""
 
     def __init__(self, settings: EngineSettings, send_plan: Callable[[StepPlan], None]) -> None:
         """Load this rank's shard. ``send_plan`` hands a plan to the other ranks before rank 0 runs it."""
-        settings, reason = settle(settings)
+        settings, reason = choose_backend(settings)
         if reason is not None:
             _log.info("the model steps through transformers' modules, not through the CPU kernel: %s", reason)
         self._begin(settings, make_backend(settings), send_plan)
 
-    def renewed(self, *, kv_blocks: int, max_sequences: int, max_rows_per_step: int) -> "Engine":
-        """An idle engine over the same loaded ranks with tighter bounds; this one must not be stepped any more."""
+    def with_bounds(self, *, kv_blocks: int, max_sequences: int, max_rows_per_step: int) -> "Engine":
+        """Return an idle engine over the same loaded ranks with tighter bounds; this one must not be stepped again."""
         fresh = object.__new__(Engine)
         bounds = (self._settings.kv_blocks, self._settings.max_rows_per_step)
         assert kv_blocks <= bounds[0] and max_rows_per_step <= bounds[1], f"blocks, rows within those loaded: {bounds}"
-        assert max_sequences <= self._settings.max_sequences, (
-            f"at most {self._settings.max_sequences} sequences were loaded for"
-        )
+        assert max_sequences <= self._settings.max_sequences, f"loaded for {self._settings.max_sequences} sequences"
         fresh._begin(
             dataclasses.replace(
                 self._settings, kv_blocks=kv_blocks, max_sequences=max_sequences, max_rows_per_step=max_rows_per_step
@@ -82,45 +81,45 @@ class Engine:
             )  # fmt: skip
         )
         self.fingerprint = _fingerprint(settings, self._backend.release.digest)
-        self._answering: dict[int, AnswerBuilder] = {}  # by stream token
-        self._over: list[Summary] = []
+        self._answers: dict[int, AnswerBuilder] = {}  # by stream token
+        self._summaries: list[Summary] = []  # of the attempts that ended since the last step
         self._step = 0
 
     @classmethod
     def load(cls, settings: EngineSettings, send_plan: Callable[[StepPlan], None]) -> "Engine":
-        """A loaded engine. Raises ReleaseError or UnsupportedModel."""
+        """Return a loaded engine. Raises ReleaseError or UnsupportedModel."""
         return cls(settings, send_plan)
 
     def submit(self, placement: Placement) -> None:
-        """Queue an attempt's choices. InputError for one that can never run, LoadError if too many wait."""
+        """Queue an attempt's choices. Raises InputError if one can never run, LoadError if too many wait."""
         sequences = from_placement(placement)
         self._scheduler.submit(sequences)
-        answering = AnswerBuilder(placement, sequences, self._vocabulary)
+        answer = AnswerBuilder(placement, sequences, self._vocabulary)
         if placement.params.beam_width:
-            answering.search = BeamSearch(sequences[0], self._scheduler.limits.max_model_len)
-        self._answering[placement.stream_token] = answering
-        self._settle(answering)  # a resumed placement may have no choice left to go on with
+            answer.search = BeamSearch(sequences[0], self._scheduler.limits.max_model_len)
+        self._answers[placement.stream_token] = answer
+        self._end_if_done(answer)  # a resumed placement may have no choice left to go on with
 
     def cancel(self, stream_token: int, reason: str) -> None:
-        """End the attempt with that stream token, freeing its blocks now. Harmless if there is none."""
+        """End the attempt with that stream token and free its blocks now. Does nothing if there is none."""
         self._scheduler.cancel(stream_token)
-        answering = self._answering.pop(stream_token, None)
-        if answering is not None:
-            self._over.append(answering.summary(self.fingerprint, reason))
+        answer = self._answers.pop(stream_token, None)
+        if answer is not None:
+            self._summaries.append(answer.summary(reason))
 
     def step(self) -> StepResult | None:
-        """One forward pass over everything that can run; None if nothing can and nothing ended."""
+        """Run one forward pass over everything that can run; return None if nothing can and nothing ended."""
         started_ns, begun_ns = time.time_ns(), time.monotonic_ns()
         work = self._scheduler.plan()
-        if work is None and not self._over:
+        if work is None and not self._summaries:
             return None
         deltas: dict[str, list[Delta]] = {}
         if work is not None:
             self._run(work, deltas)
-        over, self._over = tuple(self._over), []
+        summaries, self._summaries = tuple(self._summaries), []
         return StepResult(
             step=self._step, facts=self._facts(work, started_ns, time.monotonic_ns() - begun_ns),
-            deltas={gateway: tuple(mine) for gateway, mine in deltas.items()}, summaries=over,
+            deltas={gateway: tuple(mine) for gateway, mine in deltas.items()}, summaries=summaries,
         )  # fmt: skip
 
     def _run(self, work: Work, deltas: dict[str, list[Delta]]) -> None:
@@ -129,53 +128,53 @@ class Engine:
         logits = self._backend.step(work.plan)
         assert logits is not None, "rank 0 has the logits"
         logits = logits[:, : self._vocabulary.size]  # a checkpoint's padding beyond the tokenizer is no token
-        drawn = self._backend.sample(logits, [_draw(one) for one in work.wanted]) if work.wanted else []
+        drawn = self._backend.sample(logits, [_draw(sequence) for sequence in work.wanted]) if work.wanted else []
         by_sequence = dict(zip(map(id, work.wanted), drawn, strict=True))
         shares = {id(share.sequence): share for share in work.shares}
-        searches = self._report_beams(work, logits)
-        for emission in self._scheduler.commit(work, [one.token_id for one in drawn]):
+        beam_answers = self._report_beams(work, logits)
+        for emission in self._scheduler.commit(work, [draw.token_id for draw in drawn]):
             sequence = emission.sequence
-            answering = self._answering[sequence.stream_token]
+            answer = self._answers[sequence.stream_token]
             share = shares.pop(id(sequence))
-            delta = answering.delta(emission, by_sequence[id(sequence)], share)
+            delta = answer.delta(emission, by_sequence[id(sequence)], share)
             deltas.setdefault(sequence.gateway_id, []).append(delta)
             if delta.finish_reason is not None:
                 self._scheduler.finish(sequence, delta.finish_reason)
-                self._settle(answering)
+                self._end_if_done(answer)
         for share in shares.values():
             sequence = share.sequence
             if sequence.finish_reason is None and not sequence.params.beam_width:
-                progress = self._answering[sequence.stream_token].progress(share)
+                progress = self._answers[sequence.stream_token].progress(share)
                 deltas.setdefault(sequence.gateway_id, []).append(progress)
-        self._advance_beams(searches, deltas)
+        self._advance_beams(beam_answers, deltas)
 
     def _report_beams(self, work: Work, logits: torch.Tensor) -> list[AnswerBuilder]:
-        """Hand each beam search the candidates of its rows; the searches that got some."""
+        """Hand each beam search the candidates of its rows; return the answers whose searches got some."""
         touched: dict[int, AnswerBuilder] = {}
         for row, sequence in enumerate(work.wanted):
-            answering = self._answering.get(sequence.stream_token)
-            if answering is not None and answering.search is not None and sequence.finish_reason is None:
-                best = torch.topk(log_probabilities(logits[row]), min(answering.search.top_k, logits.shape[1]))
-                answering.search.report(sequence, list(zip(best.indices.tolist(), best.values.tolist(), strict=True)))
-                touched[sequence.stream_token] = answering
+            answer = self._answers.get(sequence.stream_token)
+            if answer is not None and answer.search is not None and sequence.finish_reason is None:
+                best = torch.topk(log_probabilities(logits[row]), min(answer.search.top_k, logits.shape[1]))
+                answer.search.report(sequence, list(zip(best.indices.tolist(), best.values.tolist(), strict=True)))
+                touched[sequence.stream_token] = answer
         return list(touched.values())
 
-    def _advance_beams(self, searches: list[AnswerBuilder], deltas: dict[str, list[Delta]]) -> None:
-        for answering in searches:
-            search = answering.search
+    def _advance_beams(self, answers: list[AnswerBuilder], deltas: dict[str, list[Delta]]) -> None:
+        for answer in answers:
+            search = answer.search
             assert search is not None, "only beam searches are advanced"
             if search.ready:
                 search.advance(self._scheduler)
             if search.done:
-                placement = answering.placement
+                placement = answer.placement
                 mine = deltas.setdefault(placement.gateway_id, [])
-                mine += answering.beams(search.ranked()[: placement.params.n])
-                self._settle(answering)
+                mine += answer.beams(search.ranked()[: placement.params.n])
+                self._end_if_done(answer)
 
-    def _settle(self, answering: AnswerBuilder) -> None:
-        if answering.done:
-            del self._answering[answering.placement.stream_token]
-            self._over.append(answering.summary(self.fingerprint))
+    def _end_if_done(self, answer: AnswerBuilder) -> None:
+        if answer.done:
+            del self._answers[answer.placement.stream_token]
+            self._summaries.append(answer.summary())
 
     def _facts(self, work: Work | None, started_ns: int, duration_ns: int) -> StepFacts:
         scheduler = self._scheduler
@@ -188,18 +187,18 @@ class Engine:
 
 
 class Follower:
-    """Any other rank: takes part in each forward pass, decides nothing."""
+    """Takes part in each forward pass and decides nothing; runs on every rank except 0."""
 
     def __init__(self, settings: EngineSettings, rank: int) -> None:
-        self._backend = make_backend(settle(settings)[0], rank)
+        self._backend = make_backend(choose_backend(settings)[0], rank)
 
     @classmethod
     def load(cls, settings: EngineSettings, rank: int) -> "Follower":
-        """This rank's shard, loaded; the world must be joined."""
+        """Return a follower with this rank's shard loaded; the world must be joined."""
         return cls(settings, rank)
 
     def follow(self, body: bytes) -> bool:
-        """Run one encoded plan; False if it says that no step follows."""
+        """Run one encoded plan; return False if it says that no step follows."""
         plan = _decode(body)
         if not isinstance(plan, StepPlan):
             return False
@@ -218,16 +217,16 @@ def _draw(sequence: Sequence) -> Draw:
 
 
 def _fingerprint(settings: EngineSettings, digest: str) -> str:
-    """All that decides a token's bits beside the prompt: equal fingerprints give equal tokens under ``exact``."""
+    """Name all that decides a token's bits beside the prompt: equal fingerprints give equal tokens under ``exact``."""
     numbers = settings.quantize or settings.dtype
     if settings.backend == "kernel":  # whose bits don't depend on the number of threads
         parts: tuple[str, ...] = (digest[:16], "kernel", numbers, f"tp{settings.tp}", "cpu", code_path(), "exact")
     else:
         path = torch_path() if settings.device == "cpu" else torch.cuda.get_device_name()
-        # On a GPU an exact step always has so many rows, and logits of so many; on a CPU sums depend on the number of threads.
+        # On a GPU an exact step always has the same number of rows, and of rows with logits. On a CPU sums depend on
+        # the number of threads.
         rows = f"rows{settings.max_rows_per_step}x{min(settings.max_rows_per_step, settings.max_sequences)}"
         size = rows if settings.device == "cuda" else f"threads{settings.threads}"
-        parts = (
-            digest[:16], "transformers", numbers, f"tp{settings.tp}", settings.device, path, size, "exact" if settings.exact else "fast"
-        )  # fmt: skip
+        recipe = "exact" if settings.exact else "fast"
+        parts = (digest[:16], "transformers", numbers, f"tp{settings.tp}", settings.device, path, size, recipe)
     return "/".join(part.replace("/", "-") for part in parts)

@@ -1,7 +1,8 @@
-"""Sampling noise that has no state: a pure function of (seed, choice, answer position, vocabulary id).
+"""Computes the sampling noise, a pure function of (seed, choice, answer position, vocabulary id), for whole batches.
 
-So a token doesn't depend on the batch it is drawn in, nor on which replica draws it (guarantee G1).
-Knows no logits. The hash is murmur3's 32-bit finaliser, twice, keyed by 64 mixed bits.
+So a token depends neither on the batch that it is drawn in nor on which replica draws it (guarantee G1). The hash is
+murmur3's 32-bit finaliser, twice, keyed by 64 mixed bits; sampler_specification.py has it in plain Python. Knows no
+logits.
 """
 
 from collections.abc import Sequence
@@ -15,12 +16,13 @@ _CPU = torch.device("cpu")
 _LARGEST = 1.0 - 2.0**-24  # the largest float32 below 1
 
 
-def gumbel(places: Sequence[tuple[int, int, int]], vocabulary: int, device: torch.device = _CPU) -> torch.Tensor:
-    """Standard Gumbel noise [n, V] float32 on ``device`` for n places (seed, choice, answer position), V vocabulary ids.
+def gumbel(coordinates: Sequence[tuple[int, int, int]], vocabulary: int, device: torch.device = _CPU) -> torch.Tensor:
+    """Return standard Gumbel noise [n, V] float32 on ``device`` for n coordinates and V vocabulary ids.
 
-    argmax(logits / temperature + noise) then draws from softmax(logits / temperature).
+    A coordinate is (seed, choice, answer position). argmax(logits / temperature + noise) then draws from
+    softmax(logits / temperature).
     """
-    keys = [_key(*place) for place in places]
+    keys = [_key(*coordinate) for coordinate in coordinates]
     low = torch.tensor([[_signed(key & _HALF)] for key in keys], dtype=torch.int32).to(device)
     high = torch.tensor([[_signed(key >> 32)] for key in keys], dtype=torch.int32).to(device)
     bits = _finalise(_finalise(_spread(vocabulary, device) + low).bitwise_xor_(high))
@@ -30,7 +32,7 @@ def gumbel(places: Sequence[tuple[int, int, int]], vocabulary: int, device: torc
 
 
 def _finalise(x: torch.Tensor) -> torch.Tensor:
-    """murmur3's fmix32 on int32, whose products wrap; shifts are made logical by masks."""
+    """Return murmur3's fmix32 of int32 values, whose products wrap; masks make the shifts logical."""
     x = x.bitwise_xor_((x >> 16).bitwise_and_(0xFFFF)).mul_(_signed(0x85EBCA6B))
     x = x.bitwise_xor_((x >> 13).bitwise_and_(0x7FFFF)).mul_(_signed(0xC2B2AE35))
     return x.bitwise_xor_((x >> 16).bitwise_and_(0xFFFF))
@@ -38,12 +40,12 @@ def _finalise(x: torch.Tensor) -> torch.Tensor:
 
 @lru_cache(maxsize=4)
 def _spread(vocabulary: int, device: torch.device) -> torch.Tensor:
-    """[1, V] int32: ids times the golden ratio, far apart in the hash's input."""
+    """Return the ids times the golden ratio, [1, V] int32, which lie far apart in the hash's input."""
     return (torch.arange(vocabulary, dtype=torch.int32, device=device) * _signed(0x9E3779B1))[None]
 
 
 def _key(seed: int, choice: int, position: int) -> int:
-    """64 bits of (seed, choice, position), mixed as splitmix64 does."""
+    """Mix (seed, choice, position) into 64 bits as splitmix64 does."""
     key = 0
     for part in (seed, choice, position):
         key = (key ^ (part & _WORD)) + 0x9E3779B97F4A7C15 & _WORD
@@ -54,5 +56,5 @@ def _key(seed: int, choice: int, position: int) -> int:
 
 
 def _signed(half: int) -> int:
-    """An unsigned 32-bit value as the signed one of the same bits."""
+    """Return the signed 32-bit value that has the bits of an unsigned one."""
     return half - (1 << 32) if half >> 31 else half

@@ -1,42 +1,22 @@
-"""Logits to tokens, without state: every row is drawn alone, so a token is the same whatever batch it is in.
+"""Draws tokens from logits in torch on the CPU, without state: a row's token is the same whatever batch it is in.
 
-Order: repetition penalty, presence and frequency penalties, logit bias, temperature, top-k, top-p, min-p,
-Gumbel-max. Whatever sums over the vocabulary is done row by row: a batched sum may round otherwise.
+The rules and their order stand in ``sampler_specification.py``; change that first. Whatever sums over the vocabulary is
+done row by row, since a batched sum may round differently.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 
+from calmops.engine.draw import Draw, Drawn, is_plain
 from calmops.engine.noise import gumbel
 from calmops.messages.request import SamplingParams
 
 _NUCLEUS_GUESS = 256  # most nuclei are smaller: sorting these few saves sorting the vocabulary
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draw:
-    """Where and how one row's token is drawn."""
-
-    params: SamplingParams
-    choice: int
-    position: int  # answer index of the token to draw
-    prompt_ids: Sequence[int]
-    answer_ids: Sequence[int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drawn:
-    """A token, with log-probabilities of the unmodified distribution if they were asked for."""
-
-    token_id: int
-    logprob: float | None = None
-    top: tuple[tuple[int, float], ...] = ()  # (id, logprob), best first
-
-
 def sample(logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
-    """One token per row of ``logits`` [W, V] (float32, CPU; not modified), row i by ``draws[i]``."""
+    """Draw one token per row of ``logits`` [W, V] (float32, CPU; not modified), row i by ``draws[i]``."""
     assert logits.shape[0] == len(draws), f"{logits.shape[0]} rows of logits, {len(draws)} draws"
     adjusted = adjusted_rows(logits, draws)
     ids = adjusted.argmax(dim=-1)
@@ -46,43 +26,38 @@ def sample(logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
         scaled = adjusted[warm] / temperatures
         for row, i in enumerate(warm):
             _truncate(scaled[row], draws[i].params)
-        places = [(draws[i].params.seed, draws[i].choice, draws[i].position) for i in warm]
-        ids[warm] = (scaled + gumbel(places, logits.shape[1])).argmax(dim=-1)
+        coordinates = [(draws[i].params.seed, draws[i].choice, draws[i].position) for i in warm]
+        ids[warm] = (scaled + gumbel(coordinates, logits.shape[1])).argmax(dim=-1)
     return [_drawn(logits[i], token_id, draws[i].params.logprobs) for i, token_id in enumerate(ids.tolist())]
 
 
 def log_probabilities(row: torch.Tensor) -> torch.Tensor:
-    """Log softmax of one row [V] float32."""
+    """Return the log softmax of one row [V] float32."""
     return row - torch.logsumexp(row, dim=-1)
 
 
 def adjust(row: torch.Tensor, draw: Draw) -> None:
-    """Penalties and bias, in place, on one row [V]."""
+    """Apply penalties and bias to one row [V], in place. Ids beyond the row are ignored."""
     params = draw.params
     if params.repetition_penalty != 1.0:
+        # A prompt may hold ids of a padded vocabulary, which no row of logits has.
         known = sorted(token_id for token_id in {*draw.prompt_ids, *draw.answer_ids} if token_id < row.shape[0])
-        seen = torch.tensor(known, dtype=torch.int64, device=row.device)  # a prompt may hold a padded vocabulary's ids
+        seen = torch.tensor(known, dtype=torch.int64, device=row.device)
         values = row[seen]
         penalty = params.repetition_penalty
         row[seen] = torch.where(values > 0, values / penalty, values * penalty)
     if (params.presence_penalty or params.frequency_penalty) and draw.answer_ids:
         answer = [token_id for token_id in draw.answer_ids if token_id < row.shape[0]]
-        said, counts = torch.tensor(answer, dtype=torch.int64).unique(return_counts=True)
+        answered, counts = torch.tensor(answer, dtype=torch.int64).unique(return_counts=True)
         penalties = params.presence_penalty + params.frequency_penalty * counts.to(torch.float32)
-        row[said.to(row.device)] -= penalties.to(row.device)
+        row[answered.to(row.device)] -= penalties.to(row.device)
     for token_id, bias in params.logit_bias.items():
         if 0 <= token_id < row.shape[0]:
             row[token_id] += bias
 
 
-def is_plain(params: SamplingParams) -> bool:
-    """Whether ``adjust`` leaves every row as it is."""
-    penalised = params.presence_penalty or params.frequency_penalty or params.repetition_penalty != 1.0
-    return not penalised and not params.logit_bias
-
-
 def adjusted_rows(logits: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
-    """``logits`` [W, V] with every row's penalties and bias; the same tensor where no row asks for any."""
+    """Return ``logits`` [W, V] with every row's penalties and bias; the same tensor if no row asks for any."""
     changed = [i for i, draw in enumerate(draws) if not is_plain(draw.params)]
     if not changed:
         return logits
@@ -93,7 +68,7 @@ def adjusted_rows(logits: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
 
 
 def _truncate(row: torch.Tensor, params: SamplingParams) -> None:
-    """Put everything outside top-k, top-p and min-p to minus infinity, in place; ties at an edge stay in."""
+    """Set everything outside top-k, top-p and min-p to minus infinity, in place; ties at an edge stay in."""
     floor = -torch.inf
     if 0 < params.top_k < row.shape[0]:
         floor = float(torch.topk(row, params.top_k).values[-1])
@@ -106,7 +81,7 @@ def _truncate(row: torch.Tensor, params: SamplingParams) -> None:
 
 
 def _nucleus_floor(row: torch.Tensor, top_p: float) -> float:
-    """The smallest logit of the smallest set of best tokens whose probability reaches ``top_p``; at least one."""
+    """Return the smallest logit of the smallest set of best tokens whose probability reaches ``top_p``."""
     total = torch.logsumexp(row, dim=-1)
     for size in (min(_NUCLEUS_GUESS, row.shape[0]), row.shape[0]):
         best = torch.topk(row, size).values

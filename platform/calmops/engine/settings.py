@@ -1,4 +1,4 @@
-"""How one rank of an engine is to run: parsed by the shell, valid and frozen from here on."""
+"""Defines the settings of one engine: parsed by the shell, valid and frozen. Knows no configuration file."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ BACKENDS = ("auto", "kernel", "transformers")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
-    """The same for every rank of a gang. Raises ConfigError for a value outside its range."""
+    """Says how the ranks of a gang run, the same for each of them. Raises ConfigError for a value outside its range."""
 
     folder: Path  # a Hugging Face checkpoint with its release.json
     tp: int = 1  # ranks in the gang

@@ -1,7 +1,7 @@
-"""A step's plan as tensors: which cache slots its rows write, and which rows read which keys together.
+"""Turns a step's plan into tensors: which cache slots its rows write, and which rows read which keys together.
 
-Made once per step, used by every layer. Knows no model. Two recipes: ``fast`` batches what is of
-like length; ``exact`` pads every product to shapes whose bits don't depend on the rest of the batch.
+It is made once per step and used by every layer. There are two recipes: the fast one batches sequences of about equal
+length; ``exact`` pads every product to shapes whose bits don't depend on the rest of the batch. Knows no model.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ EXACT_KEYS = 64  # keys are padded to a multiple of this
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """n sequences with t rows each that attend together over K slots."""
+    """Holds n sequences with t rows each that attend together over K slots."""
 
     rows: torch.Tensor  # [n, t] int64, into the step's rows
     key_slots: torch.Tensor  # [n, K] int64, into the layer's memory, position 0 first
@@ -26,7 +26,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepLayout:
-    """T rows, padded ones included, and W wanted ones, padded ones included."""
+    """Holds T rows and the W of them whose logits are wanted, padded ones included in both."""
 
     tokens: torch.Tensor  # [1, T] int64
     positions: torch.Tensor  # [1, T] int64
@@ -36,7 +36,7 @@ class StepLayout:
 
 
 def lay_out(plan: StepPlan, scratch_block: int, *, exact: bool) -> StepLayout:
-    """The plan as tensors. Rows beyond the plan's, and short block tables, point to scratch."""
+    """Return the plan as tensors. Rows beyond the plan's, and short block tables, point to scratch."""
     rows = len(plan.tokens)
     padding = -rows % EXACT_ROWS if exact else 0
     tables = _slot_tables(plan, scratch_block)
@@ -54,7 +54,7 @@ def lay_out(plan: StepPlan, scratch_block: int, *, exact: bool) -> StepLayout:
 
 
 def _slot_tables(plan: StepPlan, scratch_block: int) -> torch.Tensor:
-    """[S, slots] int64: each sequence's cache slots by position, padded with scratch to a multiple of EXACT_KEYS."""
+    """Return each sequence's cache slots by position, [S, slots] int64, padded with scratch to EXACT_KEYS' multiple."""
     per_pad = EXACT_KEYS // BLOCK_TOKENS
     longest = max(len(table) for table in plan.block_tables)
     width = longest + -longest % per_pad
@@ -65,24 +65,24 @@ def _slot_tables(plan: StepPlan, scratch_block: int) -> torch.Tensor:
 
 
 def _groups(plan: StepPlan, tables: torch.Tensor, exact: bool) -> list[Group]:
-    """Sequences of one row each whose contexts are of like length share a group; a chunk has its own."""
+    """Group sequences of one row each whose contexts are about equally long; a prefill chunk has a group of its own."""
     members: dict[tuple[int, int, int], list[tuple[int, int, int]]] = {}
     for sequence, (start, end) in _spans(plan.rows_to_sequence):
         context = plan.positions[end - 1] + 1
-        like = context + -context % EXACT_KEYS if exact else (context - 1).bit_length()
+        length_class = context + -context % EXACT_KEYS if exact else (context - 1).bit_length()
         alone = sequence + 1 if end - start > 1 else 0
-        members.setdefault((end - start, like, alone), []).append((sequence, start, context))
+        members.setdefault((end - start, length_class, alone), []).append((sequence, start, context))
     groups = []
-    for (length, like, _), found in members.items():
-        keys = like if exact else max(context for _, _, context in found)
-        rows = torch.tensor([start for _, start, _ in found])[:, None] + torch.arange(length)
-        positions = torch.tensor([plan.positions[start] for _, start, _ in found])[:, None] + torch.arange(length)
-        slots = tables[torch.tensor([sequence for sequence, _, _ in found]), :keys]
+    for (length, length_class, _), group in members.items():
+        keys = length_class if exact else max(context for _, _, context in group)
+        rows = torch.tensor([start for _, start, _ in group])[:, None] + torch.arange(length)
+        positions = torch.tensor([plan.positions[start] for _, start, _ in group])[:, None] + torch.arange(length)
+        slots = tables[torch.tensor([sequence for sequence, _, _ in group]), :keys]
         groups.append(Group(rows=rows, key_slots=slots, positions=positions))
     return groups
 
 
 def _spans(rows_to_sequence: tuple[int, ...]) -> list[tuple[int, tuple[int, int]]]:
-    """Each sequence that has rows, with the half-open range of them."""
+    """Return each sequence that has rows, with the half-open range of them."""
     starts = [0] + [i for i in range(1, len(rows_to_sequence)) if rows_to_sequence[i] != rows_to_sequence[i - 1]]
     return [(rows_to_sequence[a], (a, b)) for a, b in pairwise([*starts, len(rows_to_sequence)])]

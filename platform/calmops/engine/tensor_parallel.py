@@ -1,7 +1,8 @@
-"""Tensor parallelism: the engine's one DeepSpeed import. One process world per gang, made once, left by dying.
+"""Joins a gang's ranks and shards a model over them; the engine's one import of DeepSpeed.
 
-Knows no cache and no step. On CPU the all-reduce goes through DeepSpeed's shared-memory op, whose
-files are unlinked as soon as every rank has mapped them: nothing stays behind, even after SIGKILL.
+A gang is one process world, made once and left by dying. On a CPU the all-reduce goes through DeepSpeed's
+shared-memory op, whose files are unlinked as soon as every rank has mapped them, so nothing stays behind, even after
+SIGKILL. Knows no cache and no step.
 """
 
 import fcntl
@@ -30,7 +31,7 @@ def prebuild() -> None:
         from deepspeed.accelerator import get_accelerator
 
         builder = get_accelerator().create_op_builder("ShareMemCommBuilder")
-        if builder is None:  # on a GPU the all-reduce is NCCL's: nothing to build
+        if builder is None:  # on a GPU, NCCL does the all-reduce: there is nothing to build
             return
         try:
             builder.load()
@@ -39,9 +40,9 @@ def prebuild() -> None:
 
 
 def join(rank: int, tp: int, port: int, device: str = "cpu") -> None:
-    """Make this process ``rank`` of a world of ``tp`` on this machine; meets the others on 127.0.0.1:``port``.
+    """Make this process ``rank`` of a world of ``tp`` on this machine, which meets on 127.0.0.1:``port``.
 
-    Blocks until all have joined, at most JOIN_TIMEOUT_S; raises GangError then. For tp 1 there is no world.
+    Blocks until all have joined, at most JOIN_TIMEOUT_S; then raises GangError. For tp 1 there is no world.
     ``port`` must be fresh for each gang; ``device`` is "cpu" or "cuda".
     """
     if tp == 1:
@@ -75,7 +76,7 @@ def join(rank: int, tp: int, port: int, device: str = "cpu") -> None:
 
 
 def shard(model: torch.nn.Module, tp: int, dtype: torch.dtype) -> torch.nn.Module:
-    """This rank's share of ``model``, cut by AutoTP; the model itself for tp 1. Needs ``join`` first."""
+    """Return this rank's share of ``model``, cut by AutoTP; the model itself for tp 1. Needs ``join`` first."""
     if tp == 1:
         return model
     import deepspeed
@@ -94,20 +95,20 @@ def all_reduce(tensor: torch.Tensor) -> None:
     ds.inference_all_reduce(tensor, op=ds.ReduceOp.SUM)
 
 
-def told_by_rank_0(text: str) -> str:
-    """Rank 0's ``text``, on every rank; the others' own is ignored."""
-    told = [text]
-    dist.broadcast_object_list(told, 0)
-    return told[0]
+def text_of_rank_0(text: str) -> str:
+    """Return rank 0's ``text`` on every rank; the others' own is ignored."""
+    texts = [text]
+    dist.broadcast_object_list(texts, 0)
+    return texts[0]
 
 
-def meet() -> None:
-    """Wait until every rank of the world is here."""
+def wait_for_every_rank() -> None:
+    """Wait until every rank of the world has called this."""
     dist.barrier()
 
 
 def _leave_no_files(rank: int, tp: int, port: int) -> None:
-    """Prove the all-reduce, wait until every rank has mapped the buffers, then unlink this rank's."""
+    """Try the all-reduce, wait until every rank has mapped the buffers, then unlink this rank's."""
     probe = torch.full((1, 1, 64), float(rank + 1))
     all_reduce(probe)
     expected = tp * (tp + 1) / 2
@@ -118,12 +119,12 @@ def _leave_no_files(rank: int, tp: int, port: int) -> None:
 
 
 def _own_file(rank: int, port: int) -> Path:
-    """Where the op maps this rank's buffer: named by user, address and port (its C++ source says so)."""
+    """Return the file where the op maps this rank's buffer; its C++ source names it by user, address and port."""
     return SHARED_MEMORY / f"deepspeed_allreduce_buffer_{os.getuid()}_127.0.0.1_{port}_{rank}"
 
 
 def _local_rank(rank: int, device: str) -> int:
-    """The device index that DeepSpeed will select: 0 where a rank sees one GPU of its own."""
+    """Return the device index that DeepSpeed will select: 0 where a rank sees one GPU of its own."""
     return rank if device == "cpu" or torch.cuda.device_count() > 1 else 0
 
 

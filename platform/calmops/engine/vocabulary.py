@@ -1,7 +1,8 @@
-"""The bytes behind each token id, read once from tokenizer.json. Knows no stream.
+"""Reads the bytes of each token id from tokenizer.json, once per engine. Knows no stream.
 
 Byte-level tokenizers spell a byte as one printable character (GPT-2's table); sentencepiece-like ones
-write U+2581 for a space and ``<0xE2>`` for a byte. Special tokens have no bytes: they are never text.
+write U+2581 for a space and ``<0xE2>`` for a byte. Special tokens have no bytes, since they are never text; which
+tokens are special, ``foundation/special_tokens.py`` says.
 """
 
 import json
@@ -11,23 +12,24 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from calmops.foundation.errors import ReleaseError, UnsupportedModel
+from calmops.foundation.special_tokens import added_tokens
 
 _SPACE = "\u2581"
 _BYTE_TOKEN_LENGTH = len("<0xE2>")
 
 
 class Vocabulary:
-    """Token bytes by id, for ids 0..size - 1."""
+    """Holds the bytes of each token by its id, for ids 0..size - 1."""
 
     def __init__(self, folder: Path) -> None:
-        """Read ``folder``/tokenizer.json; raises ReleaseError if it is missing, UnsupportedModel for another decoder."""
+        """Read ``folder``/tokenizer.json; raise ReleaseError if it is missing, UnsupportedModel for another decoder."""
         path = folder / "tokenizer.json"
         if not path.is_file():
             raise ReleaseError(f"{path} is missing: without its tokenizer a model's tokens are no text")
         tokenizer = Tokenizer.from_file(str(path))
         parsed = json.loads(path.read_text(encoding="utf-8"))
         spell = _spelling(parsed.get("decoder"), path)
-        added = {entry["id"]: entry for entry in parsed.get("added_tokens", ())}
+        added = {entry.token_id: entry for entry in added_tokens(parsed)}
         ids = tokenizer.get_vocab(with_added_tokens=True)
         self.size = max(ids.values()) + 1
         self._bytes = [b""] * self.size
@@ -35,16 +37,16 @@ class Vocabulary:
             entry = added.get(token_id)
             if entry is None:
                 self._bytes[token_id] = spell(token)
-            elif not entry["special"]:
+            elif not entry.special:
                 self._bytes[token_id] = token.encode()
 
     def bytes_of(self, token_id: int) -> bytes:
-        """What the token adds to the text; empty for a special token and for an id the tokenizer doesn't know."""
+        """Return what the token adds to the text; empty for a special token and for an unknown id."""
         return self._bytes[token_id] if 0 <= token_id < self.size else b""
 
 
 def _spelling(decoder: Any, path: Path) -> Any:
-    """The function from a token's spelling to its bytes that the tokenizer's decoder implies."""
+    """Return the function from a token's spelling to its bytes that the tokenizer's decoder implies."""
     kinds = {decoder["type"]} if decoder else set()
     kinds |= {part["type"] for part in (decoder or {}).get("decoders", ())}
     if "ByteLevel" in kinds:
@@ -62,7 +64,7 @@ def _spaced(token: str) -> bytes:
 
 
 def _byte_table() -> dict[str, bytes]:
-    """Printable Latin-1 bytes stand for themselves; the other 68 are numbered from U+0100 up."""
+    """Return the byte of each character: printable Latin-1 is itself, the other 68 are numbered from U+0100 up."""
     own = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in own]
     table = {chr(byte): bytes([byte]) for byte in own}

@@ -13,8 +13,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from calmops.foundation.errors import ReleaseError, TokenizationError
-
-CONTROL_SHAPE = re.compile(r"^(<[^\s<>]+>|\[[A-Z0-9_/]+\])$")  # "<tool_call>", "[INST]": control, flagged or not
+from calmops.foundation.special_tokens import AddedToken, added_tokens
 
 
 class TextTokenizer:
@@ -31,14 +30,15 @@ class TextTokenizer:
         self._model = model
         try:
             document = json.loads(spec)
-            self.specials = _mark_control_tokens(document)
+            added = added_tokens(document)
+            _flag_control_tokens(document, added)
             self._tokenizer = Tokenizer.from_str(json.dumps(document))
         except Exception as error:  # tokenizers raises plain Exception
             raise ReleaseError(f"tokenizer.json can't be read: {error}") from error
         self.spec = spec
-        added = document.get("added_tokens", ())
-        self.strip_before = frozenset(token["content"] for token in added if token.get("lstrip"))
-        self.strip_after = frozenset(token["content"] for token in added if token.get("rstrip"))
+        self.specials = {token.content: token.token_id for token in added if token.control and token.content}
+        self.strip_before = frozenset(token.content for token in added if token.strips_before)
+        self.strip_after = frozenset(token.content for token in added if token.strips_after)
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = True  # strings of special tokens in a text are text
@@ -118,17 +118,10 @@ def text_only(text: str) -> str:
     return text
 
 
-def _mark_control_tokens(document: dict[str, Any]) -> dict[str, int]:
-    """Flag every added token of a control token's shape as special; return the ids of all special ones by content."""
-    specials: dict[str, int] = {}
-    for token in document.get("added_tokens", ()):
-        if not token["content"]:
-            continue
-        if CONTROL_SHAPE.match(token["content"]):
-            token["special"] = True
-        if token["special"]:
-            specials[token["content"]] = token["id"]
-    return specials
+def _flag_control_tokens(document: dict[str, Any], added: tuple[AddedToken, ...]) -> None:
+    """Flag every control token as special in the document, so that the tokenizer reads its string in a text as text."""
+    for entry, token in zip(document.get("added_tokens", ()), added, strict=True):
+        entry["special"] = token.control
 
 
 def _unknown_ids(document: dict[str, Any], specials: dict[str, int]) -> frozenset[int]:

@@ -1,4 +1,4 @@
-"""Drive an engine by hand: placements in, steps, and each choice's answer put together from its deltas."""
+"""Drives an engine by hand: placements in, steps, and each choice's answer put together from its deltas."""
 
 import zlib
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ MOST_STEPS = 20_000
 
 @dataclass(slots=True)
 class Answer:
-    """One choice as its gateway sees it, checked for gaps as it grows."""
+    """Collects one choice as its gateway sees it, and checks it for gaps as it grows."""
 
     first: int | None = None  # answer index of the first token seen
     token_ids: list[int] = field(default_factory=list)
@@ -33,6 +33,7 @@ class Answer:
     cached: int = 0
 
     def take(self, delta: Delta) -> None:
+        """Add one delta."""
         assert self.finish_reason is None, "a delta came after the choice's last"
         if delta.token_ids:
             if self.first is None:
@@ -50,19 +51,19 @@ class Answer:
 
 @dataclass(slots=True)
 class Driver:
-    """An engine with all that it has said so far."""
+    """Holds an engine with all that it has answered so far."""
 
     engine: Engine
     plans: list[StepPlan]
     answers: dict[tuple[str, int], Answer] = field(default_factory=dict)  # by (request id, choice)
-    summaries: dict[str, Summary] = field(default_factory=dict)
+    summaries: dict[int, Summary] = field(default_factory=dict)  # by stream token
     facts: list[StepFacts] = field(default_factory=list)
 
     def submit(self, placement: Placement) -> None:
         self.engine.submit(placement)
 
     def step(self) -> bool:
-        """One step; False if there was nothing to do."""
+        """Run one step; return False if there was nothing to do."""
         result = self.engine.step()
         if result is None:
             return False
@@ -70,8 +71,8 @@ class Driver:
         for delta in (one for mine in result.deltas.values() for one in mine):
             self.answers.setdefault((delta.request_id, delta.choice), Answer()).take(delta)
         for summary in result.summaries:
-            assert summary.request_id not in self.summaries, "an attempt ended twice"
-            self.summaries[summary.request_id] = summary
+            assert summary.stream_token not in self.summaries, "an attempt ended twice"
+            self.summaries[summary.stream_token] = summary
         return True
 
     def finish(self) -> "Driver":
@@ -84,13 +85,16 @@ class Driver:
     def answer(self, request_id: str, choice: int = 0) -> Answer:
         return self.answers[request_id, choice]
 
+    def summary(self, request_id: str, attempt: int = 1) -> Summary:
+        return self.summaries[stream_token(request_id, attempt)]
+
     @property
     def preempted(self) -> int:
         return sum(facts.preempted for facts in self.facts)
 
 
 def drive(folder: Path, send: Callable[[StepPlan], None] | None = None, **settings: Any) -> Driver:
-    """A driver over a fresh engine for the checkpoint in ``folder``."""
+    """Return a driver over a fresh engine for the checkpoint in ``folder``."""
     plans: list[StepPlan] = []
 
     def keep(plan: StepPlan) -> None:
@@ -102,7 +106,7 @@ def drive(folder: Path, send: Callable[[StepPlan], None] | None = None, **settin
 
 
 def stream_token(request_id: str, attempt: int = 1) -> int:
-    """The token of an attempt here, where nobody else's could be the same."""
+    """Return an attempt's stream token, made from its names, which are all different here."""
     return zlib.crc32(f"{request_id}/{attempt}".encode())
 
 
@@ -114,9 +118,15 @@ def place(
     attempt: int = 1,
     **params: Any,
 ) -> Placement:
-    """A placement whose parameters are ``params``; 16 tokens, seed 7 and no end token unless told otherwise."""
+    """Return a placement with ``params``; 16 tokens, seed 7 and no end token unless they say so."""
     return Placement(
-        request_id=request_id, model="tiny", attempt=attempt, gateway_id=GATEWAY, stream_token=stream_token(request_id, attempt),
-        prompt_ids=tuple(prompt_ids), params=SamplingParams(**({"max_tokens": 16, "seed": 7} | params)),
-        deadline_ns=0, resumed=tuple(resumed),
-    )  # fmt: skip
+        request_id=request_id,
+        model="tiny",
+        attempt=attempt,
+        gateway_id=GATEWAY,
+        stream_token=stream_token(request_id, attempt),
+        prompt_ids=tuple(prompt_ids),
+        params=SamplingParams(**({"max_tokens": 16, "seed": 7} | params)),
+        deadline_ns=0,
+        resumed=tuple(resumed),
+    )

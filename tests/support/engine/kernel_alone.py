@@ -1,4 +1,4 @@
-"""The CPU kernel alone on a tiny checkpoint, and what transformers says of the same tokens: for the engine's tests and proofs."""
+"""Runs the CPU kernel alone on a tiny checkpoint, and transformers on the same tokens, for tests and proofs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
+from calmops.engine.draw import Draw, Drawn
 from calmops.engine.kernel import PackSettings, pack
-from calmops.engine.sampler import Draw, Drawn
 from calmops.engine.sampler import sample as torch_sample
 from calmops.foundation.release import Release, verify
 from calmops.messages.plan import StepPlan
@@ -17,13 +17,13 @@ TORCH = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.bfl
 
 
 def load(folder: Path, weights: str = "float32") -> Any:
-    """The checkpoint as a transformers model, in the type that ``weights`` are packed from."""
+    """Load the checkpoint as a transformers model, in the type that ``weights`` are packed from."""
     loader: Any = AutoModelForCausalLM
     return loader.from_pretrained(folder, dtype=TORCH[weights], attn_implementation="eager").eval()
 
 
-class Packed:
-    """A ``Backend`` of one rank, without the runner around it."""
+class KernelAlone:
+    """Is a ``Backend`` of one rank, without the engine around it."""
 
     def __init__(self, folder: Path, weights: str, **how: Any) -> None:
         model = load(folder, weights)
@@ -40,15 +40,15 @@ class Packed:
 
 
 def reference(model: Any, sequences: Sequence[Sequence[int]]) -> dict[tuple[int, int], torch.Tensor]:
-    """Logits [V] float32 by (sequence, position), each sequence run alone and at once."""
-    found: dict[tuple[int, int], torch.Tensor] = {}
+    """Return logits [V] float32 by (sequence, position), each sequence run alone and in one pass."""
+    rows: dict[tuple[int, int], torch.Tensor] = {}
     with torch.inference_mode():
         for number, ids in enumerate(sequences):
             logits = model(torch.tensor([list(ids)])).logits[0].float()
-            found |= {(number, position): logits[position] for position in range(len(ids))}
-    return found
+            rows |= {(number, position): logits[position] for position in range(len(ids))}
+    return rows
 
 
-def largest_error(found: dict[tuple[int, int], torch.Tensor], wanted: dict[tuple[int, int], torch.Tensor]) -> float:
-    """The largest difference of any logit."""
-    return max(float((logits - wanted[at]).abs().max()) for at, logits in found.items())
+def largest_error(logits: dict[tuple[int, int], torch.Tensor], exact: dict[tuple[int, int], torch.Tensor]) -> float:
+    """Return the largest difference of any logit."""
+    return max(float((row - exact[at]).abs().max()) for at, row in logits.items())

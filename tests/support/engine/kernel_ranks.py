@@ -1,4 +1,4 @@
-"""The kernel on the two ranks of a real gang."""
+"""Runs the kernel on the two ranks of a real gang."""
 
 import os
 from pathlib import Path
@@ -17,9 +17,12 @@ LENGTHS = (40, 70, 3, 33, 100, 17)
 
 
 def logits_on_two_ranks(folder: Path, weights: str, *, ours: bool, seed: int) -> dict[tuple[int, int], torch.Tensor]:
-    """Ragged logits by (sequence, position), summed through our reduction or through DeepSpeed's op; ``ours``: on one core."""
-    found: dict[tuple[int, int], Any] = run_gang(_rank, 2, folder, weights, ours, seed)
-    return {at: torch.from_numpy(logits) for at, logits in found.items()}
+    """Return ragged logits by (sequence, position), summed through our reduction or through DeepSpeed's op.
+
+    ``ours``: our reduction, with both ranks on one core.
+    """
+    arrays: dict[tuple[int, int], Any] = run_gang(_rank, 2, folder, weights, ours, seed)
+    return {at: torch.from_numpy(logits) for at, logits in arrays.items()}
 
 
 def _rank(rank: int, tp: int, folder: Path, weights: str, ours: bool, seed: int) -> dict[tuple[int, int], Any] | None:
@@ -31,13 +34,18 @@ def _rank(rank: int, tp: int, folder: Path, weights: str, ours: bool, seed: int)
         sums._sum_over_ranks = lambda _settings, _rank: tensor_parallel.all_reduce
     quantize: Any = "int8" if weights == "int8" else None
     settings = EngineSettings(
-        folder=folder, tp=tp, dtype="float32" if weights == "float32" else "bfloat16", quantize=quantize, backend="kernel",
-        kv_blocks=BLOCKS, max_rows_per_step=256,
-    )  # fmt: skip
+        folder=folder,
+        tp=tp,
+        dtype="float32" if weights == "float32" else "bfloat16",
+        quantize=quantize,
+        backend="kernel",
+        kv_blocks=BLOCKS,
+        max_rows_per_step=256,
+    )
     backend = kernel.KernelBackend(settings, rank)
     sequences = random_sequences(seed // 10, LENGTHS, backend.vocabulary)
-    found = ragged_logits(backend, sequences, BLOCKS, seed)
-    return {at: logits.numpy().copy() for at, logits in found.items()} if rank == 0 else None
+    rows = ragged_logits(backend, sequences, BLOCKS, seed)
+    return {at: logits.numpy().copy() for at, logits in rows.items()} if rank == 0 else None
 
 
 def _forbidden(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""Random small models of the families that the kernel runs, so that no size of ours is a lucky one."""
+"""Makes random small models of the families that the kernel runs, so that no size is a lucky one."""
 
 import random
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 import transformers
 
-from calmops.engine.kernel.support import FAMILIES
+from calmops.engine.families import KERNEL_FAMILIES
 from calmops.foundation.release import write_release
 from tests.support.engine.tiny_checkpoints import make_tokenizer
 
@@ -15,10 +15,11 @@ VOCABULARY = 320
 
 
 def random_config(rng: random.Random, family: str) -> dict[str, Any]:
-    """Sizes that divide by little: any group of heads, an odd feed-forward width, windows, scaled positions."""
+    """Return sizes that few numbers divide: groups of heads, an odd feed-forward width, windows, scaled positions."""
     kv_heads, per_kv, head = rng.randint(1, 3), rng.randint(1, 4), rng.choice((16, 32, 64, 128))
     sizes: dict[str, Any] = {
-        "vocab_size": VOCABULARY, "hidden_size": 16 * kv_heads * per_kv * rng.randint(1, 3), "num_hidden_layers": rng.randint(1, 3),
+        "vocab_size": VOCABULARY, "hidden_size": 16 * kv_heads * per_kv * rng.randint(1, 3),
+        "num_hidden_layers": rng.randint(1, 3),
         "num_attention_heads": kv_heads * per_kv, "num_key_value_heads": kv_heads, "head_dim": head,
         "intermediate_size": rng.randint(20, 150), "max_position_embeddings": 512, "bos_token_id": 0, "eos_token_id": 2,
         "pad_token_id": 0, "tie_word_embeddings": rng.random() < 0.5,
@@ -47,9 +48,9 @@ ROPES: tuple[dict[str, Any], ...] = (
 
 
 def random_checkpoint(folder: Path, seed: int) -> Path:
-    """A checkpoint of random shape and weights, biases and norms included, as a pinned release."""
+    """Write a checkpoint of random shape and weights, biases and norms included, as a pinned release."""
     rng = random.Random(seed)
-    family = FAMILIES[seed % len(FAMILIES)]
+    family = KERNEL_FAMILIES[seed % len(KERNEL_FAMILIES)]
     torch.manual_seed(seed)
     transformers.utils.logging.disable_progress_bar()
     config = transformers.AutoConfig.for_model(family, **random_config(rng, family))

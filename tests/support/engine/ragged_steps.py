@@ -1,16 +1,16 @@
-"""Ragged steps over a backend: seeded mixtures of prefill chunks and decode rows over permuted cache blocks."""
+"""Runs ragged steps over a backend: seeded mixtures of prefill chunks and decode rows over permuted cache blocks."""
 
 import random
 from collections.abc import Sequence
 
 import torch
 
-from calmops.engine.backends.transformers import Backend
+from calmops.engine.backends.protocol import Backend
 from calmops.messages.plan import BLOCK_TOKENS, StepPlan
 
 
 def random_sequences(seed: int, lengths: Sequence[int], vocabulary: int) -> list[list[int]]:
-    """Token ids of the given lengths."""
+    """Return sequences of random token ids with the given lengths."""
     rng = random.Random(seed)
     return [[rng.randrange(3, vocabulary) for _ in range(length)] for length in lengths]
 
@@ -18,7 +18,7 @@ def random_sequences(seed: int, lengths: Sequence[int], vocabulary: int) -> list
 def ragged_logits(
     backend: Backend, sequences: Sequence[Sequence[int]], blocks: int, seed: int
 ) -> dict[tuple[int, int], torch.Tensor]:
-    """Run the sequences through the backend in random chunks side by side; logits [V] by (sequence, position).
+    """Run the sequences through the backend in random chunks side by side; return logits [V] by (sequence, position).
 
     Sequences start and pause at random, so each step's batch differs. On ranks above 0 the result is empty.
     """
@@ -27,7 +27,7 @@ def ragged_logits(
     rng.shuffle(free)
     tables = [tuple(free.pop() for _ in range(-(-len(ids) // BLOCK_TOKENS))) for ids in sequences]
     done = [0] * len(sequences)
-    found: dict[tuple[int, int], torch.Tensor] = {}
+    by_end: dict[tuple[int, int], torch.Tensor] = {}
     step = 0
     while any(done[s] < len(sequences[s]) for s in range(len(sequences))):
         step += 1
@@ -36,8 +36,8 @@ def ragged_logits(
             continue
         logits = backend.step(plan)
         if logits is not None:
-            found |= {end: logits[row] for row, end in enumerate(ends)}
-    return found
+            by_end |= {end: logits[row] for row, end in enumerate(ends)}
+    return by_end
 
 
 def _random_step(

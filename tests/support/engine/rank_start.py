@@ -1,7 +1,7 @@
-"""One rank of a gang from a cold interpreter to its first token, each part timed: ``python -m tests.support.engine.rank_start``.
+"""Times one rank of a gang from a cold interpreter to its first token: ``python -m tests.support.engine.rank_start``.
 
-Arguments: FOLDER TP RANK PORT. Each rank prints when it had imported everything, {"imported": Unix s}, and rank 0 at last
-{"import torch": seconds, ...} in order; the parts add up to the whole.
+Arguments: FOLDER TP RANK PORT. Each rank prints when it had imported everything, {"imported": Unix s}. At the end,
+rank 0 prints {"import torch": seconds, ...} in order; the parts add up to the whole.
 """
 
 import json
@@ -14,8 +14,8 @@ import psutil
 BEGAN_S = psutil.Process().create_time()
 
 
-class Watch:
-    """Seconds of each part, from the end of the one before it."""
+class Stopwatch:
+    """Measures the seconds of each part, from the end of the part before it."""
 
     def __init__(self) -> None:
         self.parts: dict[str, float] = {}
@@ -28,7 +28,7 @@ class Watch:
 
 
 def main() -> None:
-    watch = Watch()
+    watch = Stopwatch()
     folder, tp, rank, port = sys.argv[1], *map(int, sys.argv[2:5])
     import torch.distributed as dist
 
@@ -77,8 +77,8 @@ def main() -> None:
     print(json.dumps(watch.parts))
 
 
-def _timed(watch: Watch, module: object, name: str, parts: tuple[str, str]) -> None:
-    """Tell the watch when ``module.name`` is called (what came before ends) and when it returns."""
+def _timed(watch: Stopwatch, module: object, name: str, parts: tuple[str, str]) -> None:
+    """End a part of the watch when ``module.name`` is called, and another when it returns."""
     real = getattr(module, name)
 
     def timed(*given: object, **named: object) -> object:

@@ -1,4 +1,4 @@
-"""Run a function on the ranks of a real gang: plain spawned processes, joined over a fresh port, under a time bound."""
+"""Runs a function on the ranks of a real gang: plain spawned processes, joined over a fresh port, within a timeout."""
 
 import multiprocessing
 import time
@@ -10,9 +10,9 @@ from calmops.foundation.ports import free_port
 
 
 def run_gang(work: Callable[..., Any], tp: int, *args: Any, timeout_s: float = 100.0) -> Any:
-    """Call ``work(rank, tp, *args)`` in tp joined processes; returns what rank 0 returned.
+    """Call ``work(rank, tp, *args)`` in tp joined processes; return what rank 0 returned.
 
-    Raises RuntimeError with the text of the first error, TimeoutError after ``timeout_s``; never leaves a process.
+    Raises RuntimeError with the text of the first error, TimeoutError after ``timeout_s``; leaves no process behind.
     """
     context = multiprocessing.get_context("spawn")
     port = free_port()

@@ -1,4 +1,4 @@
-"""Tiny random checkpoints of each family on disk, with a byte-level BPE tokenizer, a chat template and release.json."""
+"""Writes tiny random checkpoints of each family, with a byte-level BPE tokenizer, a chat template and release.json."""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +7,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from calmops.engine.families import FAMILIES
 from calmops.foundation.release import write_release
 
 VOCABULARY = 320
@@ -16,7 +17,7 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}<|start|>{{ message['role'] }}\n{{ message['content'] }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
 )
-_TEXTS = (
+TEXTS = (
     "def load(path):\n    return open(path).read()\n",
     "the quick brown fox jumps over the lazy dog",
     "naïve café",
@@ -42,17 +43,20 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "bloom": {"vocab_size": VOCABULARY, "hidden_size": 64, "n_layer": 3, "n_head": 4, "eos_token_id": 2},
     "phi3": {**_COMMON, **_GATED},
 }  # fmt: skip
+# The families that run sharded and exact, which a mixture of experts doesn't.
+DENSE_FAMILIES = tuple(name for name in CONFIGS if FAMILIES[name].tensor_parallel and not FAMILIES[name].mixture)
 
 
 def make_checkpoint(folder: Path, family: str, *, seed: int = 0) -> Path:
-    """Write a random checkpoint of ``family`` (float32) into ``folder`` and pin it; returns the folder."""
+    """Write a random checkpoint of ``family`` (float32) into ``folder`` and pin it; return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     transformers.utils.logging.disable_progress_bar()
     torch.manual_seed(seed)
     config = transformers.AutoConfig.for_model(family, **CONFIGS[family])
     model = transformers.AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
-        for parameter in model.parameters():  # random weights of the usual scale say the same token over and over
+        # Random weights of the usual scale would give the same token over and over.
+        for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.mul_(3.0)
     model.save_pretrained(folder)
@@ -62,7 +66,7 @@ def make_checkpoint(folder: Path, family: str, *, seed: int = 0) -> Path:
 
 
 def make_tokenizer(folder: Path) -> Tokenizer:
-    """A byte-level BPE tokenizer of VOCABULARY ids: 3 special ones, 256 bytes, a few merges."""
+    """Write a byte-level BPE tokenizer of VOCABULARY ids: 3 special ones, 256 bytes, a few merges."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -70,7 +74,7 @@ def make_tokenizer(folder: Path) -> Tokenizer:
         vocab_size=VOCABULARY, special_tokens=["<|pad|>", "<|start|>", END], show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), min_frequency=1,
     )  # fmt: skip
-    tokenizer.train_from_iterator(_TEXTS * 2, trainer)
+    tokenizer.train_from_iterator(TEXTS * 2, trainer)
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE)
     (folder / "tokenizer_config.json").write_text(

@@ -1,4 +1,4 @@
-"""An engine on a tiny checkpoint, and placements run to their end: what the engine's tests and proofs share."""
+"""Runs placements to their end in an engine of its own; the engine's tests and proofs share it."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from tests.support.engine.engine_driver import stream_token
 
 @dataclass(slots=True)
 class Answer:
-    """One choice, put together from its deltas."""
+    """Collects one choice from its deltas."""
 
     ids: list[int] = field(default_factory=list)
     text: str = ""
@@ -33,26 +33,26 @@ SendPlan = Callable[[StepPlan], None]
 
 
 class Run:
-    """An engine and all that it has said."""
+    """Holds an engine and all that it has answered."""
 
     def __init__(self, folder: Path, *, send_plan: SendPlan = lambda _plan: None, **settings: Any) -> None:
         self._begin(Engine.load(EngineSettings(folder=folder, **settings), send_plan))
 
-    def renewed(self, **bounds: Any) -> "Run":
-        """A run of its own, with other bounds, over the weights that this one has loaded."""
+    def with_bounds(self, **bounds: Any) -> "Run":
+        """Return a run with tighter bounds over the weights that this one has loaded."""
         fresh = object.__new__(Run)
-        fresh._begin(self.engine.renewed(**bounds))
+        fresh._begin(self.engine.with_bounds(**bounds))
         return fresh
 
     def _begin(self, engine: Engine) -> None:
         self.engine = engine
         self.answers: dict[tuple[str, int], Answer] = {}
-        self.summaries: dict[str, Summary] = {}
+        self.summaries: dict[int, Summary] = {}  # by stream token
         self.kv_blocks_used = 0
         self.preempted = 0
 
     def step(self) -> bool:
-        """One step; False if there was nothing to do."""
+        """Run one step; return False if there was nothing to do."""
         result = self.engine.step()
         if result is None:
             return False
@@ -61,11 +61,11 @@ class Run:
         for deltas in result.deltas.values():
             for delta in deltas:
                 self._take(delta)
-        self.summaries.update({summary.request_id: summary for summary in result.summaries})
+        self.summaries.update({summary.stream_token: summary for summary in result.summaries})
         return True
 
     def finish(self, placements: Iterable[Placement] = ()) -> dict[tuple[str, int], Answer]:
-        """Submit, then step until nothing is left."""
+        """Submit the placements, then step until nothing is left to do."""
         for placement in placements:
             self.engine.submit(placement)
         for _ in range(20_000):
@@ -94,10 +94,16 @@ class Run:
 def placement(
     request_id: str, prompt_ids: Iterable[int], *, attempt: int = 1, resumed: Any = (), **params: Any
 ) -> Placement:
-    """A placement; ``resumed``: (choice, ids) pairs."""
+    """Return a placement; ``resumed``: (choice, ids) pairs."""
     fields = {"max_tokens": 16, "temperature": 0.0, "loop_guard": False, **params}
     return Placement(
-        request_id=request_id, model="m", attempt=attempt, gateway_id="g", stream_token=stream_token(request_id, attempt), prompt_ids=tuple(prompt_ids),
-        params=SamplingParams(**fields), deadline_ns=0,
+        request_id=request_id,
+        model="m",
+        attempt=attempt,
+        gateway_id="g",
+        stream_token=stream_token(request_id, attempt),
+        prompt_ids=tuple(prompt_ids),
+        params=SamplingParams(**fields),
+        deadline_ns=0,
         resumed=tuple(ResumedChoice(choice=choice, token_ids=tuple(ids)) for choice, ids in resumed),
-    )  # fmt: skip
+    )

@@ -1,12 +1,12 @@
-"""With `exact`, a request's tokens are the same however it is run: the body of the proofs exact-3-*, one for each dtype.
+"""Shows that with `exact` a request's tokens are the same however it is run: what exact/same-tokens-* have in common.
 
-The shipped model in four cells (tp 1, 2; greedy, sampled). Each request runs alone; in a mix with
-chunked prefill beside strangers; in a wider one whose prompts aren't cut; in a cache so small that it is preempted; and
-resumed from its middle: 0 divergences in the four of them from alone.
-Without `exact`, and between tp 1 and tp 2 with it, divergences are counted, with the 95 % bound of their rate and each
-one's margin: how far the two tokens' scores (log-probability over temperature, plus the sampling noise) lay apart, in
-nats; more than NEAR_TIE is no tie and breaks the proof. The cost of `exact` is the ratio of its time to the fast
-recipe's, interleaved.
+The shipped model runs in four cells (tp 1, 2; greedy, sampled). Each request runs alone; in a mix with chunked prefill
+beside other requests; in a wider mix whose prompts aren't cut; in a cache so small that it is preempted; and resumed
+from its middle. None of the latter four may diverge from the first.
+Without `exact`, and between tp 1 and tp 2 with it, divergences are counted, with the 95 % bound of their rate and the
+margin of each: how far the two tokens' scores (log-probability over temperature, plus the sampling noise) lie apart, in
+nats. More than NEAR_TIE is no tie and breaks the proof. The cost of `exact` is the ratio of its time to the fast
+recipe's, measured in turns.
 """
 
 import itertools
@@ -21,18 +21,16 @@ import torch
 from calmops.engine.noise import gumbel
 from calmops.messages.plan import StepPlan, Stop
 from tests.support.engine.real_ranks import run_gang
+from tests.support.engine.tiny_checkpoints import DENSE_FAMILIES, make_checkpoint
 from tests.support.engine.tiny_engine import Run, placement
 from tests.support.proofs import kit
 
 Dtype = Literal["float32", "bfloat16"]
-NEAR_TIE: dict[Dtype, float] = {
-    "float32": 0.001,
-    "bfloat16": 0.25,
-}  # nats; bfloat16 keeps 8 bits of a logit of up to 30
+NEAR_TIE: dict[Dtype, float] = {"float32": 0.001, "bfloat16": 0.25}  # nats; bfloat16 keeps 8 bits of a logit up to 30
 MODEL = kit.ROOT / "platform" / "calmops" / "models" / "stdlib-5m"
 MIX: dict[str, Any] = {"kv_blocks": 512, "max_sequences": 16, "max_rows_per_step": 64}
 WIDE: dict[str, Any] = {"kv_blocks": 512, "max_sequences": 16, "max_rows_per_step": 512}
-LOADED = WIDE  # what every run's bounds lie within
+LOADED = WIDE  # the bounds that every run's bounds lie within
 TIGHT: dict[str, Any] = {"kv_blocks": 40, "max_sequences": 16, "max_rows_per_step": 96}
 
 
@@ -47,58 +45,66 @@ def requests(count: int, longest: int, temperature: float, seed: int) -> list:
     ]  # fmt: skip
 
 
-def resumed_at(one: Any, ids: list[int], at: int) -> Any:
+def resumed_at(request: Any, ids: list[int], at: int) -> Any:
+    params = request.params
     return placement(
-        one.request_id, one.prompt_ids, attempt=2, seed=one.params.seed, temperature=one.params.temperature,
-        max_tokens=one.params.max_tokens, top_p=one.params.top_p, resumed=[(0, ids[:at])],
+        request.request_id, request.prompt_ids, attempt=2, seed=params.seed, temperature=params.temperature,
+        max_tokens=params.max_tokens, top_p=params.top_p, resumed=[(0, ids[:at])],
     )  # fmt: skip
 
 
-def compare(engine: Any, wanted: list, elsewhere: dict[str, list[int]]) -> dict[str, Any]:
-    """Divergences of each way from alone; ``engine(**bounds)`` gives a fresh run over the same loaded ranks.
+def compare(engine: Any, placements: list, elsewhere: dict[str, list[int]]) -> dict[str, Any]:
+    """Return how each way diverges from alone; ``engine(**bounds)`` gives a fresh run over the same loaded ranks.
 
-    ``elsewhere``: what the same requests said alone at another tp; empty if they weren't asked there.
+    ``elsewhere``: the tokens of the same requests alone at another tp; empty if they didn't run there.
     """
-    alone = {one.request_id: engine(**MIX).finish([one])[one.request_id, 0].ids for one in wanted}
-    mixed, wide = engine(**MIX).finish(wanted), engine(**WIDE).finish(wanted)
+    alone = {one.request_id: engine(**MIX).finish([one])[one.request_id, 0].ids for one in placements}
+    mixed, wide = engine(**MIX).finish(placements), engine(**WIDE).finish(placements)
     tight = engine(**TIGHT)
-    squeezed = tight.finish(wanted)
+    squeezed = tight.finish(placements)
     middle = engine(**MIX).finish(
-        [resumed_at(one, alone[one.request_id], len(alone[one.request_id]) // 2) for one in wanted]
+        [resumed_at(one, alone[one.request_id], len(alone[one.request_id]) // 2) for one in placements]
     )
     diverged: dict[str, list[tuple[str, int, float]]] = {"here": [], "tp": []}
-    for one in wanted:
-        ids = alone[one.request_id]
-        for where, got in (
-            ("here", mixed[one.request_id, 0].ids), ("here", wide[one.request_id, 0].ids), ("here", squeezed[one.request_id, 0].ids),
-            ("here", ids[: len(ids) // 2] + middle[one.request_id, 0].ids), ("tp", elsewhere.get(one.request_id, ids)),
-        ):  # fmt: skip
-            if got != ids:
-                at = next(i for i, (a, b) in enumerate(itertools.zip_longest(ids, got)) if a != b)
-                diverged[where].append((one.request_id, at, margin(engine, one, (ids, got), at)))
-    return {"requests": 4 * len(wanted), "diverged": diverged, "preempted": tight.preempted, "alone": alone}
+    for request in placements:
+        name, ids = request.request_id, alone[request.request_id]
+        for where, other in (
+            ("here", mixed[name, 0].ids),
+            ("here", wide[name, 0].ids),
+            ("here", squeezed[name, 0].ids),
+            ("here", ids[: len(ids) // 2] + middle[name, 0].ids),
+            ("tp", elsewhere.get(name, ids)),
+        ):
+            if other != ids:
+                at = next(i for i, (a, b) in enumerate(itertools.zip_longest(ids, other)) if a != b)
+                diverged[where].append((name, at, margin(engine, request, (ids, other), at)))
+    return {"requests": 4 * len(placements), "diverged": diverged, "preempted": tight.preempted, "alone": alone}
 
 
-def margin(engine: Any, one: Any, answers: tuple[list[int], list[int]], at: int) -> float:
-    """How far the scores of the two tokens lie apart by which two answers part at index ``at``."""
+def margin(engine: Any, request: Any, answers: tuple[list[int], list[int]], at: int) -> float:
+    """Return how far the scores of the two tokens lie apart where two answers part, at index ``at``."""
     ids, other = answers
-    again = resumed_at(one, ids, at) if at else one
+    again = resumed_at(request, ids, at) if at else request
     again = msgspec.structs.replace(
         again, params=msgspec.structs.replace(again.params, logprobs=100_000, max_tokens=at + 1)
     )
-    top = {token: logprob for token, logprob, _ in engine(**MIX).finish([again])[one.request_id, 0].logprobs[0].top}
-    heat = one.params.temperature
-    noise = gumbel([(one.params.seed, 0, at)], max(top) + 1)[0]
-    a, b = (top[token] / heat + float(noise[token]) if heat else top[token] for token in (ids[at], other[at]))
+    answer = engine(**MIX).finish([again])[request.request_id, 0]
+    top = {token: logprob for token, logprob, _ in answer.logprobs[0].top}
+    temperature = request.params.temperature
+    noise = gumbel([(request.params.seed, 0, at)], max(top) + 1)[0]
+    a, b = (
+        top[token] / temperature + float(noise[token]) if temperature else top[token] for token in (ids[at], other[at])
+    )
     return abs(a - b)
 
 
 def cells(
-    rank: int, tp: int, how: dict[str, Any], asked: tuple[int, int, dict[float, dict[str, list[int]]]]
+    rank: int, tp: int, how: dict[str, Any], amount: tuple[int, int, dict[float, dict[str, list[int]]]]
 ) -> dict[float, Any] | None:
-    """Greedy and sampled on one rank: rank 0 compares, the others follow its plans, which come by broadcast.
+    """Run greedy and sampled on one rank: rank 0 compares, the others follow its plans, which come by broadcast.
 
-    ``how``: the engine's dtype, exact and backend. ``asked``: how many requests, how long at most, and for each temperature what was said at another tp.
+    ``how``: the engine's dtype, exact and backend. ``amount``: how many requests, how long at most, and, for each
+    temperature, the tokens at another tp.
     """
     from calmops.engine.engine import Follower
     from calmops.engine.settings import EngineSettings
@@ -115,10 +121,10 @@ def cells(
             broadcast(msgspec.msgpack.encode(plan))
 
     loaded = Run(MODEL, send_plan=send, tp=tp, **how, **LOADED)
-    count, longest, elsewhere = asked
+    count, longest, elsewhere = amount
     results = {
-        temperature: compare(loaded.renewed, requests(count, longest, temperature, seed=2), said)
-        for temperature, said in elsewhere.items()
+        temperature: compare(loaded.with_bounds, requests(count, longest, temperature, seed=2), tokens)
+        for temperature, tokens in elsewhere.items()
     }
     if tp > 1:
         broadcast(msgspec.msgpack.encode(Stop(reason="done")))
@@ -135,12 +141,12 @@ def broadcast(body: bytes | None) -> bytes:
 
 
 def cost_of_exact(dtype: Dtype, pairs: int) -> list[float]:
-    """Ratios of exact time to fast time, the same requests, ABBA."""
+    """Return ratios of exact time to fast time for the same requests, in turns (ABBA)."""
     runs = {exact: Run(MODEL, dtype=dtype, exact=exact, backend="transformers", **MIX) for exact in (False, True)}
     wanted = requests(8, 48, 0.0, 3)
 
     def seconds(exact: bool) -> float:
-        run = runs[exact].renewed(**MIX)
+        run = runs[exact].with_bounds(**MIX)
         started_s = time.perf_counter()
         run.finish(wanted)
         return time.perf_counter() - started_s
@@ -154,16 +160,15 @@ def cost_of_exact(dtype: Dtype, pairs: int) -> list[float]:
 
 
 def families(dtype: Dtype) -> int:
-    """Rows of logits that differ bitwise between a sequence alone and ragged steps beside strangers, tiny models."""
+    """Count the rows of tiny models' logits that differ in a bit between a sequence alone and in ragged steps."""
     import tempfile
 
     from calmops.engine.backends.transformers import TransformersBackend
     from calmops.engine.settings import EngineSettings
     from tests.support.engine.ragged_steps import ragged_logits, random_sequences
-    from tests.support.engine.tiny_checkpoints import make_checkpoint
 
     differing = 0
-    for family in ("llama", "qwen3", "gemma2", "opt"):
+    for family in DENSE_FAMILIES:
         with tempfile.TemporaryDirectory() as folder:
             make_checkpoint(Path(folder), family)
             backend = TransformersBackend(EngineSettings(folder=Path(folder), kv_blocks=400, exact=True, dtype=dtype))
@@ -184,24 +189,25 @@ def families(dtype: Dtype) -> int:
 
 
 def prove(dtype: Dtype, long: bool) -> None:
-    """All of it in one dtype, through transformers' modules; ends the process with the verdict."""
+    """Prove it in one dtype, through transformers' modules; end the process with the verdict."""
     longest = 256 if long else 48
-    counts = {True: 32 if long else 4, False: 8 if long else 4}  # requests a cell, exact or not
+    counts = {True: 32 if long else 4, False: 8 if long else 4}  # requests per cell, exact or not
     tallies = {way: Tally(way, NEAR_TIE[dtype]) for way in ("exact", "not exact", "exact, tp 1 against 2")}
     preempted = 0
     for exact in (True, False) if long else (True,):
         elsewhere: dict[float, dict[str, list[int]]] = {0.0: {}, 1.0: {}}
         for tp in (1, 2):
             how = {"dtype": dtype, "exact": exact, "backend": "transformers"}
-            found = run_gang(cells, tp, how, (counts[exact], longest, elsewhere), timeout_s=1500)
-            for temperature, got in found.items():
-                tallies["exact" if exact else "not exact"].add(got["requests"], got["diverged"]["here"])
-                preempted += got["preempted"]
+            results = run_gang(cells, tp, how, (counts[exact], longest, elsewhere), timeout_s=1500)
+            for temperature, result in results.items():
+                tallies["exact" if exact else "not exact"].add(result["requests"], result["diverged"]["here"])
+                preempted += result["preempted"]
                 if exact and tp == 2:
-                    tallies["exact, tp 1 against 2"].add(len(elsewhere[temperature]), got["diverged"]["tp"])
-                elsewhere[temperature] = got["alone"]
-                said = f"{got['requests']} runs, diverged (request, index, margin): {got['diverged']}"
-                print(f"{'exact' if exact else 'fast'} {dtype} tp {tp} temperature {temperature}: {said}", flush=True)
+                    tallies["exact, tp 1 against 2"].add(len(elsewhere[temperature]), result["diverged"]["tp"])
+                elsewhere[temperature] = result["alone"]
+                recipe = f"{'exact' if exact else 'fast'} {dtype} tp {tp} temperature {temperature}"
+                diverged = f"diverged (request, index, margin): {result['diverged']}"
+                print(f"{recipe}: {result['requests']} runs, {diverged}", flush=True)
     rows = families(dtype)
     cost = "; the fast recipe and the cost are the long form's"
     if long:
@@ -213,33 +219,32 @@ def prove(dtype: Dtype, long: bool) -> None:
         and preempted > 0
         and exact_one.runs >= (512 if long else 60)
         and all(tally.near_ties for tally in tallies.values()),
-        f"{4 * counts[True]} requests in {dtype}, each in 4 ways; {'; '.join(str(tally) for tally in tallies.values() if tally.runs)}; {preempted} preemptions; "
-        f"{rows} differing rows of logits of 4 tiny families{cost}",
+        f"{4 * counts[True]} requests in {dtype}, each in 4 ways; "
+        f"{'; '.join(str(tally) for tally in tallies.values() if tally.runs)}; {preempted} preemptions; "
+        f"{rows} differing rows of logits of {len(DENSE_FAMILIES)} tiny families{cost}",
     )
 
 
 def prove_kernel(long: bool) -> None:
-    """1,000 requests over the eight cells on the CPU kernel, where nothing else is exact or not; ends with the verdict."""
+    """Prove it on the CPU kernel, with 1,000 requests over eight cells in the long form; end with the verdict."""
     count, longest = (125, 256) if long else (6, 48)
     tally, preempted = Tally("exact", 0.0), 0
     nothing: dict[float, dict[str, list[int]]] = {0.0: {}, 1.0: {}}
     for dtype in ("float32", "bfloat16"):
         for tp in (1, 2):
             how = {"dtype": dtype, "backend": "kernel"}
-            for temperature, got in run_gang(cells, tp, how, (count, longest, nothing), timeout_s=1500).items():
-                tally.add(got["requests"], got["diverged"]["here"])
-                preempted += got["preempted"]
-                print(
-                    f"{dtype} tp {tp} temperature {temperature}: {got['requests']} runs, {got['diverged']['here']}",
-                    flush=True,
-                )
+            for temperature, result in run_gang(cells, tp, how, (count, longest, nothing), timeout_s=1500).items():
+                runs, diverged = result["requests"], result["diverged"]["here"]
+                tally.add(runs, diverged)
+                preempted += result["preempted"]
+                print(f"{dtype} tp {tp} temperature {temperature}: {runs} runs, {diverged}", flush=True)
     kit.verdict(
         not tally.margins and preempted > 0, f"{8 * count} requests, each in 4 ways; {tally}; {preempted} preemptions"
     )
 
 
 class Tally:
-    """Divergences of one kind and their margins."""
+    """Counts runs and divergences of one kind, with their margins."""
 
     def __init__(self, what: str, near_tie: float) -> None:
         self.what = what
@@ -253,7 +258,7 @@ class Tally:
 
     @property
     def near_ties(self) -> bool:
-        """No divergence parted tokens that weren't all but equal."""
+        """Say whether every divergence parted tokens of almost equal scores."""
         return max(self.margins, default=0.0) <= self._near_tie
 
     def __str__(self) -> str:
@@ -263,7 +268,7 @@ class Tally:
 
 
 def upper_bound(events: int, trials: int) -> float:
-    """One-sided 95 % Clopper-Pearson bound of a rate, by bisection on the binomial tail."""
+    """Return the one-sided 95 % Clopper-Pearson bound of a rate, by bisection on the binomial tail."""
     from math import comb
 
     low, high = 0.0, 1.0

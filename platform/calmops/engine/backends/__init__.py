@@ -1,1 +1,1 @@
-"""What runs a step: transformers' modules, our CPU kernel, or a GPU; and the choice between them."""
+"""Backends run a step: ``protocol.py`` is their seam to the engine, ``choice.py`` picks one of the others."""

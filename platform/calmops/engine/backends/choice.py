@@ -1,4 +1,7 @@
-"""Which backend steps a model here: our CPU kernel wherever it runs, else transformers' own modules, and why."""
+"""Chooses the backend that steps a model here: our CPU kernel wherever it runs, else transformers' own modules.
+
+Runs once on each rank, before anything is loaded. Knows no weights, only the checkpoint's configuration.
+"""
 
 import dataclasses
 import shutil
@@ -6,37 +9,39 @@ import shutil
 import torch
 
 from calmops.engine.backends.kernel import KernelBackend
-from calmops.engine.backends.transformers import Backend, TransformersBackend
+from calmops.engine.backends.protocol import Backend
+from calmops.engine.backends.transformers import TransformersBackend
 from calmops.engine.checkpoint import load_config
-from calmops.engine.kernel import best_path, why_not
+from calmops.engine.kernel import best_path, unsupported_reason
 from calmops.engine.settings import EngineSettings
 from calmops.foundation.errors import UnsupportedModel
 
-EXACT_ON: tuple[str, ...] = ("cpu",)  # devices on which exact was shown to hold
+EXACT_DEVICES: tuple[str, ...] = ("cpu",)  # devices on which exact was shown to hold
 
 
-def settle(settings: EngineSettings) -> tuple[EngineSettings, str | None]:
-    """The settings with ``backend`` and ``exact`` decided, and why the kernel isn't the backend, if it isn't.
+def choose_backend(settings: EngineSettings) -> tuple[EngineSettings, str | None]:
+    """Return the settings with ``backend`` and ``exact`` decided, and why the kernel isn't the backend, if it isn't.
 
-    Raises UnsupportedModel if what was asked for can't be had.
+    Raises UnsupportedModel if the settings ask for what can't be had.
     """
-    reason = _why_no_kernel(settings)
+    reason = _no_kernel_reason(settings)
     if reason is None and settings.backend != "transformers":
         return dataclasses.replace(settings, backend="kernel", exact=True), None
     if settings.backend == "kernel" or settings.quantize:
-        asked = "backend: kernel" if settings.backend == "kernel" else f"quantize: {settings.quantize}"
+        setting = "backend: kernel" if settings.backend == "kernel" else f"quantize: {settings.quantize}"
         raise UnsupportedModel(
-            f"{asked} can't be had: {reason or 'backend is transformers'}; leave it out, or set backend to auto"
+            f"{setting} can't be had: {reason or 'backend is transformers'}; leave it out, or set backend to auto"
         )
-    if settings.exact and settings.device not in EXACT_ON:
+    if settings.exact and settings.device not in EXACT_DEVICES:
         raise UnsupportedModel(
-            f"exact hasn't been shown to hold on {settings.device}, only on {', '.join(EXACT_ON)}: set exact to false"
+            f"exact hasn't been shown to hold on {settings.device}, only on {', '.join(EXACT_DEVICES)}: "
+            "set exact to false"
         )
     return dataclasses.replace(settings, backend="transformers", exact=bool(settings.exact)), reason
 
 
 def make_backend(settings: EngineSettings, rank: int = 0) -> Backend:
-    """This rank's backend, loaded; ``settings`` must have been settled. Raises ReleaseError or UnsupportedModel."""
+    """Load this rank's backend, by settings from ``choose_backend``. Raises ReleaseError or UnsupportedModel."""
     if settings.backend == "kernel":
         return KernelBackend(settings, rank)
     return _cuda_backend(settings, rank) if settings.device == "cuda" else TransformersBackend(settings, rank)
@@ -57,15 +62,15 @@ def _cuda_backend(settings: EngineSettings, rank: int) -> Backend:
 
 
 def code_path() -> str:
-    """Which instructions the kernel uses here; part of what decides a token's bits."""
+    """Name the instructions that the kernel uses here, which are part of what decides a token's bits."""
     return best_path() or "none"
 
 
-def _why_no_kernel(settings: EngineSettings) -> str | None:
+def _no_kernel_reason(settings: EngineSettings) -> str | None:
     if settings.device != "cpu":
         return "the model runs on a GPU"
     if best_path() is None:
         return "this processor has no AVX2"
     if shutil.which("g++") is None:
         return "there is no g++ to compile the kernel with (Debian: apt install g++)"
-    return why_not(load_config(settings))
+    return unsupported_reason(load_config(settings))

@@ -1,9 +1,9 @@
-"""The model on a GPU, behind the engine's ``step``: transformers' modules over paged attention, replayed from CUDA graphs.
+"""Steps a model on a GPU: transformers' modules over paged attention, replayed from CUDA graphs.
 
-A step of few rows is bound by its launches, not by its arithmetic: so it is captured once for some numbers of rows, and
-a plan runs through the smallest capture that holds it. Larger steps, and all of a tp above 1, are launched as they are.
-``exact`` (guarantee G2) runs every step with the same number of rows: each product then has one shape, and a row's bits
-don't depend on the batch.
+A step of few rows is bound by its launches, not by its arithmetic. So it is captured once for some numbers of rows, and
+a plan runs through the smallest capture that holds it. Larger steps, and every step at a tp above 1, are launched as
+they are. ``exact`` (guarantee G2) runs every step with the same number of rows: each product then has one shape, and a
+row's bits don't depend on the batch.
 """
 
 import logging
@@ -12,15 +12,15 @@ from typing import Any
 
 import torch
 
-from calmops.engine.attention import refuse_unknown, register
+from calmops.engine.attention import refuse_unknown_tensors, register
 from calmops.engine.cache import KvCache
 from calmops.engine.checkpoint import load_checkpoint
-from calmops.engine.cuda.attention import MOST_SPLITS, How, Places, attend, store
+from calmops.engine.cuda.attention import MOST_SPLITS, AttentionOptions, RowSlots, attend, store
 from calmops.engine.cuda.fused_layers import FusedRotary, fuse_norms
 from calmops.engine.cuda.sampling import draw
-from calmops.engine.cuda.step_inputs import StepInputs, sizes
+from calmops.engine.cuda.step_inputs import StepInputs, capture_sizes
+from calmops.engine.draw import Draw, Drawn
 from calmops.engine.families import FIRST_STEP, check_every_layer
-from calmops.engine.sampler import Draw, Drawn
 from calmops.engine.settings import EngineSettings
 from calmops.foundation.errors import UnsupportedModel
 from calmops.messages.plan import BLOCK_TOKENS, StepPlan
@@ -28,11 +28,15 @@ from calmops.messages.plan import BLOCK_TOKENS, StepPlan
 _log = logging.getLogger(__name__)
 _ATTENTION = "calmops-paged-"
 _LARGEST_CAPTURE = 512  # rows; beyond it arithmetic hides the launches
-_WARM_UPS = 2  # runs before a capture, on a stream beside: libraries choose their kernels and take their memory
+# Runs before a capture, on a stream of their own, in which libraries choose their kernels and take their memory.
+_WARM_UPS = 2
 
 
 class CudaBackend:
-    """One rank's model and cache on its GPU; see ``backend.Backend``. Without a GPU it runs too, through Triton's interpreter."""
+    """Holds one rank's model and cache on its GPU; see ``protocol.Backend``.
+
+    Without a GPU it runs through Triton's interpreter, slowly.
+    """
 
     def __init__(self, settings: EngineSettings, rank: int = 0) -> None:
         """Load, shard and capture. Raises ReleaseError or UnsupportedModel; for tp > 1 the world must be joined."""
@@ -47,11 +51,11 @@ class CudaBackend:
         self.fused_norms = fuse_norms(model)
         self.fused_rotary = FusedRotary(model)
         self.cache = KvCache(settings.kv_blocks)
-        self._places: Places | None = None
+        self._row_slots: RowSlots | None = None
         self.config._attn_implementation = register(_ATTENTION, self._attend)
         on_gpu = self._device.type == "cuda"
         self._processors = torch.cuda.get_device_properties(self._device).multi_processor_count if on_gpu else 1
-        self._sizes = sizes(settings.max_rows_per_step, exact=bool(settings.exact), largest=_LARGEST_CAPTURE)
+        self._sizes = capture_sizes(settings.max_rows_per_step, exact=bool(settings.exact), largest=_LARGEST_CAPTURE)
         per_sequence = min(-(-self.context_tokens // BLOCK_TOKENS), settings.kv_blocks)
         self._inputs = StepInputs(
             self._device, rows=settings.max_rows_per_step, wanted=settings.max_sequences,
@@ -64,21 +68,21 @@ class CudaBackend:
 
     @property
     def vocabulary(self) -> int:
-        """Logits per row."""
+        """Return the number of logits per row."""
         return int(self.config.vocab_size)
 
     @property
     def context_tokens(self) -> int:
-        """The longest sequence the model's positions reach."""
+        """Return the length of the longest sequence that the model's positions reach, in tokens."""
         return int(self.config.max_position_embeddings)
 
     @property
     def captured_rows(self) -> tuple[int, ...]:
-        """The numbers of rows that are replayed from a graph."""
+        """Return the numbers of rows whose steps are replayed from a graph."""
         return tuple(sorted(self._captured))
 
     def step(self, plan: StepPlan) -> torch.Tensor | None:
-        """See ``Backend``, but that the logits [W, V] float32 stay on the device, and are good until the next step."""
+        """Run one forward pass; see ``Backend``. The logits stay on the device and are valid until the next step."""
         rows, wanted = len(plan.tokens), len(plan.wanted_rows)
         self._inputs.put(plan)
         size = next((size for size in self._sizes if size >= rows), None)
@@ -89,17 +93,18 @@ class CudaBackend:
             logits = self._forward(size, self._wanted_of(size))
         else:
             logits = self._forward(rows, wanted)
+        # Without a token to read, nothing waits for the device, and the next step would be charged this one's time.
         if not wanted and self._device.type == "cuda":
-            torch.cuda.current_stream().synchronize()  # nobody takes a token of it, and its time is told as this step's
+            torch.cuda.current_stream().synchronize()
         return logits[:wanted] if self._rank == 0 else None
 
     def sample(self, logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
-        """See ``Backend``; on the device, for all rows together."""
+        """Draw one token per row, on the device and for all rows together; see ``Backend``."""
         return draw(logits, draws)
 
     @torch.inference_mode()
     def _forward(self, rows: int, wanted: int) -> torch.Tensor:
-        self._places = self._inputs.places(rows)
+        self._row_slots = self._inputs.row_slots(rows)
         with self.fused_rotary():
             logits: torch.Tensor = self._model(
                 input_ids=self._inputs.tokens(rows)[None], position_ids=self._inputs.positions(rows)[None],
@@ -110,39 +115,41 @@ class CudaBackend:
     def _attend(
         self, module: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, _mask: object = None, **options: Any
     ) -> tuple[torch.Tensor, None]:
-        """In place of each layer's attention: q [1, H, T, D], k and v [1, Hkv, T, D] to [1, T, H, Dv]."""
-        assert self._places is not None, "attention outside a step"
-        refuse_unknown(module, options)
-        q, k, v = (one[0].transpose(0, 1) for one in (q, k, v))
+        """Attend in place of each layer: q [1, H, T, D], k and v [1, Hkv, T, D] to [1, T, H, Dv]."""
+        assert self._row_slots is not None, "attention outside a step"
+        refuse_unknown_tensors(module, options)
+        q, k, v = (tensor[0].transpose(0, 1) for tensor in (q, k, v))
         memory = self.cache.memory(int(module.layer_idx), k, v)
         if not q.shape[1]:  # a rank may hold no head at all
             return v.new_zeros((1, len(q), 0, v.shape[-1])), None
         scaling = options.get("scaling")
-        how = How(
-            scaling=float(q.shape[-1] ** -0.5 if scaling is None else scaling), softcap=float(options.get("softcap") or 0.0),
-            window=int(options.get("sliding_window") or 0), splits=self._splits(len(q), k.shape[1]),
-        )  # fmt: skip
-        store((k, v), memory, self._places)
-        return attend(q, memory, self._places, how)[None], None
+        attention_options = AttentionOptions(
+            scaling=float(q.shape[-1] ** -0.5 if scaling is None else scaling),
+            softcap=float(options.get("softcap") or 0.0),
+            window=int(options.get("sliding_window") or 0),
+            splits=self._splits(len(q), k.shape[1]),
+        )
+        store((k, v), memory, self._row_slots)
+        return attend(q, memory, self._row_slots, attention_options)[None], None
 
     def _splits(self, rows: int, kv_heads: int) -> int:
-        """Into how many shares contexts are cut, so that a step of few rows keeps the whole GPU busy."""
+        """Return into how many shares contexts are cut, so that a step of few rows keeps the whole GPU busy."""
         shares = max(1, 2 * self._processors // (rows * kv_heads))
         return min(MOST_SPLITS, 1 << shares.bit_length() - 1)  # a power of two
 
     def _wanted_of(self, size: int) -> int:
-        """Rows with logits in a capture of ``size`` rows."""
+        """Return the number of rows with logits in a capture of ``size`` rows."""
         return min(size, self._settings.max_sequences)
 
     def _capture(self) -> None:
-        """Capture the largest step first, whose memory the smaller ones share."""
+        """Capture every size of step, the largest first, whose memory the smaller ones share."""
         if self._device.type != "cuda" or self._settings.tp > 1:
-            return  # DeepSpeed's all-reduce was never captured: with it steps are launched as they are
+            return  # DeepSpeed's all-reduce was never captured: steps that use it are launched as they are
         self._inputs.clear()
-        beside = torch.cuda.Stream()
+        warm_up = torch.cuda.Stream()
         try:
             for size in reversed(self._sizes):
-                self._captured[size] = self._captured_step(size, beside)
+                self._captured[size] = self._captured_step(size, warm_up)
         except torch.OutOfMemoryError as error:
             used = f"kv_blocks {self._settings.kv_blocks} take {self.cache.bytes() / 2**30:.1f} GiB"
             raise UnsupportedModel(
@@ -156,16 +163,16 @@ class CudaBackend:
                 raise UnsupportedModel(
                     f"exact needs captured steps, and {what}: set exact to false ({error})"
                 ) from error
-            _log.warning("%s, so that each is launched anew, which is slower: %s", what, error)
+            _log.warning("%s, so its launches are made again for each step, which is slower: %s", what, error)
 
     @torch.inference_mode()
-    def _captured_step(self, size: int, beside: torch.cuda.Stream) -> tuple[torch.cuda.CUDAGraph, torch.Tensor]:
+    def _captured_step(self, size: int, warm_up: torch.cuda.Stream) -> tuple[torch.cuda.CUDAGraph, torch.Tensor]:
         wanted = self._wanted_of(size)
-        beside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(beside):
+        warm_up.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(warm_up):
             for _ in range(_WARM_UPS):
                 self._forward(size, wanted)
-        torch.cuda.current_stream().wait_stream(beside)
+        torch.cuda.current_stream().wait_stream(warm_up)
         graph = torch.cuda.CUDAGraph()
         pool = next(iter(self._captured.values()))[0].pool() if self._captured else None
         with torch.cuda.graph(graph, pool=pool):

@@ -1,6 +1,7 @@
-"""The CPU kernel behind the engine's ``step``: the same shards from AutoTP, packed for our own C++.
+"""Steps a model through our CPU kernel: the same shards from AutoTP, packed for our own C++.
 
-Exact by construction (guarantee G2): a row's bits depend neither on its batch nor on the number of threads.
+It is exact by construction (guarantee G2): a row's bits depend neither on its batch nor on the number of threads. Knows
+no request and no text.
 """
 
 import os
@@ -12,15 +13,15 @@ import torch
 
 from calmops.engine import tensor_parallel
 from calmops.engine.checkpoint import load_checkpoint
+from calmops.engine.draw import Draw, Drawn
 from calmops.engine.kernel import Kernel, PackSettings, SharedMemoryAllReduce, best_path, load, pack
 from calmops.engine.kernel.sampling import KernelSampler
-from calmops.engine.sampler import Draw, Drawn
 from calmops.engine.settings import EngineSettings
 from calmops.messages.plan import StepPlan
 
 
 class KernelBackend:
-    """One rank's packed shard and cache; see ``backend.Backend``."""
+    """Holds one rank's packed shard and cache; see ``protocol.Backend``."""
 
     def __init__(self, settings: EngineSettings, rank: int = 0) -> None:
         """Load, shard and pack. Raises ReleaseError or UnsupportedModel; for tp > 1 the world must be joined."""
@@ -34,20 +35,25 @@ class KernelBackend:
         self._kernel: Kernel = pack(
             model,
             PackSettings(
-                weights=settings.quantize or settings.dtype, kv_blocks=settings.kv_blocks, max_rows=settings.max_rows_per_step,
-                threads=settings.threads, cores=settings.cores, rank=rank, tp=settings.tp,
+                weights=settings.quantize or settings.dtype,
+                kv_blocks=settings.kv_blocks,
+                max_rows=settings.max_rows_per_step,
+                threads=settings.threads,
+                cores=settings.cores,
+                rank=rank,
+                tp=settings.tp,
                 all_reduce=_sum_over_ranks(settings, rank),
             ),
-        )  # fmt: skip
+        )
         self._sampler = KernelSampler(self._kernel)
 
     @property
     def vocabulary(self) -> int:
-        """Logits per row."""
+        """Return the number of logits per row."""
         return self._vocabulary
 
     def step(self, plan: StepPlan) -> torch.Tensor | None:
-        """One forward pass over the plan's rows; see ``Backend``. The first call pins its thread to the first core."""
+        """Run one forward pass; see ``Backend``. The first call pins its thread to the first core."""
         if self._core is not None:
             os.sched_setaffinity(0, {self._core})
             self._core = None
@@ -55,17 +61,20 @@ class KernelBackend:
         return logits[:, : self._vocabulary] if self._rank == 0 else None
 
     def sample(self, logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
-        """One token per row of this backend's logits, or of a slice of their columns from the first on."""
+        """Draw one token per row of this backend's logits, or of their first columns."""
         return self._sampler.sample(logits, draws)
 
 
 def _sum_over_ranks(settings: EngineSettings, rank: int) -> SharedMemoryAllReduce | None:
-    """Our own sum, with the bits of DeepSpeed's, which would spin for ever on a core that its peer needs; see decisions/."""
+    """Open our own sum over the ranks; None for a gang of one. It has the bits of DeepSpeed's sum.
+
+    DeepSpeed's would spin for ever on a core that its peer needs; see platform/decisions.
+    """
     if settings.tp == 1:
         return None
     path = best_path()
-    assert path is not None, "settled: the kernel runs here"
-    ours = SharedMemoryAllReduce(load(path), tensor_parallel.told_by_rank_0(secrets.token_hex(8)), rank, settings.tp)
-    tensor_parallel.meet()
+    assert path is not None, "the kernel was chosen, so it runs here"
+    ours = SharedMemoryAllReduce(load(path), tensor_parallel.text_of_rank_0(secrets.token_hex(8)), rank, settings.tp)
+    tensor_parallel.wait_for_every_rank()
     ours.unlink()
     return ours

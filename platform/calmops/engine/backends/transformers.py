@@ -1,12 +1,12 @@
-"""The seam to the hardware: ``step(plan) -> logits``. This backend runs through transformers' own modules, on a CPU.
+"""Steps a model through transformers' own modules, on a CPU.
 
-Sharded by AutoTP, with our cache and attention in place of theirs, so prefill chunks and decode rows
-of many sequences go through one forward pass. Knows no request, no sampling and no text.
+The model is sharded by AutoTP and has our cache and attention in place of its own, so prefill chunks and decode rows
+of many sequences go through one forward pass. Knows no request and no text.
 """
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -14,37 +14,18 @@ from calmops.engine.attention import CachedAttention, register
 from calmops.engine.batch_invariance import check_products, choose_products, invariant_products
 from calmops.engine.cache import KvCache
 from calmops.engine.checkpoint import load_checkpoint
+from calmops.engine.draw import Draw, Drawn
 from calmops.engine.families import FIRST_STEP, check_every_layer
-from calmops.engine.sampler import Draw, Drawn, sample
+from calmops.engine.sampler import sample
 from calmops.engine.settings import EngineSettings
 from calmops.engine.step_layout import lay_out
-from calmops.foundation.release import Release
 from calmops.messages.plan import StepPlan
 
 _ATTENTION = "calmops-cached-"
 
 
-class Backend(Protocol):
-    """What the runner needs of one."""
-
-    release: Release
-
-    @property
-    def context_tokens(self) -> int:
-        """The longest sequence the model's positions reach."""
-        ...
-
-    def step(self, plan: StepPlan) -> torch.Tensor | None:
-        """One forward pass: logits [W, V] float32 on rank 0, good until the next step; None on every other rank."""
-        ...
-
-    def sample(self, logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
-        """One token per row of ``logits``, row i by ``draws[i]``; a token doesn't depend on the other rows."""
-        ...
-
-
 class TransformersBackend:
-    """One rank's model and cache. Every rank of a gang makes its own and steps through the same plans."""
+    """Holds one rank's model and cache. Every rank of a gang makes its own and steps through the same plans."""
 
     def __init__(self, settings: EngineSettings, rank: int = 0) -> None:
         """Load, shard and warm up. Raises ReleaseError or UnsupportedModel; for tp > 1 the world must be joined."""
@@ -67,16 +48,16 @@ class TransformersBackend:
 
     @property
     def vocabulary(self) -> int:
-        """Logits per row."""
+        """Return the number of logits per row."""
         return int(self.config.vocab_size)
 
     @property
     def context_tokens(self) -> int:
-        """The longest sequence the model's positions reach."""
+        """Return the length of the longest sequence that the model's positions reach, in tokens."""
         return int(self.config.max_position_embeddings)
 
     def step(self, plan: StepPlan) -> torch.Tensor | None:
-        """One forward pass over the plan's rows; see ``Backend``."""
+        """Run one forward pass over the plan's rows; see ``Backend``."""
         layout = lay_out(plan, self.cache.scratch_block, exact=bool(self._settings.exact))
         self._attention.begin(layout)
         with torch.inference_mode(), invariant_products() if self._settings.exact else nullcontext():
@@ -88,5 +69,5 @@ class TransformersBackend:
         return logits[0, : len(plan.wanted_rows)].float()
 
     def sample(self, logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
-        """See ``Backend``."""
+        """Draw one token per row; see ``Backend``."""
         return sample(logits, draws)

@@ -1,1 +1,1 @@
-"""The model on a GPU: transformers' modules over paged attention of our own, a step's launches replayed from CUDA graphs."""
+"""Holds what ``backends/cuda.py`` is made of: paged attention, fused layers, a step's inputs and the GPU's sampler."""

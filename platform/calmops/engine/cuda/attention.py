@@ -1,9 +1,9 @@
-"""Paged attention in Triton: each row of a step reads its sequence's keys and values where they lie, through the block tables.
+"""Computes paged attention in Triton: each row reads its sequence's keys and values in place, through block tables.
 
-A row is a row: prefill and decode rows run through one kernel, and what a row attends to comes from device memory alone,
-so a captured step stays right whatever it is replayed for. Contexts are cut into ``splits`` shares that are computed side
-by side and merged in order; the number of splits is the step's, so within one a row's sums don't depend on other rows.
-Knows no model. With TRITON_INTERPRET=1 the same code runs on a CPU, slowly.
+Prefill and decode rows run through one kernel, and what a row attends to comes from device memory alone, so a captured
+step stays right for any plan that it is replayed for. Contexts are cut into ``splits`` shares that are computed side by
+side and merged in order. The number of splits is the same for a whole step, so within one step a row's sums don't
+depend on other rows. Knows no model. With TRITON_INTERPRET=1 the same code runs on a CPU, slowly.
 """
 
 import torch
@@ -14,42 +14,46 @@ from calmops.messages.plan import BLOCK_TOKENS
 
 _TILE_KEYS = 64
 _WARPS = 4
-_SHARED_BYTES = 96 << 10  # of a block, on GPUs for workstations; those for data centres have twice that
+_SHARED_BYTES = 96 << 10  # of a block, on workstations' GPUs; data centres' GPUs have twice that
 MOST_SPLITS = 32
 _LEAST_ROWS = 16  # of a product on tensor cores
 
 
-def store(kv: tuple[torch.Tensor, torch.Tensor], memory: tuple[torch.Tensor, torch.Tensor], places: "Places") -> None:
-    """Write the rows' keys and values [T, Hkv, D] into a layer's memory [slots, Hkv, D], each at its row's place."""
+def store(
+    kv: tuple[torch.Tensor, torch.Tensor], memory: tuple[torch.Tensor, torch.Tensor], row_slots: "RowSlots"
+) -> None:
+    """Write the rows' keys and values [T, Hkv, D] into a layer's memory [slots, Hkv, D], each at its row's slot."""
     (k, v), (keys, values) = kv, memory
     rows, heads = k.shape[:2]
     _store[(rows, heads)](
-        k, v, keys, values, places.blocks, places.offsets, places.positions,
+        k, v, keys, values, row_slots.blocks, row_slots.offsets, row_slots.positions,
         k.stride(0), k.stride(1), v.stride(0), v.stride(1), keys.stride(0), values.stride(0),
-        K_SIZE=k.shape[2], V_SIZE=v.shape[2], K_PADDED=_power(k.shape[2]), V_PADDED=_power(v.shape[2]), BLOCK=BLOCK_TOKENS,
-        num_warps=1,
+        K_SIZE=k.shape[2], V_SIZE=v.shape[2], K_PADDED=_power(k.shape[2]), V_PADDED=_power(v.shape[2]),
+        BLOCK=BLOCK_TOKENS, num_warps=1,
     )  # fmt: skip
 
 
-def attend(q: torch.Tensor, memory: tuple[torch.Tensor, torch.Tensor], places: "Places", how: "How") -> torch.Tensor:
-    """Q [T, H, D] over the memory of its layer to [T, H, Dv]: every row sees its sequence up to its own position."""
+def attend(
+    q: torch.Tensor, memory: tuple[torch.Tensor, torch.Tensor], row_slots: "RowSlots", options: "AttentionOptions"
+) -> torch.Tensor:
+    """Attend with q [T, H, D] over a layer's memory, to [T, H, Dv]: a row sees its sequence up to its own position."""
     keys, values = memory
     rows, heads, size = q.shape
     kv_heads, value_size = values.shape[1:]
     out = torch.empty((rows, heads, value_size), dtype=q.dtype, device=q.device)
-    splits = how.splits
+    splits = options.splits
     assert 1 <= splits <= MOST_SPLITS, f"{splits} splits"
     mixed = torch.empty((rows, heads, splits, value_size), dtype=torch.float32, device=q.device) if splits > 1 else out
     weight = torch.empty((rows, heads, splits), dtype=torch.float32, device=q.device) if splits > 1 else out
     group = heads // kv_heads
     _attend[(rows, kv_heads, splits)](
-        q, keys, values, places.blocks, places.offsets, places.positions, mixed, weight,
-        how.scaling, how.softcap, how.window,
+        q, keys, values, row_slots.blocks, row_slots.offsets, row_slots.positions, mixed, weight,
+        options.scaling, options.softcap, options.window,
         q.stride(0), q.stride(1), keys.stride(0), keys.stride(1), values.stride(0), values.stride(1),
         heads, splits,
         GROUP=group, GROUP_PADDED=max(_LEAST_ROWS, _power(group)), K_SIZE=size, K_PADDED=_power(size),
         V_SIZE=value_size, V_PADDED=_power(value_size), TILE=_TILE_KEYS, BLOCK=BLOCK_TOKENS, SPLIT=splits > 1,
-        CAPPED=how.softcap > 0, num_warps=_WARPS, num_stages=_stages(size, value_size, keys.element_size()),
+        CAPPED=options.softcap > 0, num_warps=_WARPS, num_stages=_stages(size, value_size, keys.element_size()),
     )  # fmt: skip
     if splits > 1:
         _merge[(rows, heads)](
@@ -58,11 +62,11 @@ def attend(q: torch.Tensor, memory: tuple[torch.Tensor, torch.Tensor], places: "
     return out
 
 
-class Places:
-    """Where a step's rows belong, on the device.
+class RowSlots:
+    """Says where a step's rows belong in the cache, on the device.
 
-    ``positions`` [T] int64; ``blocks`` int32, the block tables of all sequences one after another; ``offsets`` [T] int64,
-    where in ``blocks`` the row's own sequence begins.
+    ``positions`` [T] int64; ``blocks`` int32, the block tables of all sequences one after another; ``offsets`` [T]
+    int64, where in ``blocks`` the row's own sequence begins.
     """
 
     __slots__ = ("blocks", "offsets", "positions")
@@ -71,8 +75,8 @@ class Places:
         self.positions, self.offsets, self.blocks = positions, offsets, blocks
 
 
-class How:
-    """A layer's way to attend. ``softcap`` and ``window`` are 0 where there is none."""
+class AttentionOptions:
+    """Says how a layer attends. ``softcap`` and ``window`` are 0 for none; ``splits`` is the step's."""
 
     __slots__ = ("scaling", "softcap", "splits", "window")
 
@@ -81,7 +85,7 @@ class How:
 
 
 def _stages(size: int, value_size: int, element_bytes: int) -> int:
-    """Tiles of keys and values on the way at once: as many as the smaller GPUs' shared memory holds."""
+    """Return how many tiles of keys and values to load at once: as many as a smaller GPU's shared memory holds."""
     tile_bytes = _TILE_KEYS * (_power(size) + _power(value_size)) * element_bytes
     return max(1, min(3, _SHARED_BYTES // tile_bytes))
 
@@ -113,7 +117,8 @@ def _attend(  # type: ignore[no-untyped-def]  # Triton types its own arguments
     q_ptr, keys_ptr, values_ptr, blocks_ptr, offsets_ptr, positions_ptr, mixed_ptr, weight_ptr,
     scaling, softcap, window, q_row, q_head, keys_slot, keys_head, values_slot, values_head, heads, splits,
     GROUP: tl.constexpr, GROUP_PADDED: tl.constexpr, K_SIZE: tl.constexpr, K_PADDED: tl.constexpr,
-    V_SIZE: tl.constexpr, V_PADDED: tl.constexpr, TILE: tl.constexpr, BLOCK: tl.constexpr, SPLIT: tl.constexpr, CAPPED: tl.constexpr,
+    V_SIZE: tl.constexpr, V_PADDED: tl.constexpr, TILE: tl.constexpr, BLOCK: tl.constexpr,
+    SPLIT: tl.constexpr, CAPPED: tl.constexpr,
 ):  # fmt: skip
     row, kv_head, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     blocks_ptr += tl.load(offsets_ptr + row)
@@ -163,7 +168,7 @@ def _attend(  # type: ignore[no-untyped-def]  # Triton types its own arguments
 
 @triton.jit
 def _cap(scores, softcap):  # type: ignore[no-untyped-def]  # Triton types its own arguments
-    """Scores by way of a hyperbolic tangent, which Triton's language lacks, to at most ``softcap``."""
+    """Cap scores at ``softcap`` by a hyperbolic tangent, which Triton's language lacks."""
     return softcap * (2.0 / (1.0 + tl.exp(-2.0 * scores / softcap)) - 1.0)
 
 

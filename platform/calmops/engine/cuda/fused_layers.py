@@ -1,7 +1,7 @@
-"""What transformers' modules do in many small launches, in one each: RMS norms and rotary embeddings.
+"""Computes RMS norms and rotary embeddings in one launch each, where transformers' modules need many small ones.
 
-Each is taken over only where it gives what theirs gives on random rows, to the bit but for a sum that was rounded otherwise,
-so a family that does it another way keeps its own.
+Ours replaces theirs only if it gives what theirs gives on random rows, to the bit except for a sum that was rounded in
+another way; so a family that computes them differently keeps its own. Knows no step and no cache.
 """
 
 import sys
@@ -13,29 +13,26 @@ import torch
 import triton
 import triton.language as tl
 
-_ROTARY = "apply_rotary_pos_emb"  # a function of each family's module, which its attention looks up when it runs
+_ROTARY = "apply_rotary_pos_emb"  # a function of each family's module; its attention looks it up when it runs
 _AGREE = {torch.bfloat16: 2.0**-7, torch.float32: 1e-5}  # relative: an ulp of bfloat16
-_OTHERWISE = (
-    0.01  # of bfloat16's values, at most so many may be an ulp off: a rounding more or less turns a third of them
-)
+_UNEQUAL = 0.01  # at most this share of bfloat16's values may be an ulp off; one rounding more would change a third
 
 Rotate = Callable[..., tuple[torch.Tensor, torch.Tensor]]
 
 
 def fuse_norms(model: Any) -> int:
-    """Replace the forward of every RMS norm that ours equals; how many were replaced."""
-    found = [module for module in model.modules() if type(module).__name__.endswith("RMSNorm")]
-    agreeing = {
-        kind: _norm_agrees(next(one for one in found if type(one) is kind)) for kind in {type(one) for one in found}
-    }
-    fused = [module for module in found if agreeing[type(module)]]
+    """Replace the forward of every RMS norm that ours equals; return how many were replaced."""
+    norms = [module for module in model.modules() if type(module).__name__.endswith("RMSNorm")]
+    first_of_type = {type(module): module for module in reversed(norms)}
+    agrees = {norm_type: _norm_agrees(module) for norm_type, module in first_of_type.items()}
+    fused = [module for module in norms if agrees[type(module)]]
     for module in fused:
         module.forward = _Norm(module)
     return len(fused)
 
 
 class FusedRotary:
-    """Ours in place of the family's while one of our steps runs, and only then: others may use the module beside us."""
+    """Puts our rotation in place of the family's while one of our steps runs; others may use the module beside us."""
 
     def __init__(self, model: Any) -> None:
         self._module: Any = sys.modules[type(model).__module__]
@@ -45,7 +42,7 @@ class FusedRotary:
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """Within it the model's attention rotates through our kernel, if the results agree."""
+        """Let the model's attention rotate through our kernel within the block, if the results agree."""
         if not self.agrees:
             yield
             return
@@ -58,7 +55,7 @@ class FusedRotary:
     def _rotate(
         self, q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, *more: Any, **options: Any
     ) -> Any:
-        """Ours where whole heads are turned in their own dtype; theirs where only a part is, or more is asked for."""
+        """Rotate by ours if whole heads are turned in their own dtype and nothing more is asked for, else by theirs."""
         if more or options or cos.shape != (1, q.shape[2], q.shape[3]) or cos.dtype != q.dtype:
             assert self._theirs is not None, "it agreed"
             return self._theirs(q, k, cos, sin, *more, **options)
@@ -66,7 +63,7 @@ class FusedRotary:
 
 
 def rotate(q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rotary embeddings: q [1, H, T, D] and k [1, Hkv, T, D] turned by cos and sin [1, T, D], as new tensors."""
+    """Return q [1, H, T, D] and k [1, Hkv, T, D] turned by cos and sin [1, T, D], as new tensors."""
     _, heads, rows, size = q.shape
     assert cos.shape == sin.shape == (1, rows, size), f"cos is {tuple(cos.shape)}, rows turn by {(1, rows, size)}"
     kv_heads = k.shape[1]
@@ -80,7 +77,7 @@ def rotate(q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tenso
 
 
 class _Norm:
-    """A norm's forward: x [..., H] to [..., H]."""
+    """Replaces a norm's forward: x [..., H] to [..., H]."""
 
     def __init__(self, module: Any) -> None:
         self._weight: torch.Tensor = module.weight
@@ -99,7 +96,7 @@ class _Norm:
 
 @torch.inference_mode()
 def _norm_agrees(module: Any) -> bool:
-    """Whether ours gives what the module gives: others scale by 1 + weight, or bear other names."""
+    """Say whether ours gives what the module gives; some scale by 1 + weight, or have other names."""
     weight = getattr(module, "weight", None)
     if not hasattr(module, "variance_epsilon") or weight is None or weight.dtype not in _AGREE:
         return False
@@ -125,7 +122,7 @@ def _same(theirs: torch.Tensor, ours: torch.Tensor) -> bool:
     if theirs.dtype != ours.dtype or theirs.shape != ours.shape:
         return False
     near = torch.allclose(theirs, ours, rtol=_AGREE[ours.dtype], atol=_AGREE[ours.dtype])
-    return near and (ours.dtype == torch.float32 or float((theirs != ours).float().mean()) <= _OTHERWISE)
+    return near and (ours.dtype == torch.float32 or float((theirs != ours).float().mean()) <= _UNEQUAL)
 
 
 @triton.jit
@@ -137,7 +134,7 @@ def _normalise(  # type: ignore[no-untyped-def]  # Triton types its own argument
     x = tl.load(x_ptr + row * x_row + at, mask=inside, other=0.0).to(tl.float32)
     scale = tl.rsqrt(tl.sum(x * x, 0) / SIZE + epsilon)
     weight = tl.load(weight_ptr + at, mask=inside, other=0.0)
-    normal = (x * scale).to(weight.dtype).to(tl.float32)  # rounded before the weight is applied, as theirs is
+    normal = (x * scale).to(weight.dtype).to(tl.float32)  # rounded before the weight is applied, as in theirs
     tl.store(out_ptr + row * SIZE + at, (normal * weight.to(tl.float32)).to(weight.dtype), mask=inside)
 
 
@@ -158,7 +155,7 @@ def _rotate(  # type: ignore[no-untyped-def]  # Triton types its own arguments
     cos_high = tl.load(cos_ptr + HALF + at, mask=inside, other=0.0).to(tl.float32)
     sin_low = tl.load(sin_ptr + at, mask=inside, other=0.0).to(tl.float32)
     sin_high = tl.load(sin_ptr + HALF + at, mask=inside, other=0.0).to(tl.float32)
-    # Each product is rounded before the sum, as theirs is.
+    # Each product is rounded before the sum, as in theirs.
     kind = low.dtype
     low, high = low.to(tl.float32), high.to(tl.float32)
     turned_low = (low * cos_low).to(kind).to(tl.float32) - (high * sin_low).to(kind).to(tl.float32)

@@ -1,22 +1,24 @@
-"""The sampler on a GPU: the rules of ``sampler.sample`` for all rows together; a step of greedy rows waits for it once.
+"""Draws tokens from logits on a GPU, by the rules of ``sampler_specification.py``, for all rows together.
 
-What only some rows ask for is done for those rows. Whatever sums over the vocabulary is summed as whole numbers, exactly
-in any order: a GPU's sums and scans of fractions round by how many rows there are, and a token must not hang on that.
+A step of greedy rows waits for the device once. What only some rows ask for is done for those rows. Whatever sums over
+the vocabulary is summed as whole numbers, exactly in any order: a GPU's sums and scans of fractions round by how many
+rows there are, and a token must not depend on that.
 """
 
 from collections.abc import Sequence
 
 import torch
 
+from calmops.engine.draw import Draw, Drawn
 from calmops.engine.noise import gumbel
-from calmops.engine.sampler import Draw, Drawn, adjusted_rows
+from calmops.engine.sampler import adjusted_rows
 from calmops.messages.request import SamplingParams
 
 _ONE = 2.0**40
 
 
 def draw(logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
-    """One token per row of ``logits`` [W, V] (float32, not modified), row i by ``draws[i]``."""
+    """Draw one token per row of ``logits`` [W, V] (float32, not modified), row i by ``draws[i]``."""
     assert logits.shape[0] == len(draws), f"{logits.shape[0]} rows of logits, {len(draws)} draws"
     adjusted = adjusted_rows(logits, draws)
     ids = adjusted.argmax(dim=-1)
@@ -25,16 +27,16 @@ def draw(logits: torch.Tensor, draws: Sequence[Draw]) -> list[Drawn]:
         params = [draws[i].params for i in warm]
         scaled = adjusted[warm] / _column([one.temperature for one in params], logits)
         scaled = _truncated(scaled, params)
-        places = [(draws[i].params.seed, draws[i].choice, draws[i].position) for i in warm]
-        ids[warm] = (scaled + gumbel(places, logits.shape[1], logits.device)).argmax(dim=-1)
-    asked = [i for i, one in enumerate(draws) if one.params.logprobs is not None]
-    if not asked:
+        coordinates = [(draws[i].params.seed, draws[i].choice, draws[i].position) for i in warm]
+        ids[warm] = (scaled + gumbel(coordinates, logits.shape[1], logits.device)).argmax(dim=-1)
+    reported = [i for i, one in enumerate(draws) if one.params.logprobs is not None]
+    if not reported:
         return [Drawn(token_id=token_id) for token_id in ids.tolist()]
-    return _with_logprobs(logits, draws, ids, asked)
+    return _with_logprobs(logits, draws, ids, reported)
 
 
 def _truncated(scaled: torch.Tensor, params: Sequence[SamplingParams]) -> torch.Tensor:
-    """``scaled`` with everything outside top-k, top-p and min-p at minus infinity; ties at an edge stay in."""
+    """Return ``scaled`` with everything outside top-k, top-p and min-p at minus infinity; ties at an edge stay in."""
     vocabulary = scaled.shape[1]
     rows = [i for i, one in enumerate(params) if 0 < one.top_k < vocabulary or one.top_p < 1.0]
     if rows:
@@ -55,24 +57,24 @@ def _truncated(scaled: torch.Tensor, params: Sequence[SamplingParams]) -> torch.
     return scaled
 
 
-def _with_logprobs(logits: torch.Tensor, draws: Sequence[Draw], ids: torch.Tensor, asked: list[int]) -> list[Drawn]:
-    """The drawn ``ids`` [W], with log-probabilities of the unmodified distribution for the rows that asked."""
-    scores = logits[asked]
+def _with_logprobs(logits: torch.Tensor, draws: Sequence[Draw], ids: torch.Tensor, reported: list[int]) -> list[Drawn]:
+    """Return the drawn ``ids`` [W], with log-probabilities of the unmodified distribution for the ``reported`` rows."""
+    scores = logits[reported]
     total = _weights(scores).sum(dim=-1, keepdim=True).double() / _ONE
     logprobs = scores - (scores.amax(dim=-1, keepdim=True) + total.log().float())
-    alternatives = [min(draws[i].params.logprobs or 0, logits.shape[1]) for i in asked]
+    alternatives = [min(draws[i].params.logprobs or 0, logits.shape[1]) for i in reported]
     best = torch.topk(logprobs, max(alternatives), dim=-1)
-    own = logprobs.gather(1, ids[asked][:, None])[:, 0]
+    own = logprobs.gather(1, ids[reported][:, None])[:, 0]
     drawn = [Drawn(token_id=token_id) for token_id in ids.tolist()]
-    told = zip(asked, alternatives, own.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
-    for i, count, logprob, tokens, values in told:
+    columns = (reported, alternatives, own.tolist(), best.indices.tolist(), best.values.tolist())
+    for i, count, logprob, tokens, values in zip(*columns, strict=True):
         top = tuple(zip(tokens[:count], values[:count], strict=True))
         drawn[i] = Drawn(token_id=drawn[i].token_id, logprob=logprob, top=top)
     return drawn
 
 
 def _weights(scores: torch.Tensor) -> torch.Tensor:
-    """exp(score - the row's largest) in units of 1/_ONE, int64: up to 2^22 of them can be added."""
+    """Return exp(score - the row's largest) in units of 1/_ONE, int64; up to 2^22 of them can be added."""
     return (torch.exp(scores - scores.amax(dim=-1, keepdim=True)) * _ONE).to(torch.int64)
 
 

@@ -1,4 +1,7 @@
-"""Our sum over a gang's ranks (reduce.cpp): it sleeps after a bounded spin, where DeepSpeed's op spins on for ever."""
+"""Opens our sum over a gang's ranks (reduce.cpp), which sleeps after a bounded spin; DeepSpeed's op spins for ever.
+
+Knows no weights and no step.
+"""
 
 import ctypes
 
@@ -7,11 +10,14 @@ from calmops.foundation.paths import SHARED_MEMORY
 
 
 class SharedMemoryAllReduce:
-    """One rank's end. Open it on every rank, meet, then ``unlink``: nothing is left behind, even after SIGKILL."""
+    """Holds one rank's end of the sum.
+
+    Open it on every rank, wait until each rank has, then ``unlink``: nothing is left behind, even after SIGKILL.
+    """
 
     def __init__(self, library: ctypes.CDLL, name: str, rank: int, ranks: int) -> None:
-        """``name`` must be fresh for each gang. Raises GangError if the memory can't be had."""
-        assert ranks >= 2, f"{ranks} rank has nobody to sum with"
+        """Map the memory, or raise GangError if that fails. ``name`` must be fresh for each gang."""
+        assert ranks >= 2, f"{ranks} rank has no other rank to sum with"
         self._file = SHARED_MEMORY / f"calmops-reduction-{name}"
         self.function = ctypes.cast(library.calmops_reduction_sum, ctypes.c_void_p).value or 0
         self._close = library.calmops_reduction_close
@@ -23,7 +29,7 @@ class SharedMemoryAllReduce:
             raise GangError(f"rank {rank} of {ranks} can't map {self._file}: is {SHARED_MEMORY} there, and not full?")
 
     def unlink(self) -> None:
-        """Take the name away; every rank has opened it by now."""
+        """Remove the file's name, once every rank has opened it."""
         self._file.unlink(missing_ok=True)
 
     def __del__(self) -> None:

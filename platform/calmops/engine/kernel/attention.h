@@ -1,7 +1,8 @@
-// Attention of a step's rows over the blocked cache: keys and values lie packed like weights, so tiles multiply them.
+// Computes attention of a step's rows over the blocked cache, whose keys and values are packed like weights.
 //
-// Of one KV head, a block of 16 tokens is a block of 16 outputs (keys: k runs over the head), or, for values, head / 16
-// blocks whose k runs over the 16 tokens. Each query goes over its keys in order, whoever shares its tile.
+// For one KV head, the keys of a block of 16 tokens are a block of 16 outputs, whose k runs over the head; the values
+// are head / 16 blocks whose k runs over the 16 tokens. Each query goes over its keys in order, whatever shares its
+// tile.
 #pragma once
 #include <cmath>
 #include <limits>
@@ -13,7 +14,7 @@ namespace calmops {
 
 constexpr int kBlockTokens = 16;
 
-// One layer's keys and values on this rank.
+// Holds one layer's keys and values on this rank.
 template <class C>
 class Cache {
  public:
@@ -35,7 +36,8 @@ class Cache {
     for (int d = 0; d < head; ++d) {
       C* at = values(block, kv_head) + d / kLanes * kLanes * kBlockTokens;
       calmops::keep(at + place(at, d % kLanes, token), value[d]);
-      if (last && token % 2 == 0) calmops::keep(at + place(at, d % kLanes, token + 1), 0.0f);  // may hold an old infinity
+      // The pair's other token may still hold an infinity of an earlier sequence.
+      if (last && token % 2 == 0) calmops::keep(at + place(at, d % kLanes, token + 1), 0.0f);
     }
   }
 
@@ -48,7 +50,8 @@ class Cache {
   std::unique_ptr<C[], Free> keys_, values_;
 };
 
-// Some queries of one sequence that read one KV head: query i is row first_row + i / per_kv, head i % per_kv of the group.
+// Names some queries of one sequence that read one KV head: query i is row first_row + i / per_kv, head i % per_kv of
+// the group.
 struct Item {
   int sequence, first_row, kv_head, first_query, queries;
 };
@@ -59,7 +62,7 @@ struct Heads {
   int per_kv() const { return heads / kv_heads; }
 };
 
-// Cut a step's rows into items of at most a tile's rows.
+// Cuts a step's rows into items of at most a tile's rows.
 inline void cut(const Heads& heads, const int* rows_to_sequence, int rows, std::vector<Item>& items) {
   items.clear();
   if (!heads.kv_heads) return;
@@ -74,27 +77,32 @@ inline void cut(const Heads& heads, const int* rows_to_sequence, int rows, std::
   }
 }
 
-// One thread's workspace.
+// Holds one thread's workspace.
 template <class W>
 struct Scratch {
   using C = typename Product<W>::Cached;
   std::vector<float> scores;                        // [queries][context]
   std::vector<typename Product<C>::Act> queries, weights;  // panels
 
-  Scratch(int context, int head) : scores(size_t(kMostRows) * context), queries(size_t(kMostRows) * (head + 1)), weights(size_t(kMostRows) * (context + 1)) {}
+  Scratch(int context, int head)
+      : scores(size_t(kMostRows) * context),
+        queries(size_t(kMostRows) * (head + 1)),
+        weights(size_t(kMostRows) * (context + 1)) {}
 };
 
-// One item: from rotated queries [rows][stride] to the activations that the output projection multiplies.
+// Computes items: from rotated queries [rows][stride] to the activations that the output projection multiplies.
 template <class W>
 class Attention {
  public:
   using C = typename Product<W>::Cached;
   using P = Product<C>;
 
-  Attention(const Heads& heads, const Cache<C>& cache, const int* table, const int* positions) : heads_(heads), cache_(cache), table_(table), positions_(positions) {}
+  Attention(const Heads& heads, const Cache<C>& cache, const int* table, const int* positions)
+      : heads_(heads), cache_(cache), table_(table), positions_(positions) {}
 
   template <int R>
-  void run(const Item& item, const float* queries, int stride, Scratch<W>& scratch, Activations<W>& out, const Panels& panels) const {
+  void run(const Item& item, const float* queries, int stride, Scratch<W>& scratch, Activations<W>& out,
+           const Panels& panels) const {
     int row[R], column[R], first[R], last[R];
     int begin = std::numeric_limits<int>::max(), end = 0;  // blocks that some query sees
     for (int i = 0; i < R; ++i) {
@@ -105,12 +113,15 @@ class Attention {
       first[i] = heads_.window ? std::max(0, last[i] - heads_.window + 1) : 0;
       begin = std::min(begin, first[i] / kBlockTokens);
       end = std::max(end, last[i] / kBlockTokens + 1);
-      for (int k = 0; k < heads_.size; k += kLanes) P::put(scratch.queries.data() + i, R, k, load(queries + size_t(row[i]) * stride + column[i] + k));
+      for (int k = 0; k < heads_.size; k += kLanes)
+        P::put(scratch.queries.data() + i, R, k, load(queries + size_t(row[i]) * stride + column[i] + k));
     }
     const int context = (end - begin) * kBlockTokens;
     float total[R];
     score<R>(item.kv_head, begin, end, first, last, scratch);
-    for (int i = 0; i < R; ++i) total[i] = weigh(scratch.scores.data() + size_t(i) * context, context, first[i] - begin * kBlockTokens, last[i] - begin * kBlockTokens, scratch.weights.data() + i, R);
+    for (int i = 0; i < R; ++i)
+      total[i] = weigh(scratch.scores.data() + size_t(i) * context, context, first[i] - begin * kBlockTokens,
+                       last[i] - begin * kBlockTokens, scratch.weights.data() + i, R);
     const Pieces pieces{table_ + begin, cache_.stride(), end - begin};
     const auto weighted = [&]<int G>(int d) {
       F16 sums[G * R];
@@ -119,7 +130,8 @@ class Attention {
       for (int g = 0; g < G; ++g) values[g] = cache_.values(0, item.kv_head) + (d + g * kLanes) * kBlockTokens;
       tile<C, R, G>(values, scratch.weights.data(), kBlockTokens / 2, sums, {}, pieces);
       for (int g = 0; g < G; ++g)
-        for (int i = 0; i < R; ++i) out.put(panels, row[i], column[i] + d + g * kLanes, sums[g * R + i] / splat(total[i]));
+        for (int i = 0; i < R; ++i)
+          out.put(panels, row[i], column[i] + d + g * kLanes, sums[g * R + i] / splat(total[i]));
     };
     int d = 0;
     if constexpr (blocks_beside(R) > 1)
@@ -128,7 +140,7 @@ class Attention {
   }
 
  private:
-  // scores[i][token - begin * 16]: scaled products, minus infinity where query i doesn't look.
+  // Fills scores[i][token - begin * 16] with scaled products, minus infinity where query i doesn't look.
   template <int R>
   void score(int kv_head, int begin, int end, const int* first, const int* last, Scratch<W>& scratch) const {
     const int context = (end - begin) * kBlockTokens;
@@ -138,13 +150,16 @@ class Attention {
       for (int g = 0; g < G; ++g) keys[g] = cache_.keys(table_[std::min(block + g, end - 1)], kv_head);
       F16 sums[G * R];
       std::fill_n(sums, G * R, splat(0.0f));
-      for (int g = 0; g < G && block + g < end; ++g) {  // what comes next lies anywhere in memory
+      // The blocks that come next lie anywhere in memory, so the processor can't guess them.
+      for (int g = 0; g < G && block + g < end; ++g) {
         fetch(cache_.values(table_[block + g], kv_head));
         if (block + G + g < end) fetch(cache_.keys(table_[block + G + g], kv_head));
       }
       tile<C, R, G>(keys, scratch.queries.data(), heads_.size / 2, sums);
       for (int g = 0; g < G && block + g < end; ++g)
-        for (int i = 0; i < R; ++i) keep_scores(sums[g * R + i], (block + g) * kBlockTokens, first[i], last[i], scratch.scores.data() + size_t(i) * context + (block + g - begin) * kBlockTokens);
+        for (int i = 0; i < R; ++i)
+          keep_scores(sums[g * R + i], (block + g) * kBlockTokens, first[i], last[i],
+                      scratch.scores.data() + size_t(i) * context + (block + g - begin) * kBlockTokens);
     }
   }
 
@@ -158,10 +173,10 @@ class Attention {
       if (token + t < first || token + t > last) at[t] = -std::numeric_limits<float>::infinity();
   }
 
-  // Whether all tokens of the block from `token` on lie in [first, last].
+  // Says whether all tokens of the block from `token` on lie in [first, last].
   static bool within(int token, int first, int last) { return first <= token && token + kBlockTokens - 1 <= last; }
 
-  // Scores of one query to weights e^(score - largest), exactly 0 outside [first, last]; returns their sum.
+  // Turns one query's scores into weights e^(score - largest), exactly 0 outside [first, last]; returns their sum.
   static float weigh(const float* scores, int context, int first, int last, typename P::Act* weights, int rows) {
     F16 most = load(scores);
     for (int t = kLanes; t < context; t += kLanes) most = max(most, load(scores + t));

@@ -1,7 +1,8 @@
-// One decoding step of a dense Llama-shaped model on CPU cores: token rows of any sequences in, logits out.
+// Runs one step of a dense Llama-shaped model on CPU cores: token rows of any sequences in, logits out.
 //
-// Everything is computed row by row in a fixed order (lanes.h, matmul.h, attention.h), so a row's bits depend neither on
-// the other rows nor on the number of threads. The residual stream stays float32. Built by build.py, called by __init__.py.
+// Everything is computed row by row in a fixed order (lanes.h, matmul.h, attention.h), so a row's bits depend neither
+// on the other rows nor on the number of threads. The residual stream stays float32. build.py compiles this file, and
+// __init__.py calls it.
 #include <cmath>
 #include <exception>
 
@@ -15,19 +16,20 @@ extern "C" {
 
 typedef void (*Reduce)(float* data, int64_t count, void* context);  // sums over the gang's ranks, in place
 
-struct LayerWeights {  // packed; scales only for int8; biases and head norms may be null
+// Points to packed weights; scales only for int8; biases and head norms may be null.
+struct LayerWeights {
   const void *qkv, *out, *gate_up, *down;
   const float *qkv_scale, *out_scale, *gate_up_scale, *down_scale;
   const float *qkv_bias, *out_bias;
-  const float *norm, *ffn_norm;    // [hidden]
+  const float *norm, *ffn_norm;        // [hidden]
   const float *query_norm, *key_norm;  // [head_size]
   int32_t window;
 };
 
 struct Shape {
   int32_t layers, hidden, heads, kv_heads, head_size, ffn;  // heads, ffn: this rank's share; ffn a multiple of 32
-  int32_t head_first, head_width, sum_logits;               // the slice of hidden that this rank's share of the LM head reads
-  int32_t vocabulary;                                       // a multiple of 64
+  int32_t head_first, head_width, sum_logits;  // the slice of hidden that this rank's share of the LM head reads
+  int32_t vocabulary;                          // a multiple of 64
   int32_t blocks, max_rows, max_context, threads;
   float epsilon, scaling;
   const int32_t* cores;  // [threads], or null
@@ -47,7 +49,8 @@ struct Step {
   float* logits;                                         // [wanted_count][vocabulary]
 };
 
-struct Draws {  // of one step's logits, or of any others as wide
+// Points to the draws of one step's logits, or of any others as wide.
+struct Draws {
   int32_t count, tokens_known, most_alternatives;  // tokens_known: ids that may be drawn
   const float* logits;                             // [count][vocabulary]
   const Draw* const* draws;                        // [count]
@@ -94,11 +97,13 @@ class ModelOf final : public Model {
   }
 
   void draw(const Draws& d) override {
-    if (samplers_.empty() || samplers_[0].size() != d.tokens_known) samplers_.assign(team_.size(), Sampler(d.tokens_known));
+    if (samplers_.empty() || samplers_[0].size() != d.tokens_known)
+      samplers_.assign(team_.size(), Sampler(d.tokens_known));
     team_.run([&](int thread) {
       share(d.count, thread, [&](int i) {
         const size_t at = size_t(i) * d.most_alternatives;
-        d.drawn[i] = samplers_[thread].draw(d.logits + size_t(i) * s_.vocabulary, *d.draws[i], d.positions[i], d.top_ids + at, d.top_logprobs + at);
+        d.drawn[i] = samplers_[thread].draw(d.logits + size_t(i) * s_.vocabulary, *d.draws[i], d.positions[i],
+                                            d.top_ids + at, d.top_logprobs + at);
       });
     });
   }
@@ -112,7 +117,7 @@ class ModelOf final : public Model {
 
   void work(const Step& step, int thread) {
     const Panels panels(step.rows, kPanelRows<W>);
-    // Two in turn: while one is in use, the other is begun. A barrier lies between any two uses.
+    // Two are used in turn: while one is in use, the other is begun. A barrier lies between any two uses.
     auto turns = [&, used = 0]() mutable -> Turns& {
       if (thread == 0) turns_[(used + 1) % 2].begin();
       return turns_[used++ % 2];
@@ -122,26 +127,30 @@ class ModelOf final : public Model {
       const LayerWeights& w = layers_[layer];
       share(step.rows, thread, [&](int row) { normalize(row, layer > 0, w.norm, panels); });
       team_.barrier();
-      project(matrix(w.qkv, w.qkv_scale, w.qkv_bias, (s_.heads + 2 * s_.kv_heads) * s_.head_size, s_.hidden), normed_, panels, turns(), qkv_.data(), qkv_width_);
+      project(matrix(w.qkv, w.qkv_scale, w.qkv_bias, (s_.heads + 2 * s_.kv_heads) * s_.head_size, s_.hidden), normed_,
+              panels, turns(), qkv_.data(), qkv_width_);
       team_.barrier();
       share(step.rows, thread, [&](int row) { rotate_and_keep(step, row, w, caches_[layer]); });
       team_.barrier();
       attend(step, w, caches_[layer], panels, turns(), scratch_[thread]);
       team_.barrier();
-      project(matrix(w.out, w.out_scale, w.out_bias, s_.hidden, s_.heads * s_.head_size), attended_, panels, turns(), partial_.data(), width_);
+      project(matrix(w.out, w.out_scale, w.out_bias, s_.hidden, s_.heads * s_.head_size), attended_, panels, turns(),
+              partial_.data(), width_);
       sum_over_ranks(partial_.data(), int64_t(step.rows) * width_, thread);
       share(step.rows, thread, [&](int row) { normalize(row, true, w.ffn_norm, panels); });
       team_.barrier();
       gate(matrix(w.gate_up, w.gate_up_scale, nullptr, 2 * s_.ffn, s_.hidden), panels, turns());
       team_.barrier();
-      project(matrix(w.down, w.down_scale, nullptr, s_.hidden, s_.ffn), gated_, panels, turns(), partial_.data(), width_);
+      project(matrix(w.down, w.down_scale, nullptr, s_.hidden, s_.ffn), gated_, panels, turns(), partial_.data(),
+              width_);
       sum_over_ranks(partial_.data(), int64_t(step.rows) * width_, thread);
     }
     const Panels wanted(std::max(step.wanted_count, 1), kPanelRows<W>);
     share(step.wanted_count, thread, [&](int i) { normalize_last(step.wanted[i], i, wanted); });
     team_.barrier();
     if (step.wanted_count) {
-      project(matrix(s_.lm_head, s_.lm_head_scale, nullptr, s_.vocabulary, s_.head_width), last_, wanted, turns(), step.logits, s_.vocabulary);
+      project(matrix(s_.lm_head, s_.lm_head_scale, nullptr, s_.vocabulary, s_.head_width), last_, wanted, turns(),
+              step.logits, s_.vocabulary);
       sum_over_ranks(step.logits, int64_t(step.wanted_count) * s_.vocabulary, thread, s_.sum_logits);
     }
   }
@@ -158,7 +167,7 @@ class ModelOf final : public Model {
     for (int k = 0; k < s_.hidden; k += kLanes) store(out + k, row_of(from + k));
   }
 
-  // Add what the last projection left to the residual, if it left something, and give 1 / its root mean square.
+  // Adds what the last projection left to the residual, if `add`; returns 1 / the residual's root mean square.
   float take(int row, bool add) {
     float* x = residual(row);
     const float* more = partial_.data() + size_t(row) * width_;
@@ -172,7 +181,8 @@ class ModelOf final : public Model {
 
   void normalize(int row, bool add, const float* weight, const Panels& panels) {
     const F16 scale = splat(take(row, add));
-    for (int k = 0; k < s_.hidden; k += kLanes) normed_.put(panels, row, k, load(residual(row) + k) * scale * load(weight + k));
+    for (int k = 0; k < s_.hidden; k += kLanes)
+      normed_.put(panels, row, k, load(residual(row) + k) * scale * load(weight + k));
   }
 
   void normalize_last(int row, int i, const Panels& wanted) {
@@ -183,14 +193,15 @@ class ModelOf final : public Model {
     }
   }
 
-  void project(const Matrix<W>& m, const Activations<W>& in, const Panels& panels, Turns& turns, float* out, int width) {
+  void project(const Matrix<W>& m, const Activations<W>& in, const Panels& panels, Turns& turns, float* out,
+               int width) {
     multiply(m, in, panels, turns, team_.size(), [&](int row, int unit, const F16 (&sums)[kUnit]) {
       float* at = out + size_t(row) * width + unit * kUnit * kLanes;
       for (int b = 0; b < kUnit; ++b) store(at + b * kLanes, sums[b]);
     });
   }
 
-  // Gate and up lie in turns, a block each: silu(gate) * up goes straight to where `down` reads.
+  // Gate and up are interleaved block by block; silu(gate) * up goes straight to where `down` reads.
   void gate(const Matrix<W>& m, const Panels& panels, Turns& turns) {
     multiply(m, normed_, panels, turns, team_.size(), [&](int row, int unit, const F16 (&sums)[kUnit]) {
       for (int b = 0; b < kUnit; b += 2) {
@@ -201,14 +212,17 @@ class ModelOf final : public Model {
   }
 
   void rotate_and_keep(const Step& step, int row, const LayerWeights& w, Cache<C>& cache) {
-    const int position = step.positions[row], block = step.tables[size_t(step.rows_to_sequence[row]) * step.table_width + position / kBlockTokens];
+    const int position = step.positions[row];
+    const int block =
+        step.tables[size_t(step.rows_to_sequence[row]) * step.table_width + position / kBlockTokens];
     float* at = qkv_.data() + size_t(row) * qkv_width_;
     for (int head = 0; head < s_.heads + s_.kv_heads; ++head)
       rotate(at + head * s_.head_size, head < s_.heads ? w.query_norm : w.key_norm, position);
     const bool last = row + 1 == step.rows || step.rows_to_sequence[row + 1] != step.rows_to_sequence[row];
     for (int head = 0; head < s_.kv_heads; ++head) {
       cache.keep_key(block, head, position % kBlockTokens, at + (s_.heads + head) * s_.head_size, s_.head_size);
-      cache.keep_value(block, head, position % kBlockTokens, at + (s_.heads + s_.kv_heads + head) * s_.head_size, s_.head_size, last);
+      cache.keep_value(block, head, position % kBlockTokens, at + (s_.heads + s_.kv_heads + head) * s_.head_size,
+                       s_.head_size, last);
     }
   }
 
@@ -228,13 +242,17 @@ class ModelOf final : public Model {
     }
   }
 
-  void attend(const Step& step, const LayerWeights& w, const Cache<C>& cache, const Panels& panels, Turns& turns, Scratch<W>& scratch) {
+  void attend(const Step& step, const LayerWeights& w, const Cache<C>& cache, const Panels& panels, Turns& turns,
+              Scratch<W>& scratch) {
     const Heads heads{s_.heads, s_.kv_heads, s_.head_size, w.window, s_.scaling};
     for (int first, last; turns.take(int(items_.size()), team_.size(), first, last);)
       for (int i = first; i < last; ++i) {
         const Item& item = items_[i];
-        const Attention<W> attention(heads, cache, step.tables + size_t(item.sequence) * step.table_width, step.positions);
-        with_rows(item.queries, [&]<int R>() { attention.template run<R>(item, qkv_.data(), qkv_width_, scratch, attended_, panels); });
+        const Attention<W> attention(heads, cache, step.tables + size_t(item.sequence) * step.table_width,
+                                     step.positions);
+        with_rows(item.queries, [&]<int R>() {
+          attention.template run<R>(item, qkv_.data(), qkv_width_, scratch, attended_, panels);
+        });
       }
   }
 
@@ -260,7 +278,7 @@ class ModelOf final : public Model {
 
 extern "C" {
 
-// weights: "bfloat16", "float32" or "int8". Null if there isn't memory for it, or no leave for the registers.
+// Opens a model; weights: "bfloat16", "float32" or "int8". Returns null without memory for it.
 Model* calmops_open(const Shape* shape, const char* weights) noexcept {
   try {
     if (weights[0] == 'b') return new ModelOf<uint16_t>(*shape);

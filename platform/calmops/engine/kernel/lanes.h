@@ -1,4 +1,5 @@
-// Sixteen float lanes, and how weights of each type meet activations. Beside tiles.h, the only file that names an instruction set.
+// Defines sixteen float lanes, and how weights of each type are multiplied by activations. This file and tiles.h alone
+// name an instruction set.
 //
 // A block of weights is 16 outputs wide: each lane owns one output, so a sum over k never crosses lanes and its order
 // never depends on how many rows or blocks are computed side by side. Within a block, k goes in pairs.
@@ -15,7 +16,8 @@
 #else
 #define CALMOPS_AMX 0
 #endif
-#if defined(__AVX512BF16__) && !CALMOPS_AMX  // where there are tiles, a sum of products in lanes is slower than widening
+// Where there are tiles, a sum of products in lanes is slower than widening.
+#if defined(__AVX512BF16__) && !CALMOPS_AMX
 #define CALMOPS_BF16_DOT 1
 #else
 #define CALMOPS_BF16_DOT 0
@@ -62,7 +64,9 @@ INLINE F16 first(const uint16_t* p) { return {_mm512_castsi512_ps(_mm512_slli_ep
 INLINE F16 second(const uint16_t* p) {
   return {_mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi32(int(0xffff0000))))};
 }
-INLINE F16 widen(const int8_t* p) { return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)))}; }
+INLINE F16 widen(const int8_t* p) {
+  return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)))};
+}
 
 #else
 
@@ -72,7 +76,8 @@ struct F16 {
 constexpr int kMostRows = 6;
 constexpr int blocks_beside(int rows) { return rows == 1 ? 4 : rows <= 3 ? 2 : 1; }
 INLINE F16 splat(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
-INLINE F16 spread(const float& x) {  // splat of what lies in memory, read each time: registers are for sums
+// Splats a value in memory, read each time it is used, since registers are for sums.
+INLINE F16 spread(const float& x) {
   __m256 all;
   asm volatile("vbroadcastss %1, %0" : "=x"(all) : "m"(x));
   return {all, all};
@@ -85,7 +90,8 @@ INLINE F16 operator*(F16 a, F16 b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_m
 INLINE F16 operator/(F16 a, F16 b) { return {_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)}; }
 INLINE F16 max(F16 a, F16 b) { return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)}; }
 INLINE F16 fma(F16 a, F16 b, F16 c) { return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)}; }
-// sum += a * b in place: left to itself, the compiler puts sums of a full tile in other registers and runs out of them.
+// Computes sum += a * b in place; otherwise the compiler moves sums of a full tile to other registers and runs out of
+// them.
 INLINE void add_product(F16& sum, F16 a, F16 b) {
   asm("vfmadd231ps %1, %2, %0" : "+x"(sum.lo) : "x"(a.lo), "x"(b.lo));
   asm("vfmadd231ps %1, %2, %0" : "+x"(sum.hi) : "x"(a.hi), "x"(b.hi));
@@ -106,15 +112,19 @@ INLINE __m256 widen_half(const uint16_t* p) {
 INLINE F16 widen(const uint16_t* p) { return {widen_half(p), widen_half(p + 8)}; }
 INLINE __m256i eight(const uint16_t* p) { return _mm256_loadu_si256((const __m256i*)p); }
 INLINE __m256 first_half(const uint16_t* p) { return _mm256_castsi256_ps(_mm256_slli_epi32(eight(p), 16)); }
-alignas(32) constexpr uint32_t kUpperHalves[8] = {0xffff0000, 0xffff0000, 0xffff0000, 0xffff0000, 0xffff0000, 0xffff0000, 0xffff0000, 0xffff0000};
-INLINE __m256 second_half(const uint16_t* p) {  // the mask stays in memory: a full tile needs every register
+alignas(32) constexpr uint32_t kUpperHalves[8] = {0xffff0000, 0xffff0000, 0xffff0000, 0xffff0000,
+                                                  0xffff0000, 0xffff0000, 0xffff0000, 0xffff0000};
+// The mask stays in memory, since a full tile needs every register.
+INLINE __m256 second_half(const uint16_t* p) {
   __m256 upper;
   asm("vpand %1, %2, %0" : "=x"(upper) : "m"(kUpperHalves), "x"(eight(p)));
   return upper;
 }
 INLINE F16 first(const uint16_t* p) { return {first_half(p), first_half(p + 16)}; }
 INLINE F16 second(const uint16_t* p) { return {second_half(p), second_half(p + 16)}; }
-INLINE __m256 widen_half(const int8_t* p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p))); }
+INLINE __m256 widen_half(const int8_t* p) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)));
+}
 INLINE F16 widen(const int8_t* p) { return {widen_half(p), widen_half(p + 8)}; }
 
 #endif
@@ -126,7 +136,7 @@ INLINE F16 second(const int8_t* p) { return widen(p + kLanes); }
 
 INLINE void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
 
-// The sum of the lanes, always in this order.
+// Adds up the lanes, always in this order.
 INLINE float sum(F16 a) {
   float x[kLanes];
   store(x, a);
@@ -142,7 +152,7 @@ INLINE float largest(F16 a) {
   return x[0];
 }
 
-// e^x to about 1e-7 relative; what lies below -87 counts as -87.
+// Computes e^x to about 1e-7 relative; x below -87 counts as -87.
 INLINE F16 exp(F16 x) {
   const F16 clamped = max(x, splat(-87.0f));
   const F16 n = nearest(clamped * splat(1.44269504f));
@@ -158,7 +168,7 @@ INLINE F16 exp(F16 x) {
   return scale_by_power(p, n);
 }
 
-// The natural logarithm of normal positive numbers, to about 1e-7.
+// Computes the natural logarithm of normal positive numbers, to about 1e-7.
 INLINE F16 log(F16 x) {
   float value[kLanes], exponent[kLanes];
   store(value, x);
@@ -169,8 +179,8 @@ INLINE F16 log(F16 x) {
   }
   const F16 n = load(exponent), m = load(value) - splat(1.0f), z = m * m;
   F16 p = splat(7.0376836292e-2f);
-  for (const float c : {-1.1514610310e-1f, 1.1676998740e-1f, -1.2420140846e-1f, 1.4249322787e-1f, -1.6668057665e-1f, 2.0000714765e-1f,
-                        -2.4999993993e-1f, 3.3333331174e-1f})
+  for (const float c : {-1.1514610310e-1f, 1.1676998740e-1f, -1.2420140846e-1f, 1.4249322787e-1f,
+                        -1.6668057665e-1f, 2.0000714765e-1f, -2.4999993993e-1f, 3.3333331174e-1f})
     p = fma(p, m, splat(c));
   const F16 y = fma(n, splat(-2.12194440e-4f), p * m * z) - z * splat(0.5f);
   return fma(n, splat(0.693359375f), m + y);
@@ -182,10 +192,12 @@ INLINE uint16_t to_bf16(float x) {  // round to nearest, ties to even
 }
 
 #ifdef __AVX512BF16__
-INLINE void keep_lanes(uint16_t* p, F16 a) { _mm256_storeu_si256((__m256i*)p, std::bit_cast<__m256i>(_mm512_cvtneps_pbh(a.v))); }
+INLINE void keep_lanes(uint16_t* p, F16 a) {
+  _mm256_storeu_si256((__m256i*)p, std::bit_cast<__m256i>(_mm512_cvtneps_pbh(a.v)));
+}
 #endif
 
-// How a weight type multiplies. A panel holds the activations of a few rows: [k][rows] of Act, kSteps of them a pair.
+// Says how a weight type multiplies. A panel holds the activations of a few rows: [k][rows] of Act, kSteps per pair.
 template <class W>
 struct FloatProduct {
   using Act = float;
@@ -197,7 +209,7 @@ struct FloatProduct {
   }
   static INLINE Operand spread(const Act& a) { return calmops::spread(a); }
   static INLINE void add(F16& sum, Operand w, Operand a) { add_product(sum, w, a); }
-  // Sixteen values of one row, from k on; `panel` points to the row's first entry.
+  // Puts sixteen values of one row, from k on; `panel` points to the row's first entry.
   static INLINE void put(Act* panel, int rows, int k, F16 values) {
     float x[kLanes];
     store(x, values);
@@ -223,8 +235,9 @@ struct DotProduct {
   static INLINE Operand operand(const uint16_t* p) {
     return std::bit_cast<__m512bh>(_mm512_loadu_si512(p));
   }
+  // Whole numbers up to 127 are bf16 exactly: the upper half of a float.
   template <int step>
-  static INLINE Operand operand(const int8_t* p) {  // whole numbers up to 127 are bf16 exactly: a float's upper half
+  static INLINE Operand operand(const int8_t* p) {
     const __m512i low = _mm512_srli_epi32(_mm512_castps_si512(first(p).v), 16);
     return std::bit_cast<__m512bh>(_mm512_or_si512(low, _mm512_castps_si512(second(p).v)));
   }
@@ -256,7 +269,7 @@ struct Product<int8_t> : HalfProduct<int8_t> {
   using Cached = uint16_t;
 };
 
-// Where (output, k) lies in a block, and how a float is kept there.
+// Says where (output, k) lies in a block, and how a float is kept there.
 INLINE int place(const uint16_t*, int output, int k) { return k / 2 * 2 * kLanes + output * 2 + k % 2; }
 INLINE int place(const float*, int output, int k) { return k * kLanes + output; }
 INLINE void keep(uint16_t* p, float x) { *p = to_bf16(x); }

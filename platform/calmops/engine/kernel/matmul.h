@@ -1,4 +1,4 @@
-// Rows of activations times packed weights. One tile function does every product here, attention's included.
+// Multiplies rows of activations by packed weights. One tile function does every product, attention's included.
 #pragma once
 #include <algorithm>
 #include <cstddef>
@@ -10,33 +10,35 @@
 
 namespace calmops {
 
-constexpr int kUnit = 4;            // blocks that are finished together: 64 outputs
-constexpr int kPanelsBeside = 8;    // panels that share a pass over the weights: their activations should fit L2
-constexpr size_t kNear = 8192;      // bytes by which a single panel fetches its weights ahead
+constexpr int kUnit = 4;          // blocks that are finished together: 64 outputs
+constexpr int kPanelsBeside = 8;  // panels that share a pass over the weights: their activations should fit L2
+constexpr size_t kNear = 8192;    // bytes by which a single panel fetches its weights ahead
 
-// Weights to fetch into a cache meanwhile: from `from` on, as many pairs as the tile has blocks, every `every` pairs.
+// Names weights to fetch into a cache meanwhile: from `from` on, as many pairs as the tile has blocks, every `every`
+// pairs.
 struct Ahead {
   const void* from = nullptr;
   int every = 0;
 };
 
-// A block whose k runs on in other blocks of a cache: piece i lies at table[i] * stride from where the block begins.
+// Names a block whose k goes on in other blocks of a cache: piece i lies table[i] * stride after the block's beginning.
 struct Pieces {
   const int* table = nullptr;
   size_t stride = 0;
   int count = 1;
 };
 
-// sums[g * R + r] += panel's row r times block g, pairs in order. A row's bits don't depend on R or G.
+// Computes sums[g * R + r] += panel's row r times block g, pairs in order. A row's bits don't depend on R or G.
 template <class W, int R, int G>
-NOINLINE void tile(const W* const (&blocks)[G], const typename Product<W>::Act* row, int pairs, F16* sums, Ahead ahead = {}, Pieces pieces = {}) {
+NOINLINE void tile(const W* const (&blocks)[G], const typename Product<W>::Act* row, int pairs, F16* sums,
+                   Ahead ahead = {}, Pieces pieces = {}) {
   using P = Product<W>;
   F16 held[G][R];
 #pragma GCC unroll 4
   for (int g = 0; g < G; ++g)
 #pragma GCC unroll 12
     for (int r = 0; r < R; ++r) held[g][r] = sums[g * R + r];
-  const auto one = [&]<int step>(const W* const (&at)[G]) INLINE_LAMBDA {
+  const auto add_step = [&]<int step>(const W* const (&at)[G]) INLINE_LAMBDA {
 #pragma GCC unroll 4
     for (int g = 0; g < G; ++g) {
       const typename P::Operand weights = P::template operand<step>(at[g]);
@@ -54,9 +56,9 @@ NOINLINE void tile(const W* const (&blocks)[G], const typename Product<W>::Act* 
         for (int g = 0; g < G; ++g, next += 2 * kLanes) prefetch(next);
         due = ahead.every;
       }
-      one.template operator()<0>(at);
+      add_step.template operator()<0>(at);
       asm volatile("" ::: "memory");  // the compiler would mix the two steps, which takes more registers than there are
-      if constexpr (P::kSteps == 2) one.template operator()<1>(at);
+      if constexpr (P::kSteps == 2) add_step.template operator()<1>(at);
 #pragma GCC unroll 4
       for (int g = 0; g < G; ++g) at[g] += 2 * kLanes;
     }
@@ -78,11 +80,11 @@ INLINE void with_rows(int rows, F&& f) {
   }
 }
 
-// Rows that are multiplied side by side by weights of a type.
+// The number of rows that are multiplied side by side by weights of a type.
 template <class W>
 constexpr int kPanelRows = in_tiles<W> ? kTileRows : kMostRows;
 
-// The rows of a step cut into panels of nearly equal height, none higher than `most`.
+// Cuts the rows of a step into panels of nearly equal height, none higher than `most`.
 struct Panels {
   int rows = 0, count = 0;
 
@@ -92,19 +94,23 @@ struct Panels {
   int panel_of(int row) const { return ((row + 1) * count - 1) / rows; }
 };
 
-// Activations of one step, ready to be multiplied: panel by panel [k][height], or for tiles [tile of k][height][32].
+// Holds the activations of one step, ready to be multiplied: panel by panel [k][height], or, for tiles, [tile of k]
+// [height][32].
 template <class W>
 class Activations {
  public:
   using P = Product<W>;
   using Act = std::conditional_t<in_tiles<W>, uint16_t, typename P::Act>;
 
-  Activations(int most_rows, int k) : k_(k), per_row_(in_tiles<W> ? size_t(k + kTileK - 1) / kTileK * kTileK : size_t(k + 1) / 2 * P::kSteps), data_(new (std::align_val_t(64)) Act[per_row_ * most_rows]()) {}
+  Activations(int most_rows, int k)
+      : k_(k),
+        per_row_(in_tiles<W> ? size_t(k + kTileK - 1) / kTileK * kTileK : size_t(k + 1) / 2 * P::kSteps),
+        data_(new (std::align_val_t(64)) Act[per_row_ * most_rows]()) {}
   ~Activations() { ::operator delete[](data_, std::align_val_t(64)); }
   Activations(const Activations&) = delete;
 
   const Act* panel(const Panels& panels, int panel) const { return data_ + per_row_ * panels.start(panel); }
-  // Put sixteen values of a row, from k on.
+  // Puts sixteen values of a row, from k on.
   INLINE void put(const Panels& panels, int row, int k, F16 values) {
     const int panel = panels.panel_of(row), start = panels.start(panel), height = panels.height(panel);
     Act* const at = data_ + per_row_ * start;
@@ -124,7 +130,7 @@ class Activations {
   Act* data_;
 };
 
-// Packed weights: [units][kUnit blocks][pairs][32]; outputs beyond the last are zeros.
+// Points to packed weights: [units][kUnit blocks][pairs][32]; outputs beyond the last are zeros.
 template <class W>
 struct Matrix {
   const W* data = nullptr;
@@ -133,10 +139,12 @@ struct Matrix {
   int units = 0, pairs = 0;
 };
 
-// Panels [from, to) times one unit. Each block, or few side by side, meets every panel before the next ones do, and those
-// come from memory into L2 meanwhile, each panel fetching its part of them: so reading and computing overlap.
+// Multiplies panels [from, to) by one unit. Each block, or few side by side, is multiplied by every panel before the
+// next blocks are. Those come from memory into L2 meanwhile, each panel fetching its part, so that reading and
+// computing overlap.
 template <class W>
-INLINE void multiply_unit(const W* unit, size_t per_block, int pairs, const Activations<W>& in, const Panels& panels, int from, int to, F16* sums) {
+INLINE void multiply_unit(const W* unit, size_t per_block, int pairs, const Activations<W>& in, const Panels& panels,
+                          int from, int to, F16* sums) {
   const bool alone = panels.count == 1;
   const int beside = alone ? kUnit : blocks_beside(panels.height(0));  // the first is as low as any
   for (int first = 0; first < kUnit; first += beside)
@@ -149,7 +157,9 @@ INLINE void multiply_unit(const W* unit, size_t per_block, int pairs, const Acti
           for (int g = 0; g < G; ++g) blocks[g] = unit + per_block * (b + g);
           Ahead ahead;
           if (!alone)
-            ahead = {unit + per_block * (first + beside) + size_t(pairs) * ((panel - from) * beside + b - first) / (to - from) * 2 * kLanes, to - from};
+            ahead = {unit + per_block * (first + beside) +
+                         size_t(pairs) * ((panel - from) * beside + b - first) / (to - from) * 2 * kLanes,
+                     to - from};
           else if (G == 1)
             ahead = {blocks[0] + kNear / sizeof(W), 1};
           tile<W, R, G>(blocks, in.panel(panels, panel), pairs, at + b * R, ahead);
@@ -157,19 +167,22 @@ INLINE void multiply_unit(const W* unit, size_t per_block, int pairs, const Acti
       });
 }
 
-// The same in tile registers: each of several panels fetches its part of the next unit meanwhile.
+// Does the same in tile registers: each of several panels fetches its part of the next unit meanwhile.
 template <class W, class Registers>
-INLINE void multiply_unit(const W* unit, size_t per_block, int pairs, const Activations<W>& in, const Panels& panels, int from, int to, F16* sums, Registers& tiles) {
+INLINE void multiply_unit(const W* unit, size_t per_block, int pairs, const Activations<W>& in, const Panels& panels,
+                          int from, int to, F16* sums, Registers& tiles) {
   const int lines = panels.count == 1 ? 0 : int(kUnit * kTilePairs * 2 * kLanes * sizeof(W) / 64) / (to - from);
   for (int panel = from; panel < to; ++panel) {
     const W* ahead = unit + per_block * kUnit + per_block * kUnit * size_t(panel - from) / size_t(to - from);
-    tiles.multiply(unit, per_block, pairs, in.panel(panels, panel), panels.height(panel), sums + size_t(panels.start(panel) - panels.start(from)) * kUnit, ahead, lines);
+    tiles.multiply(unit, per_block, pairs, in.panel(panels, panel), panels.height(panel),
+                   sums + size_t(panels.start(panel) - panels.start(from)) * kUnit, ahead, lines);
   }
 }
 
-// Rows x matrix, by all threads. finish(row, unit, sums): sums[0..3] are the unit's four blocks of that row.
+// Multiplies rows by a matrix on all threads. finish(row, unit, sums): sums[0..3] are the row's blocks of the unit.
 template <class W, class Finish>
-INLINE void multiply(const Matrix<W>& m, const Activations<W>& in, const Panels& panels, Turns& turns, int threads, Finish&& finish) {
+INLINE void multiply(const Matrix<W>& m, const Activations<W>& in, const Panels& panels, Turns& turns, int threads,
+                     Finish&& finish) {
   const size_t per_block = size_t(m.pairs) * 2 * kLanes;
   const int passes = (panels.count + kPanelsBeside - 1) / kPanelsBeside;
   F16 sums[kUnit * kPanelRows<W> * kPanelsBeside];
@@ -186,12 +199,12 @@ INLINE void multiply(const Matrix<W>& m, const Activations<W>& in, const Panels&
           multiply_unit(at, per_block, m.pairs, in, panels, from, to, sums);
         for (int panel = from; panel < to; ++panel) {
           const int height = panels.height(panel);
-          const F16* found = sums + size_t(panels.start(panel) - panels.start(from)) * kUnit;
+          const F16* panel_sums = sums + size_t(panels.start(panel) - panels.start(from)) * kUnit;
           for (int r = 0; r < height; ++r) {
             F16 row[kUnit];
             for (int b = 0; b < kUnit; ++b) {
               const int output = (unit * kUnit + b) * kLanes;
-              row[b] = found[b * height + r];
+              row[b] = panel_sums[b * height + r];
               if (m.scale) row[b] = row[b] * load(m.scale + output);
               if (m.bias) row[b] = row[b] + load(m.bias + output);
             }

@@ -1,6 +1,6 @@
-"""A sharded model's weights in the kernel's order (lanes.h): one block is 16 outputs wide, k goes in pairs.
+"""Packs a sharded model's matrices in the kernel's order (lanes.h): one block is 16 outputs wide, k goes in pairs.
 
-Each matrix is packed once and its original freed, so that a model never lies in memory twice.
+Each matrix is packed once and its original freed, so that a model never lies in memory twice. Knows no layer.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ UNIT = 64  # outputs: four blocks
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """One matrix as the kernel reads it. ``scale`` [outputs] float32 for int8, else None."""
+    """Holds one matrix as the kernel reads it. ``scale`` [outputs] float32 for int8, else None."""
 
     data: torch.Tensor
     scale: torch.Tensor | None
@@ -24,9 +24,9 @@ class Packed:
 
 
 def pack_matrix(weight: torch.Tensor, weights: str, bias: torch.Tensor | None = None) -> Packed:
-    """Weight [outputs, k] to the packed order; outputs padded with zeros to a multiple of 64, k to an even number.
+    """Pack a weight [outputs, k]; outputs are padded with zeros to a multiple of 64, k to an even number.
 
-    ``weights``: "float32", "bfloat16", or "int8": one scale an output, so that its largest weight becomes 127.
+    ``weights``: "float32", "bfloat16", or "int8", with one scale per output, so that its largest weight becomes 127.
     """
     weight = functional.pad(weight.detach(), (0, weight.shape[1] % 2, 0, -weight.shape[0] % UNIT))
     scale = None
@@ -42,21 +42,21 @@ def pack_matrix(weight: torch.Tensor, weights: str, bias: torch.Tensor | None = 
 
 
 def joined(modules: list[Any]) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Several linear modules as one: weights [outputs in all, k], biases if they have them. Frees the originals."""
+    """Join linear modules into one: weights [all outputs, k], and biases if they have them. Frees the originals."""
     weight = torch.cat([module.weight.detach() for module in modules])
     biases = [module.bias for module in modules]
-    bias = None if biases[0] is None else torch.cat([one.detach() for one in biases])
+    bias = None if biases[0] is None else torch.cat([part.detach() for part in biases])
     for module in modules:
         free(module)
     return weight, bias
 
 
-def in_turns(gate: Any, up: Any) -> torch.Tensor:
-    """Gate and up [ffn, k] with blocks of 16 outputs in turns, ffn padded to a multiple of 32. Frees the originals."""
+def interleaved(gate: Any, up: Any) -> torch.Tensor:
+    """Interleave gate and up [ffn, k] by blocks of 16 outputs, ffn padded to a multiple of 32. Frees the originals."""
     rows = gate.weight.shape[0]
     both = [
-        functional.pad(one.weight.detach(), (0, 0, 0, -rows % (2 * LANES))).view(-1, LANES, one.weight.shape[1])
-        for one in (gate, up)
+        functional.pad(module.weight.detach(), (0, 0, 0, -rows % (2 * LANES))).view(-1, LANES, module.weight.shape[1])
+        for module in (gate, up)
     ]
     free(gate)
     free(up)
@@ -64,17 +64,17 @@ def in_turns(gate: Any, up: Any) -> torch.Tensor:
 
 
 def padded_ffn(rows: int) -> int:
-    """What ``in_turns`` makes of ffn."""
+    """Return the ffn that ``interleaved`` gives for ``rows`` rows: the next multiple of 32."""
     return rows + -rows % (2 * LANES)
 
 
 def free(module: Any) -> None:
-    """Let go of a module's weight; it can't be called any more."""
+    """Release a module's weight; the module can't be called any more."""
     module.weight = torch.nn.Parameter(torch.empty(0, dtype=module.weight.dtype), requires_grad=False)
 
 
-def give_back() -> None:
-    """Hand the pages of freed originals to the system; glibc keeps them otherwise (100 MiB of an 88 M model)."""
+def return_freed_memory() -> None:
+    """Hand the pages of freed originals to the system; else glibc keeps them (100 MiB of an 88 M model)."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

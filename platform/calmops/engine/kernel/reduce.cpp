@@ -1,8 +1,8 @@
-// A sum over the ranks of a gang through shared memory that gives its core away after a bounded spin.
+// Sums over the ranks of a gang through shared memory, and gives its core away after a bounded spin.
 //
-// Ranks are added in their order, so every rank gets the same bits. Two sets of buffers in turns: a rank that has seen
-// everybody's n-th part knows that everybody has read its (n - 1)-th, so one wait a sum is enough. A peer that died is
-// waited for asleep; the reaper ends the gang.
+// Ranks are added in their order, so every rank gets the same bits. Two sets of buffers are used in turns: a rank that
+// has seen every rank's n-th part knows that every rank has read its (n - 1)-th, so one wait per sum is enough. A rank
+// whose peer died waits asleep; the reaper ends the gang.
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <sys/mman.h>
@@ -28,7 +28,12 @@ struct alignas(64) Turn {
 class Reduction {
  public:
   Reduction(void* memory, size_t bytes, int rank, int ranks)
-      : memory_(memory), bytes_(bytes), turns_(static_cast<Turn*>(memory)), buffers_(reinterpret_cast<float*>(turns_ + ranks)), rank_(rank), ranks_(ranks) {}
+      : memory_(memory),
+        bytes_(bytes),
+        turns_(static_cast<Turn*>(memory)),
+        buffers_(reinterpret_cast<float*>(turns_ + ranks)),
+        rank_(rank),
+        ranks_(ranks) {}
   ~Reduction() { munmap(memory_, bytes_); }
   Reduction(const Reduction&) = delete;
 
@@ -64,7 +69,9 @@ class Reduction {
     --turn.sleepers;
   }
 
-  static void futex(std::atomic<uint32_t>& word, int what, int value) { syscall(SYS_futex, &word, what, value, nullptr, nullptr, 0); }
+  static void futex(std::atomic<uint32_t>& word, int what, int value) {
+    syscall(SYS_futex, &word, what, value, nullptr, nullptr, 0);
+  }
 
   void* const memory_;
   const size_t bytes_;
@@ -76,17 +83,20 @@ class Reduction {
 
 extern "C" {
 
-// Join through the file `path` (zeros, made by whoever comes first); null if it can't be mapped. ranks >= 2.
+// Joins through the file `path`, which the first rank makes, of zeros; returns null if it can't be mapped. ranks >= 2.
 Reduction* calmops_reduction_open(const char* path, int rank, int ranks) noexcept {
   const size_t bytes = Reduction::bytes(ranks);
   const int file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (file < 0) return nullptr;
-  void* memory = ftruncate(file, off_t(bytes)) == 0 ? mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0) : MAP_FAILED;
+  const bool sized = ftruncate(file, off_t(bytes)) == 0;
+  void* memory = sized ? mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0) : MAP_FAILED;
   close(file);
   return memory == MAP_FAILED ? nullptr : new Reduction(memory, bytes, rank, ranks);
 }
 
-void calmops_reduction_sum(float* data, int64_t count, void* reduction) noexcept { static_cast<Reduction*>(reduction)->sum(data, count); }
+void calmops_reduction_sum(float* data, int64_t count, void* reduction) noexcept {
+  static_cast<Reduction*>(reduction)->sum(data, count);
+}
 
 void calmops_reduction_close(Reduction* reduction) noexcept { delete reduction; }
 }

@@ -1,7 +1,7 @@
-// Logits to tokens for a whole step: penalties, bias, temperature, truncation, Gumbel-max and log-probabilities.
+// Draws tokens from logits for a whole step, by the rules of engine/sampler_specification.py; change that first.
 //
-// Every row is drawn alone and in a fixed order, so a token doesn't depend on the batch. The noise is a pure function of
-// (seed, choice, position, vocabulary id): noise.py's, up to the last places of a logarithm.
+// Every row is drawn alone and in a fixed order, so a token doesn't depend on the batch. The noise is a pure function
+// of (seed, choice, position, vocabulary id): noise.py's, up to the last places of a logarithm.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -13,7 +13,8 @@
 namespace calmops {
 
 extern "C" {
-struct Draw {  // how one sequence draws; ids beyond the vocabulary are ignored
+// Says how one sequence draws; ids beyond the vocabulary are ignored. kernel/structures.py has the same order.
+struct Draw {
   uint64_t seed, choice;
   float temperature, top_p, min_p, repetition, presence, frequency;
   int32_t top_k, alternatives;  // alternatives: -1 for no log-probabilities
@@ -28,13 +29,15 @@ struct Drawn {
 };
 }
 
-inline uint32_t finalise(uint32_t x) {  // murmur3's fmix32
+// Computes murmur3's fmix32.
+inline uint32_t finalise(uint32_t x) {
   x = (x ^ x >> 16) * 0x85EBCA6Bu;
   x = (x ^ x >> 13) * 0xC2B2AE35u;
   return x ^ x >> 16;
 }
 
-inline uint64_t noise_key(uint64_t seed, uint64_t choice, uint64_t position) {  // splitmix64's mixing
+// Mixes the coordinates of a draw as splitmix64 does.
+inline uint64_t noise_key(uint64_t seed, uint64_t choice, uint64_t position) {
   uint64_t key = 0;
   for (const uint64_t part : {seed, choice, position}) {
     key = (key ^ part) + 0x9E3779B97F4A7C15u;
@@ -45,8 +48,8 @@ inline uint64_t noise_key(uint64_t seed, uint64_t choice, uint64_t position) {  
   return key;
 }
 
-// Standard Gumbel noise of sixteen ids, from 31 bits each, small values exactly: the largest noise, which decides, comes
-// from the smallest uniform.
+// Computes standard Gumbel noise of sixteen ids from 31 bits each, small values exactly: the largest noise, which
+// decides, comes from the smallest uniform.
 INLINE F16 gumbel(uint64_t key, uint32_t first_id) {
   float uniform[kLanes];
   for (int i = 0; i < kLanes; ++i) {
@@ -61,7 +64,7 @@ INLINE F16 gumbel(uint64_t key, uint32_t first_id) {
   return splat(0.0f) - log(u * load(r));
 }
 
-// One thread's workspace for a vocabulary of `size` ids.
+// Draws in one thread, with a workspace for a vocabulary of `size` ids.
 class Sampler {
  public:
   explicit Sampler(int size) : size_(size), row_(size + 2 * kLanes), sorted_(size), counts_(size) {}
@@ -116,7 +119,7 @@ class Sampler {
     for (int i = 0; clear && i < count; ++i) forget(ids[i]);
   }
 
-  // Sixteen entries from `at` on, minus infinity beyond the vocabulary.
+  // Loads sixteen entries from `at` on, minus infinity beyond the vocabulary.
   INLINE F16 block(const float* row, int at) const {
     if (at + kLanes <= size_) return load(row + at);
     float x[kLanes];
@@ -131,8 +134,8 @@ class Sampler {
   }
 
   int best(const float* row) const {
-    const int found = int(std::find(row, row + size_, highest(row)) - row);
-    return found < size_ ? found : 0;  // all of them not a number
+    const int id = int(std::find(row, row + size_, highest(row)) - row);
+    return id < size_ ? id : 0;  // there is none if all of them are not a number
   }
 
   float sum_of_powers(const float* row, float most) const {
@@ -152,7 +155,7 @@ class Sampler {
     float winner = -std::numeric_limits<float>::infinity();
     for (int at = 0; at < size_; at += kLanes) {
       const F16 here = load(scaled + at);
-      // Noise never passes 22.2 (its smallest uniform is 2^-32): what lies further below the best can't win.
+      // Noise never exceeds 22.2, since its smallest uniform is 2^-32: scores further below the best can't win.
       const float top = largest(here);
       if (top < floor || top + 22.5f < winner) continue;
       float value[kLanes];
@@ -163,7 +166,7 @@ class Sampler {
     return chosen;
   }
 
-  // The smallest logit that top-k, top-p and min-p leave in, in this order; ties at an edge stay in.
+  // Finds the smallest logit that top-k, top-p and min-p leave in, in this order; ties at an edge stay in.
   float lowest_kept(const float* scaled, float most, const Draw& d) {
     float floor = -std::numeric_limits<float>::infinity();
     if (0 < d.top_k && d.top_k < size_) {
@@ -176,7 +179,7 @@ class Sampler {
     return floor;
   }
 
-  // The smallest logit of the smallest set of best tokens whose probability reaches top_p; at least one.
+  // Finds the smallest logit of the smallest set of best tokens whose probability reaches top_p; at least one.
   float nucleus_floor(const float* scaled, float most, float floor, float top_p) {
     int kept = 0;
     for (int id = 0; id < size_; ++id)

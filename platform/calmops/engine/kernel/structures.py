@@ -1,4 +1,4 @@
-"""kernel.cpp's C structures, field by field."""
+"""Mirrors the C structures of kernel.cpp and sampler.h, field by field and in the same order. Knows no model."""
 
 import ctypes
 from ctypes import POINTER, Structure, c_float, c_int32, c_int64, c_uint64, c_void_p
@@ -9,7 +9,7 @@ REDUCE = ctypes.CFUNCTYPE(None, POINTER(c_float), c_int64, c_void_p)
 
 
 class LayerWeights(Structure):
-    """One layer's packed weights; absent ones are null."""
+    """Points to one layer's packed weights; absent ones are null."""
 
     _fields_ = [
         *((name, c_void_p) for name in ("qkv", "out", "gate_up", "down")),
@@ -20,7 +20,7 @@ class LayerWeights(Structure):
 
 
 class Shape(Structure):
-    """A model's shape, weights and surroundings on one rank."""
+    """Describes a model on one rank: sizes, weights, threads, and the sum over ranks."""
 
     _fields_ = [
         *((name, c_int32) for name in ("layers", "hidden", "heads", "kv_heads", "head_size", "ffn")),
@@ -35,7 +35,7 @@ class Shape(Structure):
 
 
 class Step(Structure):
-    """One forward pass: int32 arrays in, float32 logits out."""
+    """Points to one forward pass: int32 arrays in, float32 logits out."""
 
     _fields_ = [
         *((name, c_int32) for name in ("rows", "table_width", "wanted_count")),
@@ -44,7 +44,7 @@ class Step(Structure):
 
 
 class Draw(Structure):
-    """How one sequence draws; see sampler.h."""
+    """Says how one sequence draws; see sampler.h."""
 
     _fields_ = [
         ("seed", c_uint64), ("choice", c_uint64),
@@ -56,13 +56,13 @@ class Draw(Structure):
 
 
 class Drawn(Structure):
-    """What one row drew."""
+    """Holds what one row drew."""
 
     _fields_ = [("token", c_int32), ("logprob", c_float)]
 
 
 class Draws(Structure):
-    """One step's draws."""
+    """Points to one step's draws."""
 
     _fields_ = [
         *((name, c_int32) for name in ("count", "tokens_known", "most_alternatives")),
@@ -71,6 +71,6 @@ class Draws(Structure):
 
 
 def pointer(tensor: torch.Tensor | None) -> int | None:
-    """Where a contiguous tensor's memory begins; None for none."""
+    """Return the address of a contiguous tensor's memory; None for None."""
     assert tensor is None or tensor.is_contiguous(), "the kernel reads contiguous memory"
     return None if tensor is None else tensor.data_ptr()

@@ -1,16 +1,20 @@
-"""Which models the kernel runs: a reason for every one that it doesn't, never a wrong answer."""
+"""Says which models the kernel runs, and gives a reason for each model that it doesn't run.
+
+Which families it runs stands in ``engine/families.py``; here are the sizes and kinds of layers.
+"""
 
 from typing import Any
 
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+from calmops.engine.families import KERNEL_FAMILIES, family_of
+
 ROPES = ("default", "linear", "llama3", "yarn")
 
 
-def why_not(config: Any) -> str | None:
-    """Why the kernel can't run a checkpoint of this transformers configuration; None if it can."""
-    family = str(config.model_type)
-    if family not in FAMILIES:
-        return f"the model family {family!r} isn't one of {', '.join(FAMILIES)}"
+def unsupported_reason(config: Any) -> str | None:
+    """Say why the kernel can't run a checkpoint of this transformers configuration; None if it can."""
+    family = family_of(config)
+    if not family.kernel:
+        return f"the model family {family.name!r} isn't one of {', '.join(KERNEL_FAMILIES)}"
     head = head_size(config)
     rope = (config.rope_parameters or {}).get("rope_type", "default")
     checks = (
@@ -24,16 +28,17 @@ def why_not(config: Any) -> str | None:
 
 
 def head_size(config: Any) -> int:
-    """Entries of one attention head."""
+    """Return the number of entries of one attention head."""
     return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
 
 def window_of(config: Any, layer: int) -> int:
-    """Keys that a query of this layer sees, itself included; 0 for all."""
+    """Return how many keys a query of this layer sees, itself included; 0 for all."""
     window = getattr(config, "sliding_window", None)
-    if not window or config.model_type == "llama":
+    windowed_layers = family_of(config).windowed_layers
+    if not window or windowed_layers == "none":
         return 0
     kinds = getattr(config, "layer_types", None)
-    if config.model_type.startswith("qwen") and (not kinds or kinds[layer] != "sliding_attention"):
+    if windowed_layers == "by type" and (not kinds or kinds[layer] != "sliding_attention"):
         return 0
     return int(window)

@@ -1,4 +1,4 @@
-// Threads that step together: started once, each on a core of its own if told, asleep in the kernel between steps.
+// Starts the threads that step together, once, each on a core of its own if so configured; they sleep between steps.
 #pragma once
 #include <pthread.h>
 #include <sched.h>
@@ -14,7 +14,7 @@
 
 namespace calmops {
 
-constexpr int kSpins = 4000;  // about 50 us; then whoever waits gives its core away
+constexpr int kSpins = 4000;  // about 50 us; then a waiting thread gives its core away
 
 INLINE void wait_while(const std::atomic<uint32_t>& word, uint32_t old) {
   for (int i = 0; i < kSpins; ++i) {
@@ -24,12 +24,12 @@ INLINE void wait_while(const std::atomic<uint32_t>& word, uint32_t old) {
   word.wait(old, std::memory_order_acquire);
 }
 
-// Units of work that threads take in turns, many at a time first and one at a time last, so that all end together although
-// one core may be slower or interrupted.
+// Hands out units of work to threads, many at a time first and one at a time last, so that all threads end together
+// even if one core is slower or interrupted.
 class Turns {
  public:
   void begin() { next_.store(0, std::memory_order_relaxed); }
-  // The next units, [from, to) of `all`; false if there are none left.
+  // Takes the next units, [from, to) of `all`; returns false if there are none left.
   bool take(int all, int threads, int& from, int& to) {
     from = next_.load(std::memory_order_relaxed);
     do {
@@ -45,7 +45,7 @@ class Turns {
 
 class Team {
  public:
-  // `cores`: one for each thread, the caller's (thread 0) first, or null to leave them to the kernel.
+  // `cores`: one per thread, the caller's (thread 0) first, or null to let the system choose.
   Team(int size, const int* cores) : size_(size) {
     for (int thread = 1; thread < size; ++thread)
       workers_.emplace_back([this, thread, core = cores ? cores[thread] : -1] { work(thread, core); });
@@ -59,15 +59,15 @@ class Team {
 
   int size() const { return size_; }
 
-  // Run job(thread) on every thread; the caller is thread 0.
+  // Runs job(thread) on every thread; the caller is thread 0.
   void run(const std::function<void(int)>& job) {
     job_ = &job;
     start();
     job(0);
-    barrier();  // nobody is inside any more
+    barrier();  // no thread is inside the job any more
   }
 
-  // Every thread of a job waits here for the others.
+  // Makes every thread of a job wait for the others.
   void barrier() {
     if (size_ == 1) return;
     const uint32_t now = passed_.load(std::memory_order_relaxed);

@@ -1,4 +1,4 @@
-"""`calmops up` marks its deploys in a Grafana, and fails for none."""
+"""`calmops up` marks its deploys in Grafana, and no Grafana makes it fail."""
 
 import socket
 from pathlib import Path
@@ -23,7 +23,8 @@ def test_a_deploy_is_marked_with_what_was_deployed(tmp_path: Path, said: list[st
     token.write_text(EDITOR)
     _mark(GrafanaConfig(url=grafana.url, token_file=str(token)), "deployed: gateway", said.append)
     grafana.close()
-    assert [(one["tags"], one["text"]) for one in grafana.annotations] == [(["calmops", "deploy"], "deployed: gateway")]
+    marks = [(mark["tags"], mark["text"]) for mark in grafana.annotations]
+    assert marks == [(["calmops", "deploy"], "deployed: gateway")]
     assert not said
 
 

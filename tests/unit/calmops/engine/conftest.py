@@ -1,4 +1,4 @@
-"""One tiny llama checkpoint for all engine tests; Triton, where a test comes to it, interprets: there may be no GPU."""
+"""Makes one tiny llama checkpoint for all engine tests, and lets Triton interpret, since there may be no GPU."""
 
 import os
 from pathlib import Path

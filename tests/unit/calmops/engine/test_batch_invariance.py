@@ -1,4 +1,4 @@
-"""Products whose bits don't depend on the rows beside a row: chosen, kept to while they are wanted, and shown on a model's weights."""
+"""Matrix products don't depend on the rows beside a row: MKL is set up, oneDNN is off, the weights are checked."""
 
 import contextlib
 import os
@@ -25,7 +25,7 @@ from calmops.foundation.processor import MKL_MODE
         ("AuthenticAMD", "avx2 fma", None),
     ],
 )
-def test_mkl_is_told_on_intels_processors(
+def test_mkl_is_set_up_on_intels_processors_only(
     vendor: str, flags: str, mode: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "cpuinfo").write_text(f"vendor_id\t: {vendor}\nflags\t\t: {flags}\n", encoding="utf-8")
@@ -36,13 +36,13 @@ def test_mkl_is_told_on_intels_processors(
     assert os.environ.get(MKL_MODE) == mode
 
 
-def test_what_somebody_chose_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mode_that_is_set_already_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(MKL_MODE, "COMPATIBLE")
     batch_invariance.choose_products()
     assert os.environ[MKL_MODE] == "COMPATIBLE"
 
 
-def test_onednn_is_back_afterwards_whatever_happens() -> None:
+def test_onednn_is_back_on_afterwards_even_after_an_error() -> None:
     before = batch_invariance.ONEDNN.enabled
     with batch_invariance.invariant_products():
         assert not batch_invariance.ONEDNN.enabled
@@ -52,7 +52,7 @@ def test_onednn_is_back_afterwards_whatever_happens() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_an_exact_backend_loads_here(
+def test_the_products_of_an_exact_backend_alone_are_checked(
     dtype: Literal["float32", "bfloat16"], llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checked: list[torch.nn.Module] = []
@@ -67,13 +67,13 @@ def test_an_exact_backend_loads_here(
     assert len(checked) == 1
 
 
-def test_a_processor_whose_products_are_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_processor_whose_products_depend_on_the_rows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     real = torch.nn.functional.linear
 
-    def by_rows(rows: torch.Tensor, weight: torch.Tensor, *more: Any) -> torch.Tensor:
+    def depends_on_rows(rows: torch.Tensor, weight: torch.Tensor, *more: Any) -> torch.Tensor:
         return real(rows, weight, *more) + (len(rows) < 16)
 
-    monkeypatch.setattr(torch.nn.functional, "linear", by_rows)
+    monkeypatch.setattr(torch.nn.functional, "linear", depends_on_rows)
     with pytest.raises(
         UnsupportedModel, match="weight of 96 x 64 torch computes 4 rows to other bits than 64; set exact to false"
     ):

@@ -1,66 +1,62 @@
-"""The GPU's code through Triton's interpreter: right in float32, before a GPU has seen it. tests/gpu/check.py is its counterpart there."""
+"""The GPU's code is right in float32 through Triton's interpreter; tests/gpu/check.py checks it on a GPU."""
 
 from pathlib import Path
 from types import SimpleNamespace
 
-import msgspec
 import pytest
 
 pytest.importorskip("triton", reason="it comes with torch's CUDA builds")
 
 import torch
 
-from calmops.engine.attention import refuse_unknown
+from calmops.engine.attention import refuse_unknown_tensors
 from calmops.engine.backends import choice
 from calmops.engine.cuda.fused_layers import FusedRotary
-from calmops.engine.cuda.sampling import draw
-from calmops.engine.cuda.step_inputs import StepInputs, sizes
-from calmops.engine.sampler import Draw
+from calmops.engine.cuda.step_inputs import StepInputs, capture_sizes
 from calmops.engine.settings import EngineSettings
 from calmops.foundation.errors import UnsupportedModel
 from calmops.messages.plan import StepPlan
-from calmops.messages.request import SamplingParams
 from tests.gpu import check
 
 CPU = torch.device("cpu")
 
 
 def test_attention_is_right() -> None:
-    holds, said = check.attention(CPU)
-    assert holds, said
+    holds, figure = check.attention(CPU)
+    assert holds, figure
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2", "gpt_neox"])  # plain; capped, windowed; turned in part
-def test_logits_are_those_of_transformers(family: str) -> None:
-    holds, said = check.logits(family, "float32", CPU)
-    assert holds, said
+def test_logits_equal_those_of_transformers(family: str) -> None:
+    holds, figure = check.logits(family, "float32", CPU)
+    assert holds, figure
 
 
-def test_rows_are_drawn_by_the_rules_of_the_cpu_sampler() -> None:
-    holds, said = check.drawing(CPU)
-    assert holds, said
+def test_rows_are_drawn_as_the_specification_says() -> None:
+    holds, figure = check.drawing(CPU)
+    assert holds, figure
 
 
-def test_rows_beyond_the_plan_belong_to_scratch() -> None:
+def test_rows_beyond_the_plan_point_to_scratch() -> None:
     inputs = StepInputs(CPU, rows=8, wanted=4, blocks=10, scratch_block=99)
     inputs.put(
         _plan(tokens=(5, 6, 7), positions=(16, 17, 3), sequences=(0, 0, 1), tables=((4, 8), (2,)), wanted=(1, 2))
     )
-    places = inputs.places(5)
-    at = places.offsets + places.positions // 16
+    slots = inputs.row_slots(5)
+    at = slots.offsets + slots.positions // 16
     assert inputs.tokens(5).tolist() == [5, 6, 7, 0, 0]
-    assert places.blocks[at].tolist() == [8, 8, 2, 99, 99]
+    assert slots.blocks[at].tolist() == [8, 8, 2, 99, 99]
     assert inputs.wanted(4).tolist() == [1, 2, 0, 0]
 
 
-def test_what_an_earlier_plan_left_is_gone() -> None:
+def test_a_plan_leaves_nothing_of_an_earlier_one() -> None:
     inputs = StepInputs(CPU, rows=4, wanted=2, blocks=10, scratch_block=99)
     inputs.put(_plan(tokens=(5, 6, 7), positions=(0, 1, 2), sequences=(0, 0, 0), tables=((4,),), wanted=(2,)))
     inputs.put(_plan(tokens=(8,), positions=(3,), sequences=(0,), tables=((4,),), wanted=(0,)))
     assert inputs.wanted(2).tolist() == [0, 0], "a row that a smaller step doesn't have"
-    assert inputs.places(3).blocks[inputs.places(3).offsets].tolist() == [4, 99, 99]
+    assert inputs.row_slots(3).blocks[inputs.row_slots(3).offsets].tolist() == [4, 99, 99]
     inputs.clear()
-    assert inputs.places(4).blocks[inputs.places(4).offsets].tolist() == [99, 99, 99, 99]
+    assert inputs.row_slots(4).blocks[inputs.row_slots(4).offsets].tolist() == [99, 99, 99, 99]
 
 
 @pytest.mark.parametrize(
@@ -72,11 +68,11 @@ def test_what_an_earlier_plan_left_is_gone() -> None:
         (2048, False, (1, 2, 4, 8, 16, 32)),
     ],
 )
-def test_sizes_that_are_captured(rows: int, exact: bool, expected: tuple[int, ...]) -> None:
-    assert sizes(rows, exact=exact, largest=32 if rows > 1000 else 512) == expected
+def test_steps_are_captured_for_these_numbers_of_rows(rows: int, exact: bool, expected: tuple[int, ...]) -> None:
+    assert capture_sizes(rows, exact=exact, largest=32 if rows > 1000 else 512) == expected
 
 
-def test_the_familys_own_rotary_is_back_after_a_step() -> None:
+def test_the_familys_own_rotation_is_back_after_a_step() -> None:
     from transformers.models.llama import modeling_llama
 
     theirs = modeling_llama.apply_rotary_pos_emb
@@ -90,30 +86,18 @@ def test_the_familys_own_rotary_is_back_after_a_step() -> None:
     assert modeling_llama.apply_rotary_pos_emb is theirs
 
 
-def test_exact_is_refused_until_it_is_shown(llama: Path) -> None:
+def test_exact_is_refused_on_a_gpu_until_it_is_shown(llama: Path) -> None:
     with pytest.raises(UnsupportedModel, match="exact hasn't been shown to hold on cuda"):
-        choice.settle(EngineSettings(folder=llama, device="cuda", exact=True))
+        choice.choose_backend(EngineSettings(folder=llama, device="cuda", exact=True))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_no_gpu_is_said_before_anything_is_loaded(llama: Path) -> None:
+def test_a_missing_gpu_is_reported_before_anything_is_loaded(llama: Path) -> None:
     with pytest.raises(UnsupportedModel, match="this process sees no GPU"):
-        choice.make_backend(choice.settle(EngineSettings(folder=llama, device="cuda"))[0])
+        choice.make_backend(choice.choose_backend(EngineSettings(folder=llama, device="cuda"))[0])
 
 
-def test_a_nucleus_doesnt_hang_on_the_rows_beside() -> None:
-    torch.manual_seed(1)
-    scores = torch.randn((64, 4001)) * 2
-    params = SamplingParams(max_tokens=1, temperature=1.0, top_p=0.9, logprobs=3)
-    draws = [
-        Draw(params=msgspec.structs.replace(params, seed=row), choice=0, position=0, prompt_ids=[], answer_ids=[])
-        for row in range(64)
-    ]
-    together = draw(scores, draws)
-    assert [draw(scores[row : row + 1], [draws[row]])[0] for row in range(64)] == together
-
-
-def test_a_norm_that_rounds_elsewhere_keeps_its_own() -> None:
+def test_a_norm_that_rounds_in_another_place_is_not_replaced() -> None:
     from calmops.engine.cuda.fused_layers import _same
 
     torch.manual_seed(0)
@@ -125,7 +109,7 @@ def test_a_norm_that_rounds_elsewhere_keeps_its_own() -> None:
 
 def test_attention_with_sinks_is_refused() -> None:
     with pytest.raises(UnsupportedModel, match="attends with s_aux"):
-        refuse_unknown(SimpleNamespace(), {"scaling": 1.0, "s_aux": torch.zeros(2)})
+        refuse_unknown_tensors(SimpleNamespace(), {"scaling": 1.0, "s_aux": torch.zeros(2)})
 
 
 def _plan(

@@ -1,4 +1,4 @@
-"""Text from tokens: whole characters, whatever the split; the same from any prefix on."""
+"""A detokenizer releases whole characters, however they are split, and goes on identically from any prefix."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def tokenizer(llama: Path) -> Tokenizer:
     return Tokenizer.from_file(str(llama / "tokenizer.json"))
 
 
-def released(detokenizer: Detokenizer, ids: list[int]) -> list[str]:
+def pieces_of(detokenizer: Detokenizer, ids: list[int]) -> list[str]:
     return [detokenizer.feed(token_id)[0] for token_id in ids]
 
 
@@ -33,7 +33,7 @@ def test_every_piece_is_whole_characters_and_all_pieces_are_the_text(
 ) -> None:
     ids = tokenizer.encode(text, add_special_tokens=False).ids
     detokenizer = Detokenizer(vocabulary, ())
-    pieces = released(detokenizer, ids)
+    pieces = pieces_of(detokenizer, ids)
     assert "".join(pieces) + detokenizer.finish()[0] == text
     assert not any("\ufffd" in piece for piece in pieces)
     assert detokenizer.released == len(ids)

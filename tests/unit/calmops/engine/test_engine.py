@@ -1,4 +1,4 @@
-"""The engine as a whole, on a tiny llama: batches, chunks, preemption, migration, endings."""
+"""The engine as a whole on a tiny llama: batches, chunks, preemption, migration, ends."""
 
 import json
 from pathlib import Path
@@ -27,12 +27,12 @@ def requests(temperature: float = 0.8, max_tokens: int = 24) -> list[Placement]:
 def alone(llama: Path) -> dict[str, list[int]]:
     """Each request's tokens when it is the only one."""
     answers = {}
-    for one in requests():
-        answers[one.request_id] = Run(llama, **EXACT).finish([one])[one.request_id, 0].ids
+    for request in requests():
+        answers[request.request_id] = Run(llama, **EXACT).finish([request])[request.request_id, 0].ids
     return answers
 
 
-def test_a_request_says_the_same_in_any_batch_and_with_chunked_prefill(
+def test_a_request_gets_the_same_tokens_in_any_batch_and_with_chunked_prefill(
     llama: Path, alone: dict[str, list[int]]
 ) -> None:
     run = Run(llama, **EXACT, max_rows_per_step=32, max_sequences=8)
@@ -41,7 +41,7 @@ def test_a_request_says_the_same_in_any_batch_and_with_chunked_prefill(
     assert run.kv_blocks_used == 0
 
 
-def test_preempted_requests_are_recomputed_and_say_the_same(llama: Path) -> None:
+def test_preempted_requests_are_recomputed_and_get_the_same_tokens(llama: Path) -> None:
     growing = [placement(f"g{n}", PROMPTS[n], temperature=0.8, seed=n, max_tokens=90) for n in (0, 3, 5)]
     expected = [Run(llama, **EXACT).finish([one])[one.request_id, 0].ids for one in growing]
     run = Run(llama, **{**EXACT, "kv_blocks": 9}, max_sequences=8, max_rows_per_step=64)
@@ -53,7 +53,7 @@ def test_preempted_requests_are_recomputed_and_say_the_same(llama: Path) -> None
 
 
 @pytest.mark.parametrize("at", [1, 11, 23])
-def test_a_resumed_request_goes_on_where_it_was(llama: Path, alone: dict[str, list[int]], at: int) -> None:
+def test_a_resumed_request_goes_on_where_it_ended(llama: Path, alone: dict[str, list[int]], at: int) -> None:
     resumed = [
         placement(one.request_id, one.prompt_ids, attempt=2, temperature=0.8, seed=one.params.seed, max_tokens=24,
                   resumed=[(0, alone[one.request_id][:at])])
@@ -65,7 +65,7 @@ def test_a_resumed_request_goes_on_where_it_was(llama: Path, alone: dict[str, li
         assert answer.released == 24
 
 
-def test_text_resumed_is_text_continued(llama: Path) -> None:
+def test_the_text_of_a_resumed_request_continues_the_earlier_text(llama: Path) -> None:
     whole = Run(llama, **EXACT).finish([placement("a", PROMPTS[1], max_tokens=30, stop=("zzzz",))])["a", 0]
     first = Run(llama, **EXACT)
     first.engine.submit(placement("a", PROMPTS[1], max_tokens=30, stop=("zzzz",)))
@@ -85,11 +85,11 @@ def test_a_cancelled_request_frees_its_blocks_by_the_next_step(llama: Path) -> N
     run.engine.cancel(stream_token("a"), "client_cancelled")
     run.step()
     assert run.kv_blocks_used == 0
-    assert run.summaries["a"].error == "client_cancelled"
+    assert run.summaries[stream_token("a")].error == "client_cancelled"
     assert not run.step()
 
 
-def test_choices_share_a_prompt_and_differ_by_their_number_alone(llama: Path) -> None:
+def test_choices_share_a_prompt_and_differ_by_their_number_only(llama: Path) -> None:
     several = Run(llama, **EXACT).finish([placement("a", PROMPTS[4], n=3, temperature=1.0, seed=5)])
     assert len({tuple(several["a", choice].ids) for choice in range(3)}) == 3
     again = Run(llama, **EXACT).finish([placement("a", PROMPTS[4], n=3, temperature=1.0, seed=5)])
@@ -161,16 +161,21 @@ def _two_ranks(rank: int, tp: int, folder: Path) -> list[int] | None:
         fresh = ids if step == 0 else ids[-1:]
         start = len(ids) - len(fresh)
         plan = StepPlan(
-            step=step + 1, tokens=tuple(fresh), positions=tuple(range(start, len(ids))), rows_to_sequence=(0,) * len(fresh),
-            block_tables=((0, 1),), wanted_rows=(len(fresh) - 1,),
-        )  # fmt: skip
+            step=step + 1,
+            tokens=tuple(fresh),
+            positions=tuple(range(start, len(ids))),
+            rows_to_sequence=(0,) * len(fresh),
+            block_tables=((0, 1),),
+            wanted_rows=(len(fresh) - 1,),
+        )
         logits = backend.step(plan)
-        # every rank needs the next token; here each computes it from what rank 0 would: gather by the shared head
+        # Every rank needs the next token, and rank 0 alone has the logits.
         ids.append(_agree(logits, rank))
     return ids[len(PROMPTS[0]) :] if rank == 0 else None
 
 
 def _agree(logits: object, rank: int) -> int:
+    """Return rank 0's most likely token on every rank."""
     import torch
     import torch.distributed as dist
 
@@ -182,6 +187,6 @@ def _agree(logits: object, rank: int) -> int:
     return int(chosen[0])
 
 
-def test_two_ranks_say_what_one_says(llama: Path) -> None:
-    one = Run(llama).finish([placement("a", PROMPTS[0], max_tokens=12)])["a", 0]
-    assert run_gang(_two_ranks, 2, llama) == one.ids
+def test_two_ranks_give_the_tokens_of_one(llama: Path) -> None:
+    alone = Run(llama).finish([placement("a", PROMPTS[0], max_tokens=12)])["a", 0]
+    assert run_gang(_two_ranks, 2, llama) == alone.ids

@@ -1,21 +1,60 @@
-"""What a step shared by sequences can't compute is refused, in one sentence, before it is served wrongly."""
+"""What is known of model families: one table that all lists come from, and refusals in one sentence."""
 
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from calmops.engine.families import check_family, check_forward
+from calmops.engine.families import (
+    FAMILIES,
+    KERNEL_FAMILIES,
+    TENSOR_PARALLEL_FAMILIES,
+    check_family,
+    check_forward,
+    family_of,
+    is_mixture,
+)
 from calmops.engine.settings import EngineSettings
 from calmops.foundation.errors import UnsupportedModel
+from tests.support.engine.tiny_checkpoints import CONFIGS
 
 
 def config(**more: Any) -> Any:
     return SimpleNamespace(**{"model_type": "phi3", **more})
 
 
+def test_every_family_that_something_is_claimed_of_has_a_tiny_shape_to_show_it_with() -> None:
+    assert set(KERNEL_FAMILIES) <= set(TENSOR_PARALLEL_FAMILIES) <= CONFIGS.keys() <= FAMILIES.keys()
+    assert all(name == family.name for name, family in FAMILIES.items())
+
+
+def test_of_an_unknown_family_nothing_is_claimed() -> None:
+    family = family_of(config(model_type="brand_new"))
+    assert (family.name, family.tensor_parallel, family.kernel, family.mixture) == ("brand_new", False, False, False)
+
+
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "mixture"),
+    [
+        ({"model_type": "gpt_oss"}, True),
+        ({"model_type": "brand_new", "num_experts": 8}, True),
+        ({"model_type": "brand_new", "num_local_experts": 8}, True),
+        ({"model_type": "llama", "num_experts": 0}, False),
+    ],
+)
+def test_a_mixture_is_known_by_its_family_or_by_its_experts(given: dict[str, Any], mixture: bool) -> None:
+    assert is_mixture(config(**given)) is mixture
+
+
+def test_tensor_parallelism_is_refused_with_the_families_that_have_it(tmp_path: Any) -> None:
+    with pytest.raises(
+        UnsupportedModel, match=r"over 2 ranks isn't supported for the model family 'phi3': .* mixtral$"
+    ):
+        check_family(config(), EngineSettings(folder=tmp_path, tp=2))
+
+
+@pytest.mark.parametrize(
+    ("given", "refusal"),
     [
         ({"rope_parameters": {"rope_type": "longrope"}}, "rope type longrope"),
         (
@@ -30,12 +69,14 @@ def config(**more: Any) -> Any:
         ({"layer_types": ["full_attention", "chunked_attention"]}, "attends in chunks"),
     ],
 )
-def test_ways_that_hang_on_the_neighbours_are_refused(tmp_path: Any, given: dict[str, Any], told: str) -> None:
-    with pytest.raises(UnsupportedModel, match=told):
+def test_a_model_whose_rows_depend_on_their_neighbours_is_refused(
+    tmp_path: Any, given: dict[str, Any], refusal: str
+) -> None:
+    with pytest.raises(UnsupportedModel, match=refusal):
         check_family(config(**given), EngineSettings(folder=tmp_path))
 
 
-def test_usual_ways_are_not(tmp_path: Any) -> None:
+def test_a_usual_model_is_accepted(tmp_path: Any) -> None:
     check_family(
         config(rope_parameters={"rope_type": "llama3", "rope_theta": 1e4}, layer_types=["full_attention"]),
         EngineSettings(folder=tmp_path),

@@ -1,4 +1,4 @@
-"""Which code path of the kernel a processor gets."""
+"""Each processor gets the fastest code path of the kernel that it, its Linux and its compiler can run."""
 
 from pathlib import Path
 
@@ -16,11 +16,17 @@ AVX512 = f"{AVX2} avx512f avx512bw avx512vl avx512dq"
 @pytest.mark.parametrize(
     ("vendor", "flags", "path"),
     [
-        ("AuthenticAMD", f"{AVX512} avx512_bf16", "avx512-bf16"), ("GenuineIntel", f"{AVX512} avx512_bf16", "avx512"), ("GenuineIntel", AVX512, "avx512"),
-        ("GenuineIntel", f"{AVX512} avx512_bf16 {AMX}", "amx"), ("GenuineIntel", f"{AVX512} {AMX}", "avx512"), ("AuthenticAMD", AVX2, "avx2"), ("GenuineIntel", f"{AVX2} avx512f", "avx2"), ("AuthenticAMD", "fpu sse4_2 avx2", None),
+        ("AuthenticAMD", f"{AVX512} avx512_bf16", "avx512-bf16"),
+        ("GenuineIntel", f"{AVX512} avx512_bf16", "avx512"),
+        ("GenuineIntel", AVX512, "avx512"),
+        ("GenuineIntel", f"{AVX512} avx512_bf16 {AMX}", "amx"),
+        ("GenuineIntel", f"{AVX512} {AMX}", "avx512"),
+        ("AuthenticAMD", AVX2, "avx2"),
+        ("GenuineIntel", f"{AVX2} avx512f", "avx2"),
+        ("AuthenticAMD", "fpu sse4_2 avx2", None),
     ],
-)  # fmt: skip
-def test_it_is_the_fastest_that_the_processor_runs(
+)
+def test_the_best_path_is_the_fastest_that_the_processor_runs(
     vendor: str, flags: str, path: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nvendor_id\t: {vendor}\nflags\t\t: {flags}\n", encoding="utf-8")
@@ -33,7 +39,7 @@ def test_it_is_the_fastest_that_the_processor_runs(
     assert build.best_path() == without, "with a g++ older than 11"
     monkeypatch.setattr(build, "_compiler_has_tiles", lambda: True)
     monkeypatch.setattr(build, "_tiles_granted", lambda: False)
-    assert build.best_path() == without, "without leave for its registers"
+    assert build.best_path() == without, "without its registers"
 
 
 @pytest.mark.parametrize(("status", "has"), [(0, True), (1, False)])
@@ -58,8 +64,6 @@ def test_tiles_that_linux_withholds_are_an_error_with_a_way_out(monkeypatch: pyt
         build.load("amx")
 
 
-def test_a_machine_that_says_nothing_of_its_processor_gets_none(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_an_unknown_processor_gets_no_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(processor, "CPUINFO", tmp_path / "none")
     assert build.best_path() is None

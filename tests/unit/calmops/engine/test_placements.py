@@ -1,4 +1,4 @@
-"""The runner alone at tp 1: what a gateway gets for its placements, whatever else runs."""
+"""The engine alone at tp 1 gives a gateway the same answer to a placement, whatever else runs."""
 
 import random
 from pathlib import Path
@@ -12,7 +12,7 @@ from calmops.messages.placement import ResumedChoice
 from tests.support.engine.engine_driver import Driver, drive, place, stream_token
 from tests.support.engine.tiny_checkpoints import VOCABULARY
 
-# Without a prefix cache: these tests count what is computed. The last but one is with it.
+# Without a prefix cache, since these tests count what is computed; the one about the prefix cache turns it on.
 EXACT: dict[str, Any] = {
     "exact": True,
     "kv_blocks": 64,
@@ -33,7 +33,7 @@ def driver(llama: Path) -> Driver:
 
 
 def alone(driver: Driver, seed: int, length: int, **params: Any) -> list[int]:
-    """The tokens of a request that has the engine to itself."""
+    """Return the tokens of a request that has the engine to itself."""
     name = f"alone-{len(driver.summaries)}"
     driver.submit(place(name, prompt(seed, length), **params))
     return driver.finish().answer(name).token_ids
@@ -69,7 +69,7 @@ def test_a_long_prompt_is_fed_in_chunks_and_stalls_no_running_stream(driver: Dri
     assert driver.answer("long").prefilled == 200
 
 
-def test_preempted_sequences_are_recomputed_and_say_the_same(llama: Path, driver: Driver) -> None:
+def test_preempted_sequences_are_recomputed_and_get_the_same_tokens(llama: Path, driver: Driver) -> None:
     expected = {s: alone(driver, s, 20, max_tokens=60) for s in range(5)}
     small = drive(llama, **(EXACT | {"kv_blocks": 14}))
     for s in range(5):
@@ -89,20 +89,20 @@ def test_a_cancelled_request_frees_its_blocks_before_the_next_step(driver: Drive
     driver.engine.cancel(stream_token("cancelled"), "client_cancelled")
     assert driver.step()
     assert (driver.facts[-1].kv_blocks_used, driver.facts[-1].running) == (0, 0)
-    assert driver.summaries["cancelled"].error == "client_cancelled"
+    assert driver.summary("cancelled").error == "client_cancelled"
     assert not driver.step()
 
 
-def test_cancelling_what_is_not_there_does_nothing(driver: Driver) -> None:
+def test_cancelling_an_unknown_attempt_does_nothing(driver: Driver) -> None:
     driver.engine.cancel(stream_token("nobody"), "client_cancelled")
     assert not driver.step()
 
 
-def test_a_cancel_of_an_older_attempt_leaves_the_newer_one(driver: Driver) -> None:
+def test_a_cancel_of_an_older_attempt_leaves_the_newer_one_running(driver: Driver) -> None:
     driver.submit(place("moved", prompt(1, 10), attempt=2))
     driver.engine.cancel(stream_token("moved", 1), "fenced")
     driver.finish()
-    assert driver.summaries["moved"].error is None
+    assert driver.summary("moved", attempt=2).error is None
     assert len(driver.answer("moved").token_ids) == 16
 
 
@@ -115,15 +115,15 @@ def test_an_id_that_two_gateways_use_at_once_is_two_requests(llama: Path, driver
     engine.submit(other)
     with pytest.raises(InputError, match="this attempt at request same is already here"):
         engine.submit(other)
-    found: dict[int, list[int]] = {7: [], 8: []}
+    tokens: dict[int, list[int]] = {7: [], 8: []}
     ended: dict[int, str | None] = {}
     while (result := engine.step()) is not None:
         for delta in (one for some in result.deltas.values() for one in some):
-            found[delta.stream_token] += delta.token_ids
+            tokens[delta.stream_token] += delta.token_ids
         ended |= {one.stream_token: one.error for one in result.summaries}
-        if len(found[8]) == 4:
+        if len(tokens[8]) == 4:
             engine.cancel(8, "client_cancelled")
-    assert found == expected
+    assert tokens == expected
     assert ended == {7: None, 8: "client_cancelled"}
 
 
@@ -133,12 +133,13 @@ def test_choices_of_one_request_share_their_prompts_blocks_and_differ(driver: Dr
     answers = [driver.answer("many", choice) for choice in range(4)]
     assert len({tuple(answer.token_ids) for answer in answers}) == 4
     assert [answer.cached for answer in answers] == [0, 64, 64, 64]
-    assert [one.choice for one in driver.summaries["many"].choices] == [0, 1, 2, 3]
+    assert [answer.finish_reason for answer in answers] == ["length"] * 4
+    assert driver.summary("many").error is None
     assert max(facts.kv_blocks_used for facts in driver.facts[-15:]) <= 4 + 4 * 2
     assert answers[0].token_ids == alone(driver, 3, 70, max_tokens=12)
 
 
-def test_beam_search_finds_a_likelier_answer_than_greedy_and_tells_it_at_once(driver: Driver) -> None:
+def test_beam_search_finds_a_likelier_answer_than_greedy_and_gives_it_in_one_delta(driver: Driver) -> None:
     greedy = place("greedy", prompt(5, 9), temperature=0.0, logprobs=0, max_tokens=6)
     driver.submit(greedy)
     driver.submit(place("beams", prompt(5, 9), beam_width=4, n=2, logprobs=0, max_tokens=6))
@@ -147,7 +148,8 @@ def test_beam_search_finds_a_likelier_answer_than_greedy_and_tells_it_at_once(dr
     assert sums == sorted(sums, reverse=True)
     assert sums[0] >= sum(one.logprob for one in driver.answer("greedy").logprobs) - 1e-4
     assert [len(driver.answer("beams", choice).released) for choice in range(2)] == [1, 1]
-    assert driver.summaries["beams"].choices[1].finish_reason == "length"
+    assert driver.answer("beams", 1).finish_reason == "length"
+    assert driver.summary("beams").error is None
     assert driver.facts[-1].kv_blocks_used == 0
 
 
@@ -175,7 +177,7 @@ def test_a_stop_string_ends_a_choice_and_is_not_released(driver: Driver) -> None
     assert answer.text == text[: text.index(stop)]
     assert (answer.finish_reason, answer.stop_match) == ("stop", stop)
     assert answer.released[-1] < len(answer.token_ids)
-    assert driver.summaries["stopped"].choices[0].tokens == len(answer.token_ids)
+    assert driver.summary("stopped").error is None
 
 
 def test_a_stop_id_ends_a_choice_and_counts_as_released(driver: Driver) -> None:
@@ -194,15 +196,15 @@ def test_a_runaway_repetition_ends_with_its_own_reason(driver: Driver) -> None:
 
 
 def test_log_probabilities_come_with_each_token_best_alternatives_first(driver: Driver) -> None:
-    driver.submit(place("told", prompt(2, 12), temperature=0.0, logprobs=3))
-    answer = driver.finish().answer("told")
+    driver.submit(place("logprobs", prompt(2, 12), temperature=0.0, logprobs=3))
+    answer = driver.finish().answer("logprobs")
     assert len(answer.logprobs) == len(answer.token_ids)
-    for token_id, told in zip(answer.token_ids, answer.logprobs, strict=True):
-        values = [value for _, value, _ in told.top]
-        assert told.token_id == token_id == told.top[0][0]
-        assert told.logprob == values[0] <= 0
+    for token_id, entry in zip(answer.token_ids, answer.logprobs, strict=True):
+        values = [value for _, value, _ in entry.top]
+        assert entry.token_id == token_id == entry.top[0][0]
+        assert entry.logprob == values[0] <= 0
         assert values == sorted(values, reverse=True) and len(values) == 3
-    assert b"".join(told.token_bytes for told in answer.logprobs).decode(errors="replace") == answer.text
+    assert b"".join(entry.token_bytes for entry in answer.logprobs).decode(errors="replace") == answer.text
 
 
 @pytest.mark.parametrize("cut", [1, 7, 15, 16, 17, 29])
@@ -210,29 +212,33 @@ def test_a_resumed_placement_goes_on_right_after_what_was_emitted(driver: Driver
     params: dict[str, Any] = {"max_tokens": 30, "stop": ("\x00never",)}
     driver.submit(place(f"undisturbed-{cut}", prompt(4, 21), **params))
     whole = driver.finish().answer(f"undisturbed-{cut}")
-    gone = ResumedChoice(choice=0, token_ids=tuple(whole.token_ids[:cut]))
-    driver.submit(place(f"resumed-{cut}", prompt(4, 21), resumed=[gone], attempt=2, **params))
+    emitted = ResumedChoice(choice=0, token_ids=tuple(whole.token_ids[:cut]))
+    driver.submit(place(f"resumed-{cut}", prompt(4, 21), resumed=[emitted], attempt=2, **params))
     rest = driver.finish().answer(f"resumed-{cut}")
     assert (rest.first, rest.token_ids) == (cut, whole.token_ids[cut:])
     assert rest.released[-1] == whole.released[-1]
     assert whole.text.endswith(rest.text)
     assert rest.recomputed == 21 + cut - 1
-    assert driver.summaries[f"resumed-{cut}"].choices[0].tokens == 30
+    assert (len(whole.token_ids), rest.finish_reason) == (30, "length")
+    assert driver.summary(f"resumed-{cut}", attempt=2).error is None
 
 
-def test_of_a_resumed_request_only_the_unfinished_choices_run(driver: Driver) -> None:
+def test_only_the_unfinished_choices_of_a_resumed_request_run(driver: Driver) -> None:
     resumed = [ResumedChoice(choice=0, token_ids=(5, 6), finished=True), ResumedChoice(choice=1, token_ids=(9,))]
     driver.submit(place("half", prompt(4, 21), n=2, resumed=resumed, attempt=2))
     driver.finish()
     assert ("half", 0) not in driver.answers
-    assert [one.tokens for one in driver.summaries["half"].choices] == [2, 16]
+    rest = driver.answer("half", 1)
+    assert (rest.first, len(rest.token_ids), rest.finish_reason) == (1, 15, "length")
+    assert driver.summary("half", attempt=2).error is None
 
 
 def test_a_resumed_request_with_nothing_left_to_do_is_over_at_once(driver: Driver) -> None:
     resumed = [ResumedChoice(choice=0, token_ids=(5, 6), finished=True)]
     driver.submit(place("over", prompt(4, 21), resumed=resumed, attempt=2))
     assert driver.step()
-    assert driver.summaries["over"].choices[0].tokens == 2
+    assert driver.summary("over", attempt=2).error is None
+    assert ("over", 0) not in driver.answers
     assert not driver.step()
 
 
@@ -242,7 +248,7 @@ def test_an_impossible_request_is_refused_and_leaves_nothing_behind(driver: Driv
     assert not driver.step()
 
 
-def test_a_request_that_begins_like_an_earlier_one_finds_its_blocks_and_gets_the_same_tokens(
+def test_a_request_that_begins_like_an_earlier_one_uses_its_blocks_and_gets_the_same_tokens(
     llama: Path, driver: Driver
 ) -> None:
     cached = drive(llama, **(EXACT | {"prefix_cache": True}))
@@ -251,7 +257,7 @@ def test_a_request_that_begins_like_an_earlier_one_finds_its_blocks_and_gets_the
     assert [cached.answer(f"alone-{number}").cached for number in range(2)] == [0, 96]
 
 
-def test_fingerprints_tell_apart_what_gives_other_bits(llama: Path, driver: Driver) -> None:
+def test_settings_that_give_other_bits_have_other_fingerprints(llama: Path, driver: Driver) -> None:
     bf16 = drive(llama, **EXACT, dtype="bfloat16").engine.fingerprint
     slow = drive(llama, **EXACT, backend="transformers").engine.fingerprint
     fast = drive(llama, **(EXACT | {"exact": False}), backend="transformers").engine.fingerprint

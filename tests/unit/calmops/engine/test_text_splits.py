@@ -1,4 +1,4 @@
-"""Text under every split into tokens: the pieces make the whole, and break no character."""
+"""The pieces of a text make the whole and break no character, however the text is split into tokens."""
 
 import codecs
 import itertools
@@ -18,15 +18,15 @@ def vocabulary(llama: Path) -> Vocabulary:
 
 @pytest.fixture(scope="module")
 def by_bytes(llama: Path, vocabulary: Vocabulary) -> dict[bytes, int]:
-    """Each token's id by what it adds to the text; every single byte is one of them."""
+    """Each token's id by the bytes that it adds to the text; there is a token for every single byte."""
     size = Tokenizer.from_file(str(llama / "tokenizer.json")).get_vocab_size()
-    found = {vocabulary.bytes_of(token_id): token_id for token_id in range(size) if vocabulary.bytes_of(token_id)}
-    assert all(bytes([byte]) in found for byte in range(256))
-    return found
+    ids = {vocabulary.bytes_of(token_id): token_id for token_id in range(size) if vocabulary.bytes_of(token_id)}
+    assert all(bytes([byte]) in ids for byte in range(256))
+    return ids
 
 
 def splits(data: bytes, by_bytes: dict[bytes, int]) -> list[list[int]]:
-    """Every way to say ``data`` in tokens."""
+    """Every way to write ``data`` in tokens."""
     ways: list[list[list[int]]] = [[[]]]
     for end in range(1, len(data) + 1):
         ways.append(
@@ -42,7 +42,7 @@ def splits(data: bytes, by_bytes: dict[bytes, int]) -> list[list[int]]:
         b"\xed\xa0\x80", b"\xc0\xaf", "\ufffd!".encode(), b"\xe2\x82\xe2\x82\xac",
     ],
 )  # fmt: skip
-def test_whatever_the_split_the_pieces_make_the_whole(
+def test_the_pieces_of_any_split_make_the_whole(
     data: bytes, vocabulary: Vocabulary, by_bytes: dict[bytes, int]
 ) -> None:
     whole = data.decode(errors="replace")
@@ -51,24 +51,25 @@ def test_whatever_the_split_the_pieces_make_the_whole(
         pieces = []
         for at, token_id in enumerate(ids, start=1):
             pieces.append(text.feed(token_id)[0])
-            said = codecs.getincrementaldecoder("utf-8")("replace").decode(b"".join(map(vocabulary.bytes_of, ids[:at])))
-            assert "".join(pieces) == said, "a character is told as soon as it is whole, and not before"
+            data_so_far = b"".join(map(vocabulary.bytes_of, ids[:at]))
+            whole_characters = codecs.getincrementaldecoder("utf-8")("replace").decode(data_so_far)
+            assert "".join(pieces) == whole_characters, "a character is released as soon as it is whole, not before"
         pieces.append(text.finish()[0])
         assert "".join(pieces) == whole, ids
         assert text.released == len(ids)
 
 
 @pytest.mark.parametrize("stop", ["é", "日👩", "aï", "fé"])
-def test_whatever_the_split_a_stop_string_cuts_at_the_same_place(
+def test_a_stop_string_cuts_any_split_at_the_same_place(
     stop: str, vocabulary: Vocabulary, by_bytes: dict[bytes, int]
 ) -> None:
     whole = "naïve café日👩x"
     for ids in itertools.islice(splits(whole.encode(), by_bytes), 2000):
         text = Detokenizer(vocabulary, (stop,))
-        said, matched = "", None
+        released, matched = "", None
         for token_id in ids:
             piece, matched = text.feed(token_id)
-            said += piece
+            released += piece
             if matched:
                 break
-        assert (said, matched) == (whole[: whole.index(stop)], stop)
+        assert (released, matched) == (whole[: whole.index(stop)], stop)

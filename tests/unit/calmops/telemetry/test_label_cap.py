@@ -94,8 +94,8 @@ def test_a_release_that_was_heard_of_today_keeps_its_labels_however_many_come() 
     quiet = release(-1, T0_NS)
     flood = [record for n in range(2 * MOST_VALUES) for record in release(n, T0_NS + DAY_NS // 2 + n)]
     counts = counted([*quiet, *flood])
-    assert ("m", "v-1", "", "", "") in counts.models
-    assert ("m", OTHER, "", "", "") in counts.models
+    assert ModelLabels("m", "v-1") in counts.models
+    assert ModelLabels("m", OTHER) in counts.models
 
 
 def test_a_record_from_a_clock_that_is_days_ahead_retires_no_labels(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +128,7 @@ def test_the_counts_of_retired_labels_are_kept_for_their_model_and_no_sum_falls(
     before = sums(counts)
     retire(counts, T0_NS + 1)
     assert counts.shard_series == 1
-    assert list(counts.keys) == [("m", "new", "", "", "e")]
+    assert list(counts.keys) == [ModelLabels("m", "new", environment="e")]
     assert {place: sorted(retired.shards) for place, retired in counts.retired.items()} == {
         ("m", "e"): [OTHER_SHARD, NO_SHARD, 0],
         OTHER_PLACE: [OTHER_SHARD],
