@@ -11,7 +11,7 @@ from tests.unit.test_tidy import ROOT, name_of, test_files_too, tree_of
 MAX_COLUMNS = 120
 WIDE = (".js", ".css", ".cpp", ".h", ".sh", ".html")  # Python's lines are ruff's matter
 SCRIPTS = (".ci/packages", ".ci/run", ".ci/steps", ".ci/timed")
-# A variable is named for what it holds. Inside a comprehension `one` may stand for an element: nothing else can be meant.
+# A variable is named for what it holds. Inside a comprehension `one` may stand for an element.
 VAGUE = {"told", "found"}
 # Old or foreign to the field; the plain word is on the right.
 ODD = {
