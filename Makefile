@@ -8,16 +8,16 @@ DIGEST := $(shell cat constraints.txt pyproject.toml | sha256sum | cut -c1-32)
 STAMP := $(VENV)/.calmops-$(DIGEST)
 LINK := $(VENV)/.calmops-link
 HERE := $(CURDIR) $(patsubst %/__init__.py,%,$(wildcard */__init__.py)) $(firstword $(DIGEST))
-TESTS := tests/unit tests/integration
-PYTHON_CODE := platform/calmops actors alerts dashboards tests setup.py
+PYTEST := $(BIN)/python -m pytest -q
+ENGINE_TESTS := tests/unit/calmops/engine
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help up down test check prove prove-long bench gen install tools
+.PHONY: help up down check unit unit-engine integration test prove prove-long bench gen install tools
 
-help: ## this list
+help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# The stamp lies inside the environment and bears the digest of what was asked for: a fresh clone finds it and is quick.
+# The stamp is inside the environment and has the digest of what was asked for in its name: a fresh clone is quick.
 $(STAMP):
 	@.ci/packages
 	@test -x $(BIN)/python || { echo "creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
@@ -26,7 +26,7 @@ $(STAMP):
 	@rm -f $(VENV)/.calmops-*
 	@touch $@
 
-install: $(STAMP) ## a virtual environment in VENV, every version pinned, tied to this checkout
+install: $(STAMP) ## make a virtual environment in VENV, every version pinned, tied to this checkout
 	@test "$$(cat $(LINK) 2>/dev/null)" = "$(HERE)" || { \
 	  $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e . 2>/dev/null >/dev/null \
 	    || $(BIN)/python -m pip install --no-deps -e . || exit 1; echo "$(HERE)" > $(LINK); }
@@ -37,15 +37,25 @@ up: install ## serve the shipped model on this machine (http://127.0.0.1:8000)
 down: install ## stop what `make up` started
 	$(BIN)/calmops down
 
-check: install ## ruff and mypy
-	$(BIN)/ruff check $(PYTHON_CODE)
+# pyproject.toml says which files that are; the proofs, which have no suffix, are among them.
+check: install ## check every Python file: ruff, the formatter, mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: check tools ## check, every test, and the proofs' short forms
-	$(BIN)/python -m pytest $(TESTS)
-	$(MAKE) prove
+unit: install ## run the unit tests except the engine's, on two workers (at most 90 s on two cores)
+	@.ci/timed "make unit" 90 $(PYTEST) -n 2 --ignore $(ENGINE_TESTS) tests/unit
 
-tools: install ## what tests need beyond Python: compiler, Java, a real Kafka broker, Prometheus, compiled parts, llama.cpp to compare with
+unit-engine: install ## run the engine's unit tests: real ranks, compiled kernels (minutes)
+	@.ci/timed "make unit-engine" 600 $(PYTEST) $(ENGINE_TESTS)
+
+integration: install ## run the tests with a real broker, Prometheus and collector; `make tools` gets them
+	@.ci/timed "make integration" 600 $(PYTEST) tests/integration
+
+test: install ## run all of: check tools unit unit-engine integration prove
+	@MAKE="$(MAKE)" .ci/steps check tools unit unit-engine integration prove
+
+tools: install ## get what tests need beyond Python: compiler, Java, Kafka, Prometheus, compiled parts, llama.cpp
 	@.ci/packages tests
 	$(BIN)/calmops setup
 	$(BIN)/calmops setup kafka
@@ -53,18 +63,19 @@ tools: install ## what tests need beyond Python: compiler, Java, a real Kafka br
 	$(BIN)/calmops setup bench
 	$(BIN)/python -c "from tests.integration.otelcol.collector import build; print(f'collector: ready in {build()}')"
 
-prove: install ## the proofs' short forms (25 minutes at most)
-	$(BIN)/python tests/proofs/run.py --short
+prove: install ## run the short forms of what changed and a share of the rest (at most 30 minutes); all of them: ALL=1
+	$(BIN)/python tests/proofs/run.py --short $(if $(ALL),--all)
 
-prove-long: install ## the proofs' long forms; appends to tests/proofs/LOG.md; can be resumed
+prove-long: install ## run the long forms; adds to tests/proofs/LOG.md; can be resumed
 	$(BIN)/python tests/proofs/run.py --long
 
-bench: install ## speed beside other engines; PARTS="engine prefill families memory http telemetry"
-	$(BIN)/calmops setup bench || echo "the peers could not be installed (pip says why above): parts that need them are left out"
+bench: install ## measure speed beside other engines; PARTS="engine prefill families memory http telemetry"
+	$(BIN)/calmops setup bench || echo "the peers could not be installed, see above: what needs them is left out"
 	$(BIN)/python tests/bench/run.py $(PARTS)
 
-gen: install ## write what is generated: platform/deploy/calmops.schema.json; rules, routes and rule tests under alerts/; dashboards
+gen: install ## write what is generated: platform/deploy/calmops.schema.json, alerts/, dashboards/, golden files
 	$(BIN)/calmops config schema > platform/deploy/calmops.schema.json.new
 	@mv platform/deploy/calmops.schema.json.new platform/deploy/calmops.schema.json
 	$(BIN)/calmops slo generate
 	$(BIN)/calmops dashboards generate
+	$(BIN)/python -m tests.support.golden_exposition

@@ -1,6 +1,7 @@
-"""Everything is in pyproject.toml but this: a wheel carries deploy files, runbooks and constraints inside calmops.
+"""A wheel carries deploy files, runbooks and constraints inside calmops; pyproject.toml holds everything else.
 
-In a checkout they lie beside it (platform/deploy, runbooks, constraints.txt), which no table of package data can express.
+In a checkout they lie beside the package (platform/deploy, runbooks, constraints.txt). No table of package data can
+express that.
 """
 
 from pathlib import Path
@@ -14,10 +15,10 @@ CARRIED = {"deploy": ROOT / "platform" / "deploy", "runbooks": ROOT / "runbooks"
 
 
 class BuildWithFolders(build_py):
-    """Copies them where an installed calmops looks: beside its modules."""
+    """Copies them to where an installed calmops looks for them: beside its modules."""
 
     def run(self) -> None:
-        """Build as ever, then copy; an editable install reads the checkout itself."""
+        """Build as usual, then copy; an editable install reads the checkout itself."""
         super().run()
         if not self.editable_mode:
             present = {name: folder for name, folder in CARRIED.items() if folder.is_dir()}

@@ -1,4 +1,4 @@
-"""``python -m actors up``: the `calmops` command from a checkout that isn't installed, as `ray job submit` runs it."""
+"""``python -m actors up`` runs the `calmops` command from a checkout that isn't installed, as `ray job submit` does."""
 
 from calmops.cli.main import main
 

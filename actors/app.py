@@ -1,4 +1,4 @@
-"""The one wiring place: calmops.yaml to Serve applications.
+"""Makes Serve applications of calmops.yaml: the one wiring place.
 
 ``actors.app:telemetry``, ``actors.app:model`` and ``actors.app:gateway`` are the builders that ``serve build``,
 ``serve deploy`` and ``calmops up`` call. Their arguments are calmops.yaml's own keys; without any the shipped
@@ -31,7 +31,7 @@ from calmops.telemetry.settings import KafkaSettings, TelemetrySettings
 
 
 class Model:
-    """The stub that makes a model an application. It has no route: the gateway takes ``Replica``'s handle by name."""
+    """Makes a model an application: a stub without a route, since the gateway takes ``Replica``'s handle by name."""
 
     def __init__(self, replica: serve.handle.DeploymentHandle) -> None:
         self._replica = replica
@@ -41,7 +41,7 @@ class Model:
 
 
 def telemetry(args: Mapping[str, Any]) -> serve.Application:
-    """The meter's application, pinned to the head node. Raises ConfigError where telemetry is off."""
+    """Build the meter's application, pinned to the head node. Raises ConfigError if telemetry is off."""
     config, _, variables = _arguments(args)
     settings = telemetry_settings(config)
     if settings is None:
@@ -56,7 +56,7 @@ def telemetry(args: Mapping[str, Any]) -> serve.Application:
 
 
 def model(args: Mapping[str, Any]) -> serve.Application:
-    """One model's application. ``args["model"]`` names it; it may be left out where only one is configured."""
+    """Build one model's application. ``args["model"]`` names it; it may be left out if only one is configured."""
     config, name, variables = _arguments(args)
     chosen = _chosen(config, name)
     bundle = _bundle(chosen)
@@ -65,7 +65,7 @@ def model(args: Mapping[str, Any]) -> serve.Application:
         name=REPLICA,
         num_replicas=chosen.replicas,
         max_ongoing_requests=2 * (config.limits.max_requests + chosen.max_sequences),
-        graceful_shutdown_timeout_s=config.failover.drain_s,  # then it is killed, and what it still had migrates
+        graceful_shutdown_timeout_s=config.failover.drain_s,  # then it is killed, and the streams it still has migrate
         graceful_shutdown_wait_loop_s=0.5,
         health_check_period_s=1.0,
         health_check_timeout_s=5.0,
@@ -83,7 +83,7 @@ def model(args: Mapping[str, Any]) -> serve.Application:
 
 
 def gateway(args: Mapping[str, Any]) -> serve.Application:
-    """The gateway's application, the only one with a route."""
+    """Build the gateway's application, the only one with a route."""
     config, _, variables = _arguments(args)
     deployment = serve.deployment(Gateway).options(
         name="Gateway",
@@ -93,27 +93,31 @@ def gateway(args: Mapping[str, Any]) -> serve.Application:
         health_check_period_s=1.0,
         ray_actor_options=_actor(variables),
     )
-    folders = {one.name: str(release_folder(one)) for one in config.models}
+    folders = {model.name: str(release_folder(model)) for model in config.models}
     return deployment.bind(gateway_config(config), folders, telemetry_settings(config))
 
 
 def gateway_config(config: Config) -> dict[str, Any]:
-    """What the gateway must be told: of models no more than their names and releases, since a rollout must not restart it."""
+    """Return the settings that concern the gateway.
+
+    A rollout of a model must not restart it, so of models it gets only names, releases and labels. The meter's settings
+    and the command's are left at their defaults.
+    """
     kept = ("name", "path", *(name for name in CONFIGURED if name in ModelConfig.__struct_fields__))
-    named = tuple(ModelConfig(**{name: getattr(model, name) for name in kept}) for model in config.models)
-    told = msgspec.structs.replace(
+    models = tuple(ModelConfig(**{name: getattr(model, name) for name in kept}) for model in config.models)
+    its_own = msgspec.structs.replace(
         config,
-        models=named,
+        models=models,
         objectives=ObjectivesConfig(),
         vllm_names=False,
         tracing=TracingConfig(baggage=config.tracing.baggage),
         grafana=None,
-    )  # what else of these there is, is the meter's and the command's
-    return configuration.to_json(told)
+    )
+    return configuration.to_json(its_own)
 
 
 def release_folder(chosen: ModelConfig) -> Path:
-    """Where a model's release lies: its path, else the one that ships under its name."""
+    """Return a model's release folder: its path, or the one shipped under its name. Raises ConfigError without one."""
     if chosen.path is not None:
         folder = Path(chosen.path).expanduser().resolve()
     else:
@@ -127,7 +131,7 @@ def release_folder(chosen: ModelConfig) -> Path:
 
 
 def engine_settings(chosen: ModelConfig) -> EngineSettings:
-    """What a gang must be told."""
+    """Return the settings that concern a gang."""
     return EngineSettings(
         folder=release_folder(chosen), tp=chosen.tp, dtype=chosen.dtype, exact=chosen.exact, device=_device(chosen),
         backend=chosen.backend, quantize=chosen.quantize, prefix_cache=chosen.prefix_cache,
@@ -137,7 +141,7 @@ def engine_settings(chosen: ModelConfig) -> EngineSettings:
 
 
 def telemetry_settings(config: Config) -> TelemetrySettings | None:
-    """What gateway and meter must be told of the log; None where telemetry is off."""
+    """Return the log's settings, for the gateway and the meter; None if telemetry is off."""
     if not config.telemetry:
         return None
     kafka = None
@@ -147,7 +151,7 @@ def telemetry_settings(config: Config) -> TelemetrySettings | None:
 
 
 def meter_config(config: Config) -> dict[str, Any]:
-    """What the meter must be told, and no more: what doesn't concern it must not restart it."""
+    """Return the settings that concern the meter, and no others: a change of another must not restart it."""
     its_own = Config(
         environment=config.environment,
         objectives=config.objectives,
@@ -158,7 +162,7 @@ def meter_config(config: Config) -> dict[str, Any]:
 
 
 def _chosen(config: Config, name: str | None) -> ModelConfig:
-    names = [one.name for one in config.models]
+    names = [model.name for model in config.models]
     if name is None and len(names) == 1:
         return config.models[0]
     if name not in names:
@@ -188,10 +192,10 @@ def _bundle(chosen: ModelConfig) -> dict[str, float]:
 
 
 def _arguments(args: Mapping[str, Any]) -> tuple[Config, str | None, dict[str, str]]:
-    """calmops.yaml's keys as a configuration; beside them "model" and, from `calmops up`, "variables"."""
-    given = dict(args)
-    name, variables = given.pop("model", None), given.pop("variables", {})
-    return configuration.from_json(given), name, variables
+    """Return calmops.yaml's keys as a configuration, and the values beside them: "model", and `up`'s "variables"."""
+    settings = dict(args)
+    name, variables = settings.pop("model", None), settings.pop("variables", {})
+    return configuration.from_json(settings), name, variables
 
 
 def _actor(variables: Mapping[str, str]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Applications for `serve build`, which takes no builders: ``actors.built:telemetry``, ``:model``, ``:gateway``.
+"""Holds applications for `serve build`, which takes no builders: ``actors.built:telemetry``, ``:model``, ``:gateway``.
 
-Each is built when it is asked for, from the calmops.yaml in force, for the first model that it names.
+Each is built when it is asked for, from the calmops.yaml in force. ``:model`` is the first model that it names.
 """
 
 from ray import serve

@@ -1,4 +1,4 @@
-"""`calmops up` and `calmops down`: the commands that need Ray. The CLI finds them through the entry point."""
+"""Holds `calmops up` and `calmops down`, the commands that need Ray. The CLI finds them through the entry point."""
 
 import json
 import logging
@@ -20,8 +20,15 @@ from calmops.foundation.config_sections import GrafanaConfig
 from calmops.objectives.promises.prices import read_prices
 from calmops.objectives.promises_folder import read_folder
 
-MARK_S = 20.0
+MARK_S = 20.0  # how long Grafana may take to mark a deploy
 Say = Callable[[str], None]
+
+CONFIG_HELP = "Configuration file. Default: $CALMOPS_CONFIG, else ./calmops.yaml, else the shipped model."
+WITH_HELP = "Services to start beside the platform, with commas between: kafka, prometheus (with Alertmanager)."
+CONFIG = Annotated[Path | None, typer.Option("--config", "-c", help=CONFIG_HELP)]
+WITH = Annotated[str, typer.Option("--with", help=WITH_HELP)]
+ADDRESS = Annotated[str | None, typer.Option(help="Join this Ray cluster instead of starting one.")]
+AS_JSON = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def commands(app: typer.Typer) -> None:
@@ -30,20 +37,11 @@ def commands(app: typer.Typer) -> None:
     app.command("down")(down)
 
 
-def up(
-    config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="calmops.yaml; defaults serve the shipped model")
-    ] = None,
-    with_: Annotated[
-        str,
-        typer.Option(
-            "--with", help="services to start beside it, comma-separated: kafka, prometheus (with Alertmanager)"
-        ),
-    ] = "",
-    address: Annotated[str | None, typer.Option(help="join this Ray cluster instead of starting one")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
-) -> None:
-    """Serve the configured models; returns when each has really decoded a token."""
+def up(config: CONFIG = None, with_: WITH = "", address: ADDRESS = None, as_json: AS_JSON = False) -> None:
+    """Serve the models that calmops.yaml configures.
+
+    Returns once each model has decoded a token.
+    """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if address is None:
         os.environ.pop("RAY_AUTH_TOKEN", None)  # Ray would prefer it
@@ -63,9 +61,8 @@ def up(
         settings = configuration.load(config)
         if address is None:
             local_ray.refuse_another_address(settings)
-        read_folder(
-            Path(settings.objectives.path) if settings.objectives.path else None
-        )  # what is wrong there is told at once
+        # What is wrong with these files is reported now, before anything starts.
+        read_folder(Path(settings.objectives.path) if settings.objectives.path else None)
         if settings.objectives.prices_file:
             read_prices(Path(settings.objectives.prices_file))
         with services.started(settings, with_, say) as started:
@@ -77,14 +74,13 @@ def up(
     console.print(
         f"\n[bold green]calmops serves[/bold green] {', '.join(result['models'])} at [bold]{result['url']}/v1[/bold]"
     )
-    console.print(
-        f"console  {result['url']}/console\nmetrics  {result['url']}/metrics\nstate    {result['home']}\nstop it  calmops down"
-    )
+    url = result["url"]
+    console.print(f"console  {url}/console\nmetrics  {url}/metrics\nstate    {result['home']}\nstop it  calmops down")
     for name, where in result["services"].items():
         console.print(f"{name}  {where}")
 
 
-def down(as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False) -> None:
+def down(as_json: AS_JSON = False) -> None:
     """End what `calmops up` started, and nothing else."""
     from actors.launch import local_ray
     from calmops.local_services import services
@@ -126,20 +122,10 @@ def _up(config: Config, address: str | None, say: Say) -> dict[str, Any]:
 
 
 def _mark(grafana: GrafanaConfig, text: str, say: Say) -> None:
-    """Mark the deploy, by the command for it; a Grafana that can't be reached is worth a warning, not a failed deploy."""
-    file = [] if grafana.token_file is None else ["--token-file", grafana.token_file]
-    command = [
-        sys.executable,
-        "-m",
-        "calmops.cli.main",
-        "dashboards",
-        "mark",
-        "deploy",
-        text,
-        "--url",
-        grafana.url,
-        *file,
-    ]
+    """Mark the deploy in Grafana by the command for it. A Grafana that can't be reached costs a warning, no more."""
+    token = [] if grafana.token_file is None else ["--token-file", grafana.token_file]
+    mark = ["dashboards", "mark", "deploy", text, "--url", grafana.url, *token]
+    command = [sys.executable, "-m", "calmops.cli.main", *mark]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=MARK_S, check=False, stdin=subprocess.DEVNULL

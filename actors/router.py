@@ -1,4 +1,4 @@
-"""Release 0.1's path of the router. Serve's controller names it for what 0.1 deployed, until `up` has replaced that."""
+"""Keeps release 0.1's path of the router: Serve's controller names it until `up` has replaced what 0.1 deployed."""
 
 from actors.gateway.router import LeastTokensRouter
 

@@ -27,7 +27,8 @@ FOLDER = Annotated[
 def commands(app: typer.Typer) -> None:
     """Add this package's commands."""
     group = typer.Typer(
-        help="What is promised (OpenSLO), and the rules that alert when it isn't kept.", no_args_is_help=True
+        help="Check the objectives (OpenSLO) and generate the rules that alert when one isn't kept.",
+        no_args_is_help=True,
     )
     group.command("check")(check)
     group.command("generate")(generate)
@@ -47,7 +48,7 @@ def check(folder: FOLDER = SHIPPED, as_json: bool = AS_JSON) -> None:
 def generate(
     folder: FOLDER = SHIPPED,
     only_check: Annotated[
-        bool, typer.Option("--check", help="write nothing; exit 1 if a file isn't as it should be")
+        bool, typer.Option("--check", help="Write nothing; exit with code 1 if a file differs.")
     ] = False,
     as_json: bool = AS_JSON,
 ) -> None:

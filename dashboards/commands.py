@@ -12,14 +12,12 @@ from dashboards.grafana.mark_command import register_mark
 
 def commands(app: typer.Typer) -> None:
     """Add this package's commands."""
-    group = typer.Typer(help="Grafana dashboards: executive, on-call, debug, game day.", no_args_is_help=True)
+    group = typer.Typer(help="Generate Grafana's dashboards and push them to a Grafana.", no_args_is_help=True)
     group.command("generate")(generate)
     push_commands.register_dashboards(group)
     register_mark(group)
     app.add_typer(group, name="dashboards")
-    alerts = typer.Typer(
-        help="The alerts, evaluated and told by Grafana where no Alertmanager is.", no_args_is_help=True
-    )
+    alerts = typer.Typer(help="Push the alerts to a Grafana that notifies people.", no_args_is_help=True)
     alerts.callback()(_group)
     push_commands.register_alerts(alerts)
     app.add_typer(alerts, name="alerts")
@@ -31,11 +29,11 @@ def _group() -> None:
 
 def generate(
     only_check: Annotated[
-        bool, typer.Option("--check", help="write nothing; exit 1 if a file isn't as it should be")
+        bool, typer.Option("--check", help="Write nothing; exit with code 1 if a file differs.")
     ] = False,
     as_json: bool = AS_JSON,
 ) -> None:
-    """Write the dashboards' JSON, which Grafana imports as it is."""
+    """Write the dashboards' JSON files, which Grafana can import."""
     from dashboards.generate import SHIPPED, generated  # Grafana's builders take a while to import
 
     files = generated()

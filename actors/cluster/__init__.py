@@ -1,1 +1,1 @@
-"""Who is there and who is ended: registry, reaper, and what a node says of itself. The ground: imports none of the others."""
+"""Keeps who is there and ends who is lost: registry, reapers, a node's facts. It imports no other room of actors."""

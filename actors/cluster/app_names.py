@@ -1,4 +1,4 @@
-"""The names of Serve applications, deployments and detached actors, for those who start them and those who look them up.
+"""Holds the names of Serve applications, deployments and detached actors: who starts them and who looks them up agree.
 
 Detached actors outlive the job that started them, so their names carry the protocol's version: a process of one version
 never calls an actor of another. An `up` that finds everything of its own version running ends those of others.
@@ -24,6 +24,6 @@ def reaper_name(node_id: str) -> str:
 
 
 def is_of_another_version(actor: str) -> bool:
-    """Whether a detached actor of our namespace was started by another version, 0.1's "health" and "reaper-NODE" included."""
+    """Return whether another version, such as 0.1 ("health", "reaper-NODE"), started this actor of our namespace."""
     ours = actor == "health" or actor.startswith(("registry-", "reaper-"))
     return ours and actor != REGISTRY and not actor.startswith(f"reaper-{PROTOCOL}-")

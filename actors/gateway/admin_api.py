@@ -1,4 +1,4 @@
-"""The operator API: what runs where, cancel, drain, disable. Each answers for all gateways, not only the one asked."""
+"""Answers the operator API: what runs where, cancel, drain, disable, reports. Each answers for all gateways."""
 
 import time
 from collections.abc import Callable, Collection
@@ -37,7 +37,7 @@ MOST_REPORT_BYTES = 4096
 
 
 class ReportBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a scanner, a judge or a drift job found since it reported last."""
+    """Holds what a scanner, a judge or a drift job has counted since it reported last."""
 
     name: Literal["pii_scans", "hallucination_checks", "drift_checks"]
     model: str
@@ -60,12 +60,12 @@ def build_admin(
 
     @router.get("/inventory")
     async def inventory() -> dict[str, Any]:
-        """Gateways, models, gangs, ranks with their pids, and each gang's latest step."""
+        """List gateways, models, gangs, ranks with their pids, and each gang's latest step."""
         return await _inventory(models, peers, roster)
 
     @router.post("/reports", responses=_REPORT, openapi_extra=_REPORT_BODY)
     async def report(request: Request) -> dict[str, Any]:
-        """Count answers that others found good or bad (PII, hallucinations, drift): they feed metrics and objectives."""
+        """Count answers that a checker judged good or bad (PII, hallucinations, drift), for metrics and objectives."""
         body = _report(await read_bounded(request, MOST_REPORT_BYTES))
         if body.model not in models:
             raise InputError(f"no model {body.model[:64]!r}; there are: {', '.join(models)}", param="model")
@@ -83,18 +83,18 @@ def build_admin(
 def _add_requests(router: APIRouter, peers: Peers) -> None:
     @router.get("/requests")
     async def requests() -> dict[str, Any]:
-        """Live requests of every gateway, and the gateways that didn't answer in time."""
+        """List live requests of every gateway, and the gateways that didn't answer in time."""
         answers = await peers.everywhere("requests")
-        return {"requests": [one for given in answers.given for one in given], "unanswered": answers.unanswered}
+        return {"requests": [live for given in answers.given for live in given], "unanswered": answers.unanswered}
 
     @router.post("/requests/{request_id}/cancel", responses=_CANCEL)
     async def cancel(request_id: str) -> dict[str, Any]:
         """End one live request; its client gets an error event."""
         answers = await peers.everywhere("cancel", request_id)
         if not any(answers.given) and answers.unanswered:
+            silent = ", ".join(answers.unanswered)
             raise UnavailableError(
-                f"no live request {request_id!r} in the gateways that answered; {', '.join(answers.unanswered)} didn't: "
-                "ask again"
+                f"no live request {request_id!r} in the gateways that answered; {silent} didn't: ask again"
             )
         if not any(answers.given):
             raise UnknownRequest(f"no live request {request_id!r}; GET /admin/requests lists them", param="request_id")
@@ -110,7 +110,7 @@ def _add_orders(router: APIRouter, models: Collection[str], roster: RosterClient
 
     @router.post("/replicas/{replica_id}/drain", responses={404: {"description": "No such replica."}})
     async def drain(replica_id: str, undo: bool = False) -> dict[str, Any]:
-        """Send nothing new to a replica; what runs there finishes."""
+        """Send nothing new to a replica; requests that run there finish."""
         known = [gang.replica_id for gang in roster.roster.gangs]
         if replica_id not in known:
             raise InputError(f"no replica {replica_id!r}; there are: {', '.join(known) or 'none'}", param="replica_id")
@@ -119,7 +119,7 @@ def _add_orders(router: APIRouter, models: Collection[str], roster: RosterClient
 
     @router.post("/models/{name}/disable", responses={404: {"description": "No such model."}})
     async def disable(name: str) -> dict[str, Any]:
-        """Refuse new requests for a model, with 503; what runs finishes."""
+        """Refuse new requests for a model, with 503; requests that run finish."""
         return await set_disabled(name, True)
 
     @router.post("/models/{name}/enable", responses={404: {"description": "No such model."}})
@@ -138,7 +138,7 @@ def _report(raw: bytes) -> ReportBody:
 
 
 async def _inventory(models: Collection[str], peers: Peers, roster: RosterClient) -> dict[str, Any]:
-    """Put together what the asked gateway and all others see."""
+    """Put together what this gateway and all others see."""
     answers = await peers.everywhere("view")
     latest = roster.roster
     own = answers.given[0]

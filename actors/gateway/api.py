@@ -1,4 +1,4 @@
-"""The OpenAI-compatible API: its routes, and how errors are answered."""
+"""Routes HTTP calls of the OpenAI-compatible API, and answers errors in OpenAI's form."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -28,7 +28,7 @@ ERRORS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiParts:
-    """What the API is made of. ``routers``: the operators' and the console's."""
+    """Holds what the API is put together from. ``routers``: the operators' and the console's."""
 
     gateway_id: str
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -52,12 +52,12 @@ def build_api(parts: ApiParts) -> FastAPI:
 
 
 def _add_generation(api: FastAPI, generation: Generation) -> None:
-    @api.post("/v1/completions", **_described(CompletionBody))
+    @api.post("/v1/completions", **_documented(CompletionBody))
     async def completions(request: Request) -> Response:
         """Continue a prompt."""
         return await generation.answer(request, parse_completion)
 
-    @api.post("/v1/chat/completions", **_described(ChatBody))
+    @api.post("/v1/chat/completions", **_documented(ChatBody))
     async def chat_completions(request: Request) -> Response:
         """Answer a conversation."""
         return await generation.answer(request, parse_chat)
@@ -66,12 +66,12 @@ def _add_generation(api: FastAPI, generation: Generation) -> None:
 def _add_models(api: FastAPI, served: Mapping[str, ServedModel]) -> None:
     @api.get("/v1/models")
     async def models() -> dict[str, Any]:
-        """What is served here."""
+        """List the models that are served here."""
         return {"object": "list", "data": [_card(model) for model in served.values()]}
 
     @api.get("/v1/models/{name}", responses={404: {"description": ERRORS[404]}})
     async def one_model(name: str) -> dict[str, Any]:
-        """One model."""
+        """Describe one model."""
         if name not in served:
             raise UnknownModel(
                 f"no model {name[:64]!r}; there are: {', '.join(served)}", param="model", code="model_not_found"
@@ -82,19 +82,19 @@ def _add_models(api: FastAPI, served: Mapping[str, ServedModel]) -> None:
 def _add_probes(api: FastAPI, parts: ApiParts) -> None:
     @api.get("/healthz")
     async def healthz() -> dict[str, str]:
-        """This gateway's event loop turns."""
+        """Answer at once: this gateway's event loop turns."""
         return {"status": "ok", "gateway_id": parts.gateway_id}
 
     @api.get("/readyz", responses={503: {"description": "Some model decodes nothing."}})
     async def readyz() -> JSONResponse:
-        """Every model really decoded a token lately; when idle, one is decoded now."""
+        """Check that every model really decoded a token lately; an idle model decodes one now."""
         models = await parts.readiness.check()
         ready = all(state == "ready" for state in models.values())
         return JSONResponse({"status": "ready" if ready else "not_ready", "models": models}, 200 if ready else 503)
 
     @api.get("/metrics", response_class=Response, responses={503: {"description": "No meter is there yet."}})
     async def metrics(request: Request) -> Response:
-        """The meter's counts, in Prometheus' text format, or in OpenMetrics with exemplars for a client that accepts it."""
+        """Relay the meter's counts: Prometheus' text format, or OpenMetrics with exemplars if the client accepts it."""
         answer = await parts.meter.metrics(request.headers.get("accept", ""))
         return Response(answer.content, answer.status_code, media_type=answer.headers["content-type"])
 
@@ -108,17 +108,17 @@ def _card(served: ServedModel) -> dict[str, Any]:
 
 def _add_errors(api: FastAPI) -> None:
     @api.exception_handler(CalmopsError)
-    async def known(_request: Request, error: CalmopsError) -> JSONResponse:
+    async def calmops_error(_request: Request, error: CalmopsError) -> JSONResponse:
         return error_response(error)
 
     @api.exception_handler(HTTPException)
-    async def routing(request: Request, error: HTTPException) -> JSONResponse:
+    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
         wrong = InputError(f"{request.method} {request.url.path[:100]}: {error.detail}", code="unknown_url")
         return JSONResponse(error_body(wrong), error.status_code, headers=error.headers)
 
 
-def _described(body: type[CompletionBody] | type[ChatBody]) -> dict[str, Any]:
-    """What the OpenAPI document says of a generation endpoint; the body itself is parsed by intake, not by FastAPI."""
+def _documented(body: type[CompletionBody] | type[ChatBody]) -> dict[str, Any]:
+    """Return what the OpenAPI document says of a generation endpoint; intake parses the body, not FastAPI."""
     schema = body.model_json_schema(ref_template="#/components/schemas/{model}")
     schema.pop("$defs", None)
     return {

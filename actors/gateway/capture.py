@@ -1,4 +1,7 @@
-"""Content capture: off unless calmops.yaml turns it on. Prompts and answers as token ids, in a private folder, each noted."""
+"""Captures content, off unless calmops.yaml turns it on: prompts and answers as token ids, in a private folder.
+
+Each captured request is noted in the audit log.
+"""
 
 import os
 import time
@@ -16,13 +19,16 @@ _encode = msgspec.json.Encoder().encode
 
 
 def purge(most_bytes: int, most_days: int) -> None:
-    """Let go of what earlier gateways captured: what is too old, and the oldest beyond so many bytes."""
+    """Delete files of gateways that have ended: all older than ``most_days``, the oldest beyond ``most_bytes``."""
     folder = paths.folder(FOLDER)
     retention.forget(folder.glob("*.jsonl"), lambda file: file.name.partition(".")[0], most_bytes, most_days * DAY_S)
 
 
 class Capture:
-    """One gateway's file of captured requests; beyond ``most_bytes`` the older half is let go, as is what is older than ``most_days``."""
+    """Writes one gateway's file of captured requests.
+
+    Beyond ``most_bytes`` the older half is deleted; so is everything that is older than ``most_days``.
+    """
 
     def __init__(self, gateway_id: str, most_bytes: int, most_days: int) -> None:
         self._path = paths.folder(FOLDER) / f"{gateway_id}.jsonl"
@@ -32,8 +38,11 @@ class Capture:
         self._purged_s = float("-inf")
 
     def keep(self, captured: Captured) -> None:
-        """One line more, and one in the audit log. OSError if the disk doesn't take it whole: then nothing of it is left."""
-        self._let_go()
+        """Write one line, and one to the audit log.
+
+        Raises OSError if the disk doesn't take the line whole; then none of it is left.
+        """
+        self._purge()
         line = _encode(captured) + b"\n"
         if self._path.exists() and self._path.stat().st_size + len(line) > self._most_bytes // 2:
             self._turn()
@@ -50,8 +59,8 @@ class Capture:
             "content captured", extra={"request_id": captured.request_id, "model": captured.model, "bytes": len(line)}
         )
 
-    def _let_go(self) -> None:
-        """Once an hour: what is too old. A file goes whole, so this gateway's own is turned over at half that age."""
+    def _purge(self) -> None:
+        """Delete what is too old, once an hour. Files go whole, so this gateway's own turns over at half the age."""
         now_s = time.monotonic()
         if now_s - self._purged_s < PURGE_S:
             return

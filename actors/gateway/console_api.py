@@ -1,4 +1,4 @@
-"""/console: the page for people without a Grafana, its state, and the runbooks that alerts link to."""
+"""Answers /console: the page for people without a Grafana, its state, and the runbooks that alerts link to."""
 
 import asyncio
 import time
@@ -22,11 +22,13 @@ from calmops.foundation.errors import InputError, UnavailableError
 from calmops.messages.roster import GangEntry
 
 KINDS = {".css": "text/css", ".js": "text/javascript"}
-EVERY_S = 0.9  # a page asks each second
+EVERY_S = 0.9  # a page asks every second
 NOTHING: dict[str, Any] = {"figures": [], "alerts": [], "objectives": [], "requests": [], "hidden": 0}
-PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark"><title>{title}</title><link rel="icon" href="data:,">
-<link rel="stylesheet" href="/console/console.css"></head><body><main class="prose"><p><a href="/console">console</a></p>{body}</main></body></html>"""
+<link rel="stylesheet" href="/console/console.css"></head>
+<body><main class="prose"><p><a href="/console">console</a></p>{body}</main></body></html>"""
 
 
 def build_console(guard: Callable[[Request], None], state: "ConsoleState") -> APIRouter:
@@ -35,27 +37,27 @@ def build_console(guard: Callable[[Request], None], state: "ConsoleState") -> AP
 
     @router.get("")
     async def page() -> HTMLResponse:
-        """The page."""
+        """Answer the page."""
         return HTMLResponse(_file("page.html"))
 
     @router.get("/")
     async def slash() -> RedirectResponse:
-        """The same page."""
+        """Redirect to the page."""
         return RedirectResponse("/console", 308)
 
     @router.get("/state", dependencies=[Depends(guard)])
     async def page_state() -> Response:
-        """All that the page shows."""
+        """Answer all that the page shows."""
         return Response(await state.body(), media_type="application/json")
 
     @router.get("/runbooks/{name}.md")
     async def runbook(name: str) -> HTMLResponse:
-        """A runbook or a playbook, as a page."""
+        """Answer a runbook or a playbook as a page."""
         return HTMLResponse(PAGE.format(title=escape(name), body=_runbook(name)))
 
     @router.get("/{name}")
     async def file(name: str) -> Response:
-        """A style sheet or a script of the page."""
+        """Answer a style sheet or a script of the page."""
         kind = KINDS.get(Path(name).suffix)
         if kind is None or name not in _files():
             raise InputError(
@@ -67,7 +69,7 @@ def build_console(guard: Callable[[Request], None], state: "ConsoleState") -> AP
 
 
 class ConsoleState:
-    """All that the page shows, as JSON. Made once in EVERY_S at most, however many pages are open."""
+    """Makes all that the page shows, as JSON: once in EVERY_S at most, however many pages are open."""
 
     def __init__(
         self, gateway_id: str, environment: str, roster: RosterClient, peers: Peers, meter: MeterClient
@@ -79,7 +81,7 @@ class ConsoleState:
         self._made_s = float("-inf")
 
     async def body(self) -> bytes:
-        """Return it as it is now."""
+        """Return the state as JSON, at most EVERY_S old."""
         async with self._lock:
             if time.monotonic() - self._made_s >= EVERY_S:
                 self._body = await self._make()
@@ -89,10 +91,10 @@ class ConsoleState:
     async def _make(self) -> bytes:
         metered, gangs = await asyncio.gather(self._metered(), self._gangs())
         own = msgspec.json.encode({**self._own, "gangs": gangs})
-        return own[:-1] + b"," + metered[1:]  # two objects as one, without reading the meter's
+        return own[:-1] + b"," + metered[1:]  # joins two objects into one without parsing the meter's
 
     async def _metered(self) -> bytes:
-        """The meter's share; without a meter, why there is none: the gangs are shown all the same."""
+        """Return the meter's share; without a meter, why there is none. The gangs are shown all the same."""
         try:
             return await self._meter.state()
         except UnavailableError as error:
@@ -118,7 +120,7 @@ def _gang(entry: GangEntry, view: View) -> dict[str, Any]:
 
 
 def _busy(entry: GangEntry) -> int | None:
-    """How busy the node's GPUs are, in percent; None if it has none."""
+    """Return how busy the node's GPUs are, in percent; None if it has none."""
     gpus = entry.node.gpus
     return round(100 * sum(gpu.busy for gpu in gpus) / len(gpus)) if gpus else None
 
@@ -149,7 +151,7 @@ def _folder() -> Path:
 
 
 def _runbooks() -> Path:
-    """Beside the sources in a checkout, inside the package in a wheel."""
+    """Return the runbooks' folder: beside the sources in a checkout, inside the package in a wheel."""
     package = Path(calmops.__file__).parent
     inside = package / "runbooks"
     return inside if inside.is_dir() else package.parents[1] / "runbooks"

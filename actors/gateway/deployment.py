@@ -1,4 +1,4 @@
-"""The gateway's deployment: one HTTP process with one event loop, and the place where its parts are put together.
+"""Puts a gateway together: one HTTP process with one event loop, deployed by Serve.
 
 It parses nothing itself (``calmops.intake``), decides nothing about streams (``calmops.streams``) and writes no record
 format (``calmops.telemetry``).
@@ -9,6 +9,7 @@ import contextlib
 import os
 import time
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from calmops.foundation.errors import ReleaseError, UnavailableError
 from calmops.foundation.liveness import BEATS_PER_STALL
 from calmops.foundation.metric_names import EVENT_REASONS
 from calmops.foundation.model_labels import ModelLabels
+from calmops.foundation.sockets import FrameServer
 from calmops.intake.admission import Admission
 from calmops.intake.served_model import ServedModel, load_served
 from calmops.messages.roster import GatewayEntry
@@ -50,7 +52,7 @@ VERSION_CHARS = 12  # of a release's digest: enough to tell two apart on a dashb
 
 @serve.ingress()
 class Gateway:
-    """One gateway process."""
+    """Wires the parts of one gateway process, and starts and stops its background work."""
 
     def __init__(self, config: dict[str, Any], folders: Mapping[str, str], telemetry: TelemetrySettings | None) -> None:
         self._config = configuration.from_json(config)
@@ -73,7 +75,9 @@ class Gateway:
         liveness = GangLiveness(
             stall_ns, lambda replica_id: BOOK.is_routable(replica_id) and self._roster.takes(replica_id)
         )
-        self._exchange = FrameExchange(self._gateway_id, self._publisher, liveness, self._roster, frame_host())
+        self._exchange = FrameExchange(
+            self._publisher, liveness, BOOK, self._roster, partial(FrameServer, host=frame_host())
+        )
         self._entry = GatewayEntry(
             gateway_id=self._gateway_id,
             channel=self._exchange.channel,
@@ -82,10 +86,10 @@ class Gateway:
         self._handles: dict[str, DeploymentHandle] = {}
         self._attempts = AttemptDriver(
             self._exchange,
+            BOOK,
             self._handle,
             lambda: self._roster.roster.draining,
-            max_attempts=self._config.failover.max_attempts,
-            no_replica_s=self._config.failover.no_replica_s,
+            self._config.failover,
         )
         self._lifecycle = RequestLifecycle(
             gateway_id=self._gateway_id,
@@ -100,7 +104,15 @@ class Gateway:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         guard = operators_only(configuration.admin_token(self._config))
-        peers = Peers(self._entry, self._roster, self._exchange, self._attempts, self._publisher)
+        peers = Peers(
+            entry=self._entry,
+            roster=self._roster,
+            exchange=self._exchange,
+            book=BOOK,
+            attempts=self._attempts,
+            publisher=self._publisher,
+        )
+        self._exchange.answer_peers = peers.answer
         state = ConsoleState(self._gateway_id, self._config.environment, self._roster, peers, self._meter)
         return build_api(
             ApiParts(
@@ -134,7 +146,7 @@ class Gateway:
         await asyncio.to_thread(self._publisher.close)
 
     def _load(self, folders: Mapping[str, str]) -> dict[str, ServedModel]:
-        """Read every release, and count from now on under each model's label set, whose version is its release."""
+        """Read every release, and fill in each model's label set, whose version is its release. Raises ReleaseError."""
         for model in self._config.models:
             self._labels[model.name] = configuration.model_labels(self._config, model, "")
         served = {}
@@ -147,13 +159,13 @@ class Gateway:
         for model in self._config.models:
             version = served[model.name].release_digest[:VERSION_CHARS]
             self._labels[model.name] = configuration.model_labels(self._config, model, version)
-            # So that each model's series begin at 0, and the first event is seen as a rise.
+            # Each model's series begin at 0, so that the first event is seen as a rise.
             for reason in EVENT_REASONS["tokenization_errors"]:
                 self._publisher.count(model.name, "tokenization_errors", reason, 0)
         return served
 
     def _meter_url(self) -> str:
-        """Where the meter answers. Raises UnavailableError if there is none."""
+        """Return the meter's address. Raises UnavailableError if there is none."""
         if not self._config.telemetry:
             raise UnavailableError("telemetry is off: set `telemetry: true` in calmops.yaml and run `calmops up` again")
         if self._roster.roster.meter_url is None:
@@ -180,7 +192,11 @@ class Gateway:
     def _cut_slow_clients(self) -> None:
         oldest_ns = time.monotonic_ns() - int(self._config.limits.slow_client_s * 1e9)
         for live in self._exchange.live():
-            if live.sending_since_ns is not None and live.sending_since_ns < oldest_ns and live.response is not None:
+            if (
+                live.sending_since_ns is not None
+                and live.sending_since_ns < oldest_ns
+                and live.response_task is not None
+            ):
                 self._publisher.count(live.intake.request.model, "slow_clients_cut", "write_blocked")
                 live.end(outcome="client_cancelled")
-                live.response.cancel()
+                live.response_task.cancel()

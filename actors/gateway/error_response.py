@@ -1,4 +1,4 @@
-"""A typed error as OpenAI's API answers it."""
+"""Makes an HTTP response of a typed error, in the form of OpenAI's API."""
 
 from fastapi.responses import JSONResponse
 

@@ -1,4 +1,4 @@
-"""Frames in, cancels out: the gateway's end of every replica's link, and who is silent. Lives on the gateway's loop."""
+"""Takes frames from every replica's link and sends cancels back; finds gangs that are silent. On the gateway's loop."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import msgspec
 
 from actors.gateway.live_request import LiveRequest
-from actors.gateway.routing_book import BOOK
+from actors.gateway.routing_book import RoutingBook
 from calmops.foundation.liveness import GATEWAY_ALIVE_S
 from calmops.foundation.sockets import FrameServer
 from calmops.messages.frame import Cancel, Frame, FromReplica, GatewayAlive
@@ -15,9 +15,10 @@ from calmops.messages.peer_question import PeerQuestion
 from calmops.streams.gang_liveness import GangLiveness
 from calmops.streams.journal import OutOfStep, Taken
 from calmops.streams.projection import Projection
-from calmops.telemetry.log.publisher import Publisher
+from calmops.telemetry.log.publisher import GatewayPublisher
 
 ALIVE_NS = int(GATEWAY_ALIVE_S * 1e9)
+OnMessage = Callable[[bytes, bytes], None]
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(FromReplica | PeerQuestion).decode
 
@@ -31,16 +32,22 @@ class LossReports(Protocol):
 
 
 class FrameExchange:
-    """Sorts frames to their live requests, journals, projects them to the log, and watches for silence."""
+    """Sorts frames to their live requests, journals them, projects them to the log, and watches for silence."""
 
     def __init__(
-        self, gateway_id: str, publisher: Publisher, liveness: GangLiveness, reports: LossReports, host: str | None
+        self,
+        publisher: GatewayPublisher,
+        liveness: GangLiveness,
+        book: RoutingBook,
+        reports: LossReports,
+        open_server: Callable[[OnMessage], FrameServer],
     ) -> None:
-        self._gateway_id = gateway_id
+        """``open_server`` binds this gateway's end; its argument is called for every message (link, body), in order."""
         self._publisher = publisher
         self.liveness = liveness
+        self._book = book
         self._reports = reports
-        self._server = FrameServer(self._on_message, host=host)
+        self._server = open_server(self._on_message)
         self.channel = self._server.channel
         self._projection = Projection(publisher.labels)
         self._live: dict[str, LiveRequest] = {}
@@ -59,39 +66,39 @@ class FrameExchange:
         self._server.close()
 
     def add(self, live: LiveRequest) -> None:
-        """Frames of this request go to it."""
+        """Hand frames of this request to it from now on."""
         self._live[live.request_id] = live
 
     def remove(self, live: LiveRequest) -> None:
-        """Frames of this request are fenced off from now on."""
+        """Fence off frames of this request from now on."""
         self._live.pop(live.request_id, None)
 
     def live(self) -> list[LiveRequest]:
-        """All live requests of this gateway."""
+        """Return all live requests of this gateway."""
         return list(self._live.values())
 
     def find(self, request_id: str) -> LiveRequest | None:
-        """A live request by its id."""
+        """Return the live request of this id; None if there is none."""
         return self._live.get(request_id)
 
     def cancel(self, live: LiveRequest, reason: str) -> None:
-        """Free the current attempt's sequences on the replica that has them, or soon will, if one does."""
+        """Ask the replica that has the request's current attempt, or soon will, to free its sequences."""
         journal = live.journal
-        replica_id = BOOK.replica_of(journal.stream_token)
+        replica_id = self._book.replica_of(journal.stream_token)
         message = _encode(Cancel(stream_token=journal.stream_token, reason=reason))
         for gang in self.liveness.gangs():
             if gang.replica_id == replica_id and gang.gang_id in self._addresses:
                 self._server.send(self._addresses[gang.gang_id], message)
 
     def tick(self) -> None:
-        """Each stall_s / 5: tell replicas that we live, find those that don't."""
+        """Send replicas word that this gateway lives, and find those that are silent. Called every stall_s / 5."""
         now_ns = time.monotonic_ns()
         if now_ns - self._alive_ns >= ALIVE_NS:
             self._alive_ns = now_ns
-            message = _encode(GatewayAlive(gateway_id=self._gateway_id))
+            message = _encode(GatewayAlive(gateway_id=self._publisher.gateway_id))
             for link in list(self._addresses.values()):
                 self._server.send(link, message)
-        for gang_id in self.liveness.silent(now_ns):
+        for gang_id in self.liveness.newly_silent(now_ns):
             self._publisher.count(self.liveness.model_of(gang_id), "stalled_gangs", "silent")
         for gang_id in self.liveness.forsaken():
             self._migrate(gang_id, "it fell silent", perhaps=True)
@@ -99,15 +106,15 @@ class FrameExchange:
             self.lose(gang_id, "it stayed silent")
 
     def lose(self, gang_id: str, why: str) -> None:
-        """This gang is lost: its live requests migrate, and it is ended."""
+        """Give up a gang for good: its live requests migrate, and the registry is asked to end it."""
         self._migrate(gang_id, why)
-        BOOK.forget(self.liveness.replica_of(gang_id) or "")
-        self.liveness.lost(gang_id)
+        self._book.forget(self.liveness.replica_of(gang_id) or "")
+        self.liveness.lose(gang_id)
         self._addresses.pop(gang_id, None)
         self._reports.gang_lost(gang_id, why)
 
-    def died(self, replica_id: str, why: str) -> None:
-        """This replica's process is gone, as a call to it tells before its silence does."""
+    def replica_died(self, replica_id: str, why: str) -> None:
+        """Give up the gang of a replica whose process is gone, as a failed call shows before the silence does."""
         gang_id = self.liveness.gang_of(replica_id)
         if gang_id is not None:
             self.lose(gang_id, why)
@@ -115,7 +122,7 @@ class FrameExchange:
     def _migrate(self, gang_id: str, why: str, *, perhaps: bool = False) -> None:
         replica_id = self.liveness.replica_of(gang_id)
         for live in self._live.values():
-            if replica_id is not None and BOOK.replica_of(live.journal.stream_token) == replica_id:
+            if replica_id is not None and self._book.replica_of(live.journal.stream_token) == replica_id:
                 live.lose(f"replica {replica_id} was lost: {why}", perhaps=perhaps)
 
     def _on_message(self, link: bytes, body: bytes) -> None:
@@ -127,14 +134,14 @@ class FrameExchange:
             self._addresses[message.gang_id] = link
             return
         now_ns = time.monotonic_ns()
-        heard = self.liveness.heard(message, now_ns)
+        heard = self.liveness.hear(message, now_ns)
         if heard.lost:
             self._fence(message.model, len(message.deltas), "lost_gang")
             return
         self._addresses[message.gang_id] = link
-        BOOK.reported(message.replica_id, message.tokens_in_flight, message.fingerprint)
-        takings = self._deal(message, now_ns)
-        record = self._projection.project(message, takings, now_ns)
+        self._book.report(message.replica_id, message.tokens_in_flight, message.fingerprint)
+        shares = self._hand_out(message, now_ns)
+        record = self._projection.project(message, shares, now_ns)
         if record is not None:
             self._publisher.publish(record)
         if heard.gap:
@@ -142,8 +149,9 @@ class FrameExchange:
         if heard.ended:
             self.lose(message.gang_id, "it ended")
 
-    def _deal(self, frame: Frame, now_ns: int) -> list[tuple[str, int, Taken]]:
-        takings = []
+    def _hand_out(self, frame: Frame, now_ns: int) -> list[tuple[str, int, Taken]]:
+        """Hand a frame's deltas to their live requests; return (request id, attempt, taken) of those to be recorded."""
+        shares = []
         fenced = 0
         for delta in frame.deltas:
             live = self._live.get(delta.request_id)
@@ -161,9 +169,9 @@ class FrameExchange:
             live.journal.decoded_by(frame.fingerprint, frame.shard)
             self.last_token_ns[frame.model] = now_ns
             if not live.intake.request.probe:
-                takings.append((delta.request_id, delta.attempt, taken))
+                shares.append((delta.request_id, delta.attempt, taken))
         self._fence(frame.model, fenced, "older_attempt")
-        return takings
+        return shares
 
     def _fence(self, model: str, deltas: int, reason: str) -> None:
         if deltas:

@@ -1,4 +1,4 @@
-"""A gang as one gateway sees it, and as all gateways together see it. Pure: for the operator API and the console."""
+"""Describes a gang as one gateway sees it, and as all gateways see it, for the operator API and the console. Pure."""
 
 import time
 from typing import Any
@@ -46,7 +46,7 @@ def merged_view(views: list[View]) -> View:
 
 
 def gangs_seen(roster: Roster, answers: list[View]) -> list[tuple[GangEntry, View]]:
-    """Return each gang of the roster that some gateway answered for, with all gateways' view of it, by model and shard."""
+    """Return each gang of the roster that a gateway answered for, and all gateways' view of it, by model and shard."""
     gangs = []
     for entry in sorted(roster.gangs, key=lambda entry: (entry.model, entry.shard)):
         views = [answer["gangs"][entry.gang_id] for answer in answers if entry.gang_id in answer["gangs"]]

@@ -1,4 +1,4 @@
-"""From an HTTP call to a live request and its response: what both generation endpoints do."""
+"""Makes a live request and its response of an HTTP call, for both generation endpoints."""
 
 import secrets
 from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ class Generation:
         baggage: tuple[str, ...],
         lifecycle: RequestLifecycle,
     ) -> None:
-        """``baggage``: the caller's entries that are kept."""
+        """``baggage`` names the caller's baggage entries that are kept."""
         self._served, self._limits, self._baggage, self._lifecycle = served, limits, baggage, lifecycle
         self._intake_limits = IntakeLimits(body_bytes=limits.max_body_bytes, n=limits.max_n, timeout_s=limits.timeout_s)
 
@@ -68,12 +68,12 @@ class Generation:
 
 
 def draw_seed() -> int:
-    """Draw a seed for a request that brought none; it is returned, so that the answer can be had again."""
+    """Draw a seed for a request that brought none. The response names it, so that the answer can be had again."""
     return secrets.randbits(63)
 
 
 def _request_id(request: Request) -> str:
-    """The caller's x-request-id. Serve makes one for callers that sent none, and returns it with every answer."""
+    """Return the caller's x-request-id. Serve makes one for a caller without one, and returns it with every answer."""
     given = request.headers.get("x-request-id")
     if given is None:
         return f"req-{secrets.token_hex(12)}"

@@ -1,4 +1,4 @@
-"""Who may use the operators' routes: a caller that shows the operator's token, if one is set."""
+"""Guards the operators' routes: a caller must show the operator's token, if one is set."""
 
 import hmac
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from calmops.foundation.errors import CalmopsError
 
 
 class Forbidden(CalmopsError):
-    """The operator's token is missing or wrong."""
+    """Says that the operator's token is missing or wrong."""
 
     status = 401
     type = "authentication_error"

@@ -1,4 +1,4 @@
-"""Is each model really decoding? A token decoded lately says so; when idle, a one-token probe finds out."""
+"""Checks that each model really decodes: a token decoded lately shows it; an idle model gets a one-token probe."""
 
 import asyncio
 import contextvars
@@ -16,12 +16,12 @@ PROBE_TIMEOUT_S = 5.0
 
 
 class Readiness:
-    """Checks models, one probe per model at a time however many callers ask."""
+    """Checks models, with one probe per model at a time however many callers ask."""
 
     def __init__(
         self, models: Callable[[], Sequence[str]], last_token_ns: Mapping[str, int], lifecycle: RequestLifecycle
     ) -> None:
-        """``models``: those in service. ``last_token_ns``: by model, when its last token came, monotonic."""
+        """``models`` returns those in service; ``last_token_ns`` says by model when its last token came, monotonic."""
         self._models, self._last_token_ns, self._lifecycle = models, last_token_ns, lifecycle
         self._probes: dict[str, asyncio.Task[str]] = {}
 
@@ -35,7 +35,7 @@ class Readiness:
         if last_ns is not None and time.monotonic_ns() - last_ns < FRESH_S * 1e9:
             return "ready"
         if model not in self._probes:
-            # In a context of its own: when a client leaves, Serve cancels the calls made in its request's context.
+            # A probe has a context of its own: when a client leaves, Serve cancels the calls of its request's context.
             self._probes[model] = asyncio.create_task(self._probe(model), context=contextvars.Context())
             self._probes[model].add_done_callback(lambda _: self._probes.pop(model, None))
         return await asyncio.shield(self._probes[model])

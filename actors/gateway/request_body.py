@@ -1,4 +1,4 @@
-"""A request's body, of which no more is read than may come."""
+"""Reads a request's body, and no more of it than the limit."""
 
 from fastapi import Request
 
@@ -6,7 +6,7 @@ from calmops.foundation.errors import InputError
 
 
 async def read_bounded(request: Request, limit_bytes: int) -> bytes:
-    """All of it. InputError as soon as it is larger than the limit."""
+    """Return the whole body. Raises InputError as soon as it is larger than the limit."""
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)

@@ -1,4 +1,4 @@
-"""A request's books, from admission to its end: opened once, closed once. Knows no HTTP.
+"""Keeps a request's books from admission to its end: opened once, closed once. Knows no HTTP.
 
 ``accept`` admits, records and begins a request; ``close`` ends it; ``refuse`` counts one that was never accepted.
 """
@@ -33,7 +33,7 @@ class RequestLifecycle:
     roster: RosterClient
 
     async def accept(self, intake: Intake) -> LiveRequest:
-        """Admit, record and begin one request. Raises LoadError and UnavailableError, and then nothing was begun."""
+        """Admit, record and begin one request. Raises LoadError or UnavailableError; then nothing has begun."""
         request = intake.request
         self.roster.refuse_disabled(request.model)
         self.admission.enter(request)
@@ -46,7 +46,7 @@ class RequestLifecycle:
         return live
 
     def close(self, live: LiveRequest, *, unsent: int = 0) -> None:
-        """Close the request's books, once. ``unsent``: released tokens that were never handed to the HTTP server."""
+        """Close the request's books, once. ``unsent`` counts released tokens that the HTTP server never got."""
         self.attempts.end(live)
         self.admission.leave(live.intake.request)
         if live.intake.request.probe:
@@ -63,7 +63,7 @@ class RequestLifecycle:
             self.publisher.count(closed.model, "migrations", "replica_lost")
         if closed.exact_lost:
             self.publisher.count(closed.model, "exact_lost", "other_fingerprint")
-        self.request_log.ended(live, closed)
+        self.request_log.note_ended(live, closed)
 
     def refuse(self, outcome: str, request_id: str, model: str = "unknown") -> None:
         """Count a request that was never accepted; ``outcome`` is "refused_input", "refused_load" or "failed"."""
@@ -75,7 +75,7 @@ class RequestLifecycle:
                 labels=labels.rest,
             )
         )  # fmt: skip
-        self.request_log.refused(request_id, model, outcome)
+        self.request_log.note_refused(request_id, model, outcome)
 
     def refuse_untokenized(self, error: TokenizationError, request_id: str) -> None:
         """Count a request whose text broke the tokenizer."""

@@ -1,6 +1,7 @@
-"""What a gateway writes down of its requests: a log line each and, where that is wanted, the content. Beside its event loop.
+"""Writes a log line per request and, if calmops.yaml asks for it, the request's content. Off the event loop.
 
-One thread writes, in order: a disk that stalls stops no stream. What finds the queue full is dropped, and counted.
+One thread writes, in order, so a disk that stalls stops no stream. A line that finds the queue full is dropped and
+counted.
 """
 
 import logging
@@ -22,28 +23,19 @@ from calmops.messages.captured import Captured
 from calmops.messages.record import NOT_COUNTED, SUCCESSES, Closed
 from calmops.messages.request import SamplingParams
 
-MOST_WAITING = 4096
-CLOSE_S = 5.0  # for what still waits at the end
+MOST_WAITING = 4096  # lines
+CLOSE_S = 5.0  # how long lines that still wait at the end may take
 _LOGGED = (
-    "model",
-    "gateway_id",
-    "outcome",
-    "attempts",
-    "shard",
-    "prompt_tokens",
-    "delivered",
-    "discarded",
-    "ledger",
-    "exact_lost",
-    "detail",
-)
+    "model", "gateway_id", "outcome", "attempts", "shard", "prompt_tokens",
+    "delivered", "discarded", "ledger", "exact_lost", "detail",
+)  # fmt: skip
 
 
 class RequestLog:
-    """Called from the event loop; everything it is handed must be at rest."""
+    """Takes ended and refused requests from the event loop. A request handed over must not change any more."""
 
     def __init__(self, gateway_id: str, capture: CaptureConfig, end_ids: Mapping[str, Sequence[int]]) -> None:
-        """``end_ids``: by model, the tokens that end its answers."""
+        """``end_ids`` holds, by model, the tokens that end its answers."""
         self._gateway_id, self._end_ids = gateway_id, end_ids
         self._log = open_log("requests", gateway_id)
         self._prompt_hash = PromptHash()
@@ -51,27 +43,27 @@ class RequestLog:
         self._waiting: queue.Queue[Callable[[], None] | None] = queue.Queue(MOST_WAITING)
         self._failures: Counter[tuple[str, str, str]] = Counter()
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._write, name="notes", daemon=True)
+        self._thread = threading.Thread(target=self._write, name="request-log", daemon=True)
         self._thread.start()
         self._later("", partial(purge, capture.most_bytes, capture.most_days))
 
-    def ended(self, live: LiveRequest, closed: Closed) -> None:
-        """A request ended: its line, and its content if that is captured."""
+    def note_ended(self, live: LiveRequest, closed: Closed) -> None:
+        """Write the line of a request that ended, and its content if capture is on."""
         self._later(closed.model, partial(self._ended, live, closed))
 
-    def refused(self, request_id: str, model: str, outcome: str) -> None:
-        """A request was never accepted."""
+    def note_refused(self, request_id: str, model: str, outcome: str) -> None:
+        """Write the line of a request that was never accepted."""
         facts = {"request_id": request_id, "model": model, "outcome": outcome, "gateway_id": self._gateway_id}
         self._later(model, partial(self._log.info, "request refused", extra=facts))
 
     def failures(self) -> Counter[tuple[str, str, str]]:
-        """What couldn't be written since the last call: how often, by model, name of the event (metric_names.EVENTS), and reason."""
+        """Return how often writing has failed since the last call, by model, event (metric_names.EVENTS) and reason."""
         with self._lock:
-            told, self._failures = self._failures, Counter()
-        return told
+            failures, self._failures = self._failures, Counter()
+        return failures
 
     def close(self) -> None:
-        """Write what waits, for CLOSE_S at most. Off the event loop."""
+        """Write the lines that wait, for CLOSE_S at most. Call it off the event loop."""
         try:
             self._waiting.put(None, timeout=CLOSE_S)
         except queue.Full:
@@ -88,7 +80,7 @@ class RequestLog:
         while (write := self._waiting.get()) is not None:
             try:
                 write()
-            except Exception as error:  # the next line is none the worse for it
+            except Exception as error:  # the next line may well be written
                 self._failed("", "log_failures", type(error).__name__)
 
     def _failed(self, model: str, name: str, reason: str) -> None:
@@ -122,7 +114,7 @@ class RequestLog:
         self._log.log(logging.INFO if well else logging.WARNING, "request ended", extra=extra)
 
     def _keep(self, capture: Capture, live: LiveRequest, closed: Closed) -> None:
-        """Its content; a disk that doesn't take it costs the copy, not the request."""
+        """Capture a request's content. A disk that doesn't take it costs the copy, not the request."""
         request = live.intake.request
         captured = Captured(
             request_id=request.request_id, model=request.model, at_ns=closed.at_ns, outcome=closed.outcome,
@@ -141,14 +133,14 @@ def _ms(span_ns: int | None) -> float | None:
 
 
 def _given_as(live: LiveRequest) -> str:
-    """How its prompt came: what a replay has to be given again."""
+    """Return how the prompt came, which is what a replay has to be given: "messages", "text" or "ids"."""
     if live.intake.kind == "chat":
         return "messages"
     return "text" if live.intake.request.prompt_chars else "ids"
 
 
 def _parameters(params: SamplingParams, end_ids: frozenset[int]) -> dict[str, Any]:
-    """Parameters for the log: of those that hold what a client wrote, only which there were."""
+    """Return the parameters for the log; of those that hold a client's text, only their names."""
     tree: dict[str, Any] = msgspec.to_builtins(params)
     written = {"stop": params.stop, "stop_ids": set(params.stop_ids) - end_ids, "logit_bias": params.logit_bias}
     return {

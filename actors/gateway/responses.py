@@ -1,7 +1,7 @@
-"""What a client gets: a stream of events, or one whole answer. Raw ASGI, so that a token costs no task and no lock.
+"""Sends a client its answer: a stream of events, or one whole body. Raw ASGI: a token costs no task and no lock.
 
-A released token counts as delivered when its event has been handed to the HTTP server; what still lay in the
-outbox when the client went is handed back as ``unsent``.
+A released token counts as delivered when its event has been handed to the HTTP server. Tokens that are still in the
+outbox when the client leaves are counted as ``unsent``.
 """
 
 import asyncio
@@ -22,17 +22,17 @@ class Close(Protocol):
     """Closes a request's books."""
 
     def __call__(self, live: LiveRequest, *, unsent: int = 0) -> None:
-        """``unsent``: released tokens that were never handed to the HTTP server."""
+        """``unsent`` counts released tokens that were never handed to the HTTP server."""
         ...
 
 
 class EventStream(Response):
-    """Server-sent events, the first as soon as the first token is there."""
+    """Sends server-sent events, the first as soon as the first token is there."""
 
     media_type = "text/event-stream"
 
     def __init__(self, live: LiveRequest, close: Close, keepalive_s: float) -> None:
-        """``keepalive_s``: after so long without an event a comment is sent."""
+        """After ``keepalive_s`` without an event a comment is sent."""
         super().__init__(headers={**_headers(live), "cache-control": "no-store", "x-accel-buffering": "no"})
         del self.headers["content-length"]
         self._live, self._close, self._keepalive_s = live, close, keepalive_s
@@ -41,23 +41,23 @@ class EventStream(Response):
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         live = self._live
-        live.response = asyncio.ensure_future(self._run(send))
+        live.response_task = asyncio.ensure_future(self._run(send))
         gone = asyncio.ensure_future(_disconnected(receive))
         try:
-            await asyncio.wait((live.response, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not live.response.done():
+            await asyncio.wait((live.response_task, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not live.response_task.done():
                 live.end(outcome="client_cancelled")
-                live.response.cancel()
-            await asyncio.gather(live.response, return_exceptions=True)
-            if not live.response.cancelled() and live.response.exception() is not None:
-                live.end(CalmopsError(f"the gateway failed: {type(live.response.exception()).__name__}"))
+                live.response_task.cancel()
+            await asyncio.gather(live.response_task, return_exceptions=True)
+            if not live.response_task.cancelled() and live.response_task.exception() is not None:
+                live.end(CalmopsError(f"the gateway failed: {type(live.response_task.exception()).__name__}"))
         finally:
             gone.cancel()
-            live.response.cancel()
+            live.response_task.cancel()
             if not live.done:
                 live.end(outcome="client_cancelled")
             self._close(live, unsent=sum(taken.released for taken in live.outbox))
-        error = None if live.response.cancelled() else live.response.exception()
+        error = None if live.response_task.cancelled() else live.response_task.exception()
         if error is not None:
             raise error
 
@@ -99,7 +99,7 @@ class EventStream(Response):
 
 
 class WholeAnswer(Response):
-    """One JSON body when every choice has ended."""
+    """Sends one JSON body when every choice has ended."""
 
     def __init__(self, live: LiveRequest, close: Close) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class WholeAnswer(Response):
             self._close(live, unsent=unsent)
 
     async def _collect(self, answer: Answer, gone: "asyncio.Future[None]") -> bool:
-        """True when the request ended, False if the client went first."""
+        """Return True when the request has ended, False if the client left first."""
         live = self._live
         gone.add_done_callback(lambda _: live.wake.set())
         while True:

@@ -1,4 +1,4 @@
-"""The gateway's line to the registry: it reports that the gateway lives, keeps the latest roster, and passes orders on."""
+"""Talks to the registry for a gateway: reports that it lives, keeps the latest roster, passes operators' orders on."""
 
 import asyncio
 from typing import NoReturn
@@ -13,14 +13,14 @@ from calmops.messages.roster import GatewayEntry, Roster
 
 
 class RosterClient:
-    """Used on the gateway's event loop. ``roster`` is the latest reading; losses are reported without waiting."""
+    """Talks to the registry on the gateway's event loop. ``roster`` is the latest reading."""
 
     def __init__(self) -> None:
         self.roster = Roster()
         self._registry: ActorHandle = registry()
 
     async def report_often(self, entry: GatewayEntry) -> NoReturn:
-        """Report each REPORT_S that this gateway lives, for ever."""
+        """Report every REPORT_S that this gateway lives, for ever."""
         while True:
             try:
                 self.roster = await asyncio.wait_for(self._registry.gateway_here.remote(entry), REPORT_LIMIT_S)
@@ -29,7 +29,7 @@ class RosterClient:
             await asyncio.sleep(REPORT_S)
 
     def gang_lost(self, gang_id: str, why: str) -> None:
-        """Say that a gang is lost: end it. The call isn't waited for."""
+        """Report a lost gang, so that it is ended. Doesn't wait for the call."""
         self._registry.gang_lost.remote(gang_id, why)
 
     async def set_draining(self, replica_id: str, draining: bool) -> None:
@@ -42,7 +42,7 @@ class RosterClient:
         self.roster = await self._registry.roster.remote()
 
     def takes(self, replica_id: str) -> bool:
-        """Whether an operator lets a replica take placements."""
+        """Return whether operators let a replica take placements."""
         return replica_id not in self.roster.draining
 
     def refuse_disabled(self, model: str) -> None:
@@ -58,5 +58,5 @@ def frame_host() -> str | None:
 
 
 def cluster_resources() -> dict[str, float]:
-    """Return what the cluster has of each resource, nodes' own left out."""
+    """Return how much of each resource the cluster has, without the resources that name a node."""
     return {key: amount for key, amount in ray.cluster_resources().items() if ":" not in key}

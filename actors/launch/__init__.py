@@ -1,1 +1,1 @@
-"""Up and down: the local Ray cluster, its token, and what is deployed onto it."""
+"""Starts and ends the local Ray cluster, and deploys onto it: what `calmops up` and `calmops down` do."""

@@ -1,7 +1,7 @@
-"""What each application is made of, as one digest: where it is the same, nothing has to be deployed again.
+"""Makes one digest of what an application consists of: an application whose digest is the same isn't deployed again.
 
-Serve restarts every replica of whatever it is told to deploy, changed or not; a rollout of a model must not restart the gateway,
-whose streams it would end up cutting, nor the meter (decision 11).
+Serve restarts every replica of an application that it deploys, changed or not. A rollout of a model must restart
+neither the gateway, whose streams it would cut in the end, nor the meter.
 """
 
 import hashlib
@@ -20,10 +20,10 @@ CODE = (".py", ".cpp", ".h", ".json", ".jinja", ".html", ".css", ".js")
 
 
 def deploy_digests(config: Config, variables: Mapping[str, str]) -> dict[str, str]:
-    """The digest of every application that the configuration names: settings, secrets, releases and code."""
+    """Return the digest of every application that the configuration names: settings, secrets, releases and code."""
     common = (calmops.__version__, sorted(variables.items()), _files(_packages()))
-    releases = {one.name: _files([app.release_folder(one)]) for one in config.models}
-    found = {
+    releases = {model.name: _files([app.release_folder(model)]) for model in config.models}
+    digests = {
         GATEWAY_APP: _digest(
             common,
             app.gateway_config(config),
@@ -34,18 +34,18 @@ def deploy_digests(config: Config, variables: Mapping[str, str]) -> dict[str, st
         ),
     }
     if config.telemetry:
-        found[TELEMETRY_APP] = _digest(
+        digests[TELEMETRY_APP] = _digest(
             common, app.telemetry_settings(config), app.meter_config(config), _promises(config)
         )
-    for one in config.models:
-        found[model_app(one.name)] = _digest(
-            common, one, app.engine_settings(one), releases[one.name], config.failover, config.limits
+    for model in config.models:
+        digests[model_app(model.name)] = _digest(
+            common, model, app.engine_settings(model), releases[model.name], config.failover, config.limits
         )
-    return found
+    return digests
 
 
 def _promises(config: Config) -> list[tuple[str, int, int]]:
-    """The files that say what is promised and what it costs."""
+    """Return the facts of the files that say what is promised and what it costs."""
     own = [Path(config.objectives.path)] if config.objectives.path else []
     prices = [Path(config.objectives.prices_file)] if config.objectives.prices_file else []
     files = [path for folder in (shipped(), *own) for path in sorted(folder.rglob("*.yaml"))]
@@ -61,7 +61,7 @@ def _packages() -> list[Path]:
 
 
 def _files(folders: Iterable[Path]) -> list[tuple[str, int, int]]:
-    """Name, size and time of every file of code or of a release; nothing is read."""
+    """Return name, size and time of every file of code or of a release; no file is read."""
     return [
         _facts(path)
         for folder in folders

@@ -1,6 +1,6 @@
-"""The local Ray cluster that ``calmops up`` starts and ``calmops down`` ends, and only that one.
+"""Starts and ends the local Ray cluster of ``calmops up`` and ``calmops down``, and no other one.
 
-It runs as one child session whose head process is remembered in ``run/cluster.json``; Ray's own ``ray stop`` would
+The cluster runs as one child session whose head process is noted in ``run/cluster.json``. Ray's own ``ray stop`` would
 end every cluster on the machine.
 """
 
@@ -24,17 +24,17 @@ from calmops.foundation.errors import ConfigError, SetupError, UnavailableError
 from calmops.foundation.live_process import end_session, lives, session, started_ticks
 from calmops.foundation.ports import free_port
 
-START_S = 60.0
+START_S = 60.0  # how long the head node may take to answer
 STOP_S = 8.0  # for an orderly end; after that what is left of the session is killed
 
 
 def record_path() -> Path:
-    """Where the running cluster is remembered."""
+    """Return the path of the record of the running cluster."""
     return paths.folder("run") / "cluster.json"
 
 
 def running() -> dict[str, Any] | None:
-    """The record of the cluster that ``up`` started, if its head process still lives."""
+    """Return the record of the cluster that ``up`` started; None if its head process is gone."""
     try:
         record: dict[str, Any] = json.loads(record_path().read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -43,7 +43,7 @@ def running() -> dict[str, Any] | None:
 
 
 def refuse_another_address(config: Config) -> None:
-    """ConfigError if what runs already answers elsewhere than the configuration says."""
+    """Raise ConfigError if the cluster that runs already answers at another address than the configuration says."""
     record = running()
     if record is not None and record["url"] != api_url(config):
         raise ConfigError(
@@ -52,7 +52,10 @@ def refuse_another_address(config: Config) -> None:
 
 
 def start(config: Config) -> dict[str, Any]:
-    """Start a head node on loopback and remember it. SetupError if it isn't up within START_S."""
+    """Start a head node on loopback, and write down its record.
+
+    Raises SetupError if its process ends, and UnavailableError if it isn't up within START_S.
+    """
     port = free_port()
     log = paths.folder("logs") / "ray.log"
     command = [
@@ -64,7 +67,7 @@ def start(config: Config) -> dict[str, Any]:
     environment = {
         **os.environ, **own_cluster(), **serve_environment(), **(haproxy_environment(config) or {}),
         "RAY_worker_niceness": "0",  # 15 by default: replicas and gateways are what the cluster is for
-        # Collecting Ray's own metrics took a core for 25 to 65 ms at a time, which tokens then waited for; ours don't need it.
+        # Ray's own metrics, which nothing here needs, took a core for 25 to 65 ms at a time, and tokens waited for it.
         "RAY_enable_metrics_collection": "0", "REPORTER_UPDATE_INTERVAL_MS": "60000",
     }  # fmt: skip
     with log.open("ab") as sink:
@@ -94,7 +97,7 @@ def disconnect() -> None:
 
 
 def stop() -> bool:
-    """End the cluster that ``up`` started, with all its processes; False if none runs."""
+    """End the cluster that ``up`` started, with all its processes. Return False if none runs."""
     record = running()
     if record is None:
         record_path().unlink(missing_ok=True)
@@ -122,7 +125,7 @@ def _await_up(address: str, head: "subprocess.Popen[bytes]", log: Path) -> None:
 
 
 def _logical_cpus(config: Config) -> int:
-    """Ray's CPUs are bookkeeping: at least what the gangs ask for, so that a small machine can hold them."""
+    """Return how many CPUs Ray is to count: at least what the gangs ask for, so that a small machine can hold them."""
     wanted = sum(model.replicas * model.tp * model.threads_per_rank for model in config.models)
     return max(os.cpu_count() or 1, wanted) + 1
 

@@ -1,7 +1,7 @@
-"""The token of the Ray cluster that ``calmops up`` starts: nobody else on the machine may run code there.
+"""Makes the token of the Ray cluster that ``calmops up`` starts: nobody else on the machine may run code there.
 
-Kept in the state folder rather than in Ray's own place, so that a token which lies in ~/.ray for other clusters neither
-helps nor hinders. Ray reads its mode when it is imported: nothing here imports it.
+The token lies in the state folder and not in Ray's own place, so that a token in ~/.ray for other clusters changes
+nothing here. Ray reads its authentication mode when it is imported, so this module doesn't import it.
 """
 
 import os
@@ -11,7 +11,7 @@ from calmops.foundation import paths
 
 
 def own_cluster() -> dict[str, str]:
-    """The environment in which our cluster's processes, and the drivers that join it, find its token."""
+    """Return the variables with which our cluster's processes, and the drivers that join it, find its token."""
     path = paths.folder("run") / "ray_token"
     if not path.is_file():
         fresh = path.with_suffix(f".{os.getpid()}")

@@ -1,1 +1,1 @@
-"""The meter's process."""
+"""Runs the meter's process."""

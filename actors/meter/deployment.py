@@ -1,4 +1,4 @@
-"""The meter's deployment: one active meter, on a port of its own, which the gateways' /metrics and /console relay."""
+"""Runs the one active meter as a Serve deployment; the gateways' /metrics and /console relay what its port answers."""
 
 import threading
 import time
@@ -31,7 +31,7 @@ LEASE_WAIT_S = 30.0  # how long the meter of a redeploy waits for the old one to
 
 
 class Meter:
-    """Folds the log and shows the counts."""
+    """Puts together the meter, which folds the log, the watcher beside it, and the server that shows both."""
 
     def __init__(self, settings: TelemetrySettings, config: dict[str, Any]) -> None:
         its_config = configuration.from_json(config)
@@ -54,14 +54,14 @@ class Meter:
             thread.start()
 
     def check_health(self) -> None:
-        """Answer Serve's own probe. Raises where what is shown stands still: a new meter goes on from the saved state."""
+        """Answer Serve's own probe. Raises if what is shown stands still: a new meter goes on from the saved state."""
         self._meter.check_health()
         ended = [thread.name for thread in self._threads if not thread.is_alive()]
         if ended and not self._leaving.is_set():
             raise telemetry.MeterEnded(f"these threads of the meter have ended: {', '.join(ended)}; start it again")
 
     def url(self) -> str:
-        """Where the counts are shown."""
+        """Return the address of the metrics."""
         return self._server.url
 
     def _shown(self, openmetrics: bool) -> bytes:
@@ -98,7 +98,7 @@ class Meter:
 
 
 def _traces(config: Config) -> OtlpTraces | None:
-    """Where traces go; None without an endpoint."""
+    """Return where traces go; None without an endpoint."""
     if config.tracing.endpoint is None:
         return None
     return OtlpTraces(config.tracing.endpoint, {"deployment.environment.name": config.environment})

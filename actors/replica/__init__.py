@@ -1,1 +1,1 @@
-"""One replica's processes: rank 0 with its engine thread, and the other ranks of its gang."""
+"""Runs one gang: rank 0 takes placements and decodes on its engine thread, and the other ranks follow its plans."""

@@ -1,7 +1,7 @@
-"""Rank 0's engine thread: the loop that steps, and the frames it leaves. The only owner of engine and links.
+"""Steps the engine on rank 0's engine thread, and sends each gateway its frame. The only owner of engine and links.
 
-It runs off the main thread, since an all-reduce releases the GIL but keeps its thread. Other threads only
-append to ``_commands`` and wake it. It never waits for a gateway.
+It runs off the main thread, since an all-reduce releases the GIL but keeps its thread. Other threads only append to
+``_commands`` and wake it. It never waits for a gateway.
 """
 
 import logging
@@ -30,13 +30,13 @@ _log = logging.getLogger("ray.serve")
 GATEWAY_SILENT_NS = int(GATEWAY_SILENT_S * 1e9)
 GATEWAY_GONE_NS = int(GATEWAY_GONE_S * 1e9)
 SWITCH_S = 0.0005  # how long Python may let this thread wait for the event loop's after a step; 5 ms by default
-EARLY_CANCELS = 1000  # remembered, each until its placement comes
+EARLY_CANCELS = 1000  # cancels that are remembered, each until its placement comes
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(FromGateway).decode
 
 
 class FrameHeader(Struct, frozen=True, kw_only=True):
-    """What every frame of this gang says of itself."""
+    """Holds what is the same in every frame of a gang."""
 
     replica_id: str
     gang_id: str
@@ -46,7 +46,7 @@ class FrameHeader(Struct, frozen=True, kw_only=True):
 
 class _Attempt(NamedTuple):
     future: Future[Summary]
-    gateway_id: str  # who asked for it
+    gateway_id: str  # the gateway that placed it
     tokens: int  # the most that it may take
 
 
@@ -55,19 +55,18 @@ class _Link:
         self.link = link
         self.link_seq = 0
         self.heard_ns = now_ns
-        self.forsaken_ns = 0  # when its sequences were last cancelled for its silence
+        self.cancelled_ns = 0  # when its sequences were last cancelled because it was silent
         self.sent_ns = now_ns
 
 
 class EngineThread(threading.Thread):
     """Steps while there is work, sleeps in the kernel while there is none."""
 
-    def __init__(
-        self, engine: "Engine", identity: FrameHeader, stall_s: float, on_fatal: Callable[[str], None]
-    ) -> None:
+    def __init__(self, engine: "Engine", header: FrameHeader, stall_s: float, on_fatal: Callable[[str], None]) -> None:
+        """``on_fatal`` is called on this thread, with the reason, when the engine can't go on."""
         super().__init__(name="engine", daemon=True)
         self._engine = engine
-        self._identity = identity
+        self._header = header
         self._beat_ns = int(stall_s * 1e9 / BEATS_PER_STALL)
         self._on_fatal = on_fatal
         self._waiter = LinkWaiter()
@@ -78,13 +77,12 @@ class EngineThread(threading.Thread):
         self._early: OrderedDict[int, None] = OrderedDict()  # stream tokens cancelled before their placements came
         self._stopping = False
         self._step = 0
-        self._last_facts: StepFacts | None = None
         self.shard = -1
 
     def submit(self, placement: Placement) -> Future[Summary]:
-        """Begin or go on with a request; the future ends with the attempt. Callable from any thread."""
+        """Begin a request, or go on with it; the future ends with the attempt. Any thread may call it."""
         future: Future[Summary] = Future()
-        future.set_running_or_notify_cancel()  # a caller that goes away doesn't take the result's place with it
+        future.set_running_or_notify_cancel()  # a caller that goes away can't cancel it: the result still has a place
         self._call(lambda: self._submit(placement, future))
         return future
 
@@ -93,20 +91,16 @@ class EngineThread(threading.Thread):
         self._call(lambda: self._engine.cancel(stream_token, reason))
 
     def connect(self, gateways: tuple[GatewayEntry, ...]) -> None:
-        """Link to gateways that aren't linked yet, and drop links to those no longer listed."""
+        """Link to gateways that aren't linked yet, and drop links to those that are no longer listed."""
         self._call(lambda: self._connect(gateways))
 
     def is_linked(self, gateway_id: str) -> bool:
-        """Whether frames can go to that gateway."""
+        """Return whether frames can go to that gateway."""
         return gateway_id in self._links
 
     def stop(self) -> None:
         """End the loop after the current step."""
         self._call(self._end)
-
-    def last_step(self) -> tuple[int, StepFacts | None]:
-        """The gang's forward passes so far, and the latest one's facts."""
-        return self._step, self._last_facts
 
     def run(self) -> None:
         sys.setswitchinterval(SWITCH_S)
@@ -114,7 +108,7 @@ class EngineThread(threading.Thread):
             while not self._stopping:
                 self._turn()
         except Exception as error:
-            _log.exception("the engine of gang %s ended", self._identity.gang_id)  # before the reaper comes
+            _log.exception("the engine of gang %s ended", self._header.gang_id)  # before the reaper comes
             self._goodbye()
             self._on_fatal(f"{type(error).__name__}: {error}")
             raise
@@ -155,22 +149,23 @@ class EngineThread(threading.Thread):
     def _connect(self, gateways: tuple[GatewayEntry, ...]) -> None:
         wanted = {entry.gateway_id: entry for entry in gateways}
         oldest_ns = time.monotonic_ns() - GATEWAY_GONE_NS
-        for gateway_id in [one for one, link in self._links.items() if one not in wanted and link.heard_ns < oldest_ns]:
-            self._drop(gateway_id)
+        unlisted = [gateway_id for gateway_id in self._links if gateway_id not in wanted]
+        for gateway_id in unlisted:
+            if self._links[gateway_id].heard_ns < oldest_ns:
+                self._drop(gateway_id)
         for gateway_id, entry in wanted.items():
             if gateway_id not in self._links:
                 link = FrameLink(entry.channel)
                 self._waiter.add(link)
                 self._links[gateway_id] = _Link(link, time.monotonic_ns())
-                hello = Hello(
-                    replica_id=self._identity.replica_id, gang_id=self._identity.gang_id, model=self._identity.model
-                )
+                header = self._header
+                hello = Hello(replica_id=header.replica_id, gang_id=header.gang_id, model=header.model)
                 link.send(_encode(hello))
 
     def _drop(self, gateway_id: str) -> None:
-        gone = self._links.pop(gateway_id)
-        self._waiter.discard(gone.link)
-        gone.link.close()
+        dropped = self._links.pop(gateway_id)
+        self._waiter.discard(dropped.link)
+        dropped.link.close()
         self._cancel_all(gateway_id, "gateway_slow")
 
     def _cancel_all(self, gateway_id: str, reason: str) -> None:
@@ -186,8 +181,8 @@ class EngineThread(threading.Thread):
                 message = _decode(body)
                 if isinstance(message, Cancel):
                     self._cancel(message)
-            if now_ns - max(link.heard_ns, link.forsaken_ns) > GATEWAY_SILENT_NS:
-                link.forsaken_ns = now_ns
+            if now_ns - max(link.heard_ns, link.cancelled_ns) > GATEWAY_SILENT_NS:
+                link.cancelled_ns = now_ns
                 self._cancel_all(gateway_id, "cancelled")
 
     def _cancel(self, cancel: Cancel) -> None:
@@ -198,10 +193,11 @@ class EngineThread(threading.Thread):
         self._engine.cancel(cancel.stream_token, cancel.reason)
 
     def _send_step(self, result: "StepResult") -> None:
-        self._step, self._last_facts = result.step, result.facts
-        ended = [self._attempts.get(one.stream_token) for one in result.summaries]
-        owners = {one.gateway_id for one in ended if one is not None}
-        for gateway_id in owners.union(result.deltas):  # who only lost a sequence hears of the step too
+        self._step = result.step
+        ended = [self._attempts.get(summary.stream_token) for summary in result.summaries]
+        owners = {attempt.gateway_id for attempt in ended if attempt is not None}
+        # A gateway that got no delta, but one of whose attempts ended, hears of the step too.
+        for gateway_id in owners.union(result.deltas):
             if gateway_id in self._links:
                 self._send(gateway_id, result.facts, result.deltas.get(gateway_id, ()))
 
@@ -222,14 +218,14 @@ class EngineThread(threading.Thread):
         link = self._links[gateway_id]
         link.link_seq += 1
         link.sent_ns = time.monotonic_ns()
-        me = self._identity
+        header = self._header
         frame = Frame(
-            replica_id=me.replica_id, gang_id=me.gang_id, shard=self.shard, model=me.model, fingerprint=me.fingerprint,
-            step=self._step, link_seq=link.link_seq, engine_ns=time.time_ns(),
+            replica_id=header.replica_id, gang_id=header.gang_id, shard=self.shard, model=header.model,
+            fingerprint=header.fingerprint, step=self._step, link_seq=link.link_seq, engine_ns=time.time_ns(),
             tokens_in_flight=self._tokens_in_flight, facts=facts, deltas=deltas, last=last,
         )  # fmt: skip
         if not link.link.send(_encode(frame)):
-            self._cancel_all(gateway_id, "gateway_slow")  # the gap in link_seq tells the gateway
+            self._cancel_all(gateway_id, "gateway_slow")  # the gateway sees the gap in link_seq
 
     def _goodbye(self) -> None:
         for gateway_id in self._links:

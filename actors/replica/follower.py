@@ -1,4 +1,4 @@
-"""What a rank other than 0 does: load its shard with the others, then follow plans on a thread of its own."""
+"""Runs a rank other than 0: it loads its shard together with the others, then follows plans. Decides nothing."""
 
 import os
 import threading
@@ -11,18 +11,18 @@ from calmops.messages.roster import Member
 
 
 class RankProcess:
-    """One process of the tensor-parallel group. Decides nothing."""
+    """Loads one rank's shard and follows plans on a thread of its own."""
 
     def __init__(self, rank: int, gang_id: str) -> None:
         self._rank = rank
         self._gang_id = gang_id
 
     def member(self) -> Member:
-        """This process, for the reaper."""
+        """Describe this process, for the reaper."""
         return Member.living(self._rank, os.getpid())
 
     def load(self, settings: EngineSettings, port: int) -> None:
-        """Join the world, load and shard together with the other ranks, then follow on a thread of its own."""
+        """Join the other ranks, load the shard together with them, then start to follow."""
         join(self._rank, settings.tp, port, settings.device)
         follower = Follower.load(settings, self._rank)
         receiver = PlanReceiver(rank_address(self._gang_id, self._rank))

@@ -1,4 +1,4 @@
-"""A gang: the ranks that live and die together, seen from rank 0, the Serve replica's own process."""
+"""Starts and stops a gang, the ranks that live and die together, from rank 0: the Serve replica's own process."""
 
 import dataclasses
 import os
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gang:
-    """A loaded gang. ``ranks`` are kept so that the child actors live as long as their replica."""
+    """Holds a loaded gang. ``ranks`` are kept so that the child actors live as long as their replica."""
 
     gang_id: str
     engine: "Engine"
@@ -34,7 +34,7 @@ class Gang:
     sender: PlanSender
 
     def stop(self) -> None:
-        """Tell the ranks that no step will follow."""
+        """Send the other ranks a Stop, so that they exit, and close the way to them."""
         self.sender.send(_encode(Stop(reason="the replica stops")))
         self.sender.close()
 
@@ -43,10 +43,10 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 def start_gang(settings: EngineSettings, *, load_s: float, bundle: dict[str, float]) -> Gang:
-    """Start ranks 1..tp-1, load all shards together. Raises GangError if a rank dies or ``load_s`` passes.
+    """Start ranks 1..tp-1 and load all shards together. Raises GangError if a rank dies or ``load_s`` passes.
 
-    torch is imported here and not above: seconds on a small CPU, which the other ranks spend on the same at the same
-    time, and which whoever only names a replica (`calmops up`, the builders) is spared.
+    torch is imported here and not above. It takes seconds on a small CPU: the other ranks import it at the same time,
+    and a process that only names a replica (`calmops up`, the builders) never does.
     """
     gang_id = os.urandom(6).hex()
     sender = PlanSender(tuple(rank_address(gang_id, rank) for rank in range(1, settings.tp)))
@@ -71,7 +71,7 @@ def start_gang(settings: EngineSettings, *, load_s: float, bundle: dict[str, flo
 
 
 def _shares(cores: tuple[int, ...], settings: EngineSettings) -> list[tuple[int, ...]]:
-    """The leased cores of each rank, one a thread; none for anybody if none were left."""
+    """Return each rank's share of the leased cores, one core per thread; empty shares if none were left."""
     return [cores[rank * settings.threads : (rank + 1) * settings.threads] for rank in range(settings.tp)]
 
 
@@ -81,7 +81,7 @@ def _send(sender: PlanSender, plan: StepPlan) -> None:
 
 def _start_rank(rank: int, gang_id: str, bundle: dict[str, float]) -> "ray.actor.ActorHandle":
     group = get_current_placement_group()
-    assert group is not None, "a replica with tp > 1 runs in a placement group of one bundle a rank"
+    assert group is not None, "a replica with tp > 1 runs in a placement group of one bundle per rank"
     others = {name: amount for name, amount in bundle.items() if name not in ("CPU", "GPU")}
     return Rank.options(
         num_cpus=bundle.get("CPU", 0), num_gpus=bundle.get("GPU", 0), resources=others,

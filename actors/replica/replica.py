@@ -1,6 +1,7 @@
-"""A Serve replica is rank 0 of its gang: it takes placements by unary call and lets the engine thread do them.
+"""Takes placements by unary call, as a Serve replica and rank 0 of its gang; the engine thread carries them out.
 
-Tokens don't ride on the call. It lives as long as the attempt, so Serve's accounting, draining and routing work.
+Tokens don't ride on the call: they travel in frames. The call lives as long as the attempt, so Serve's accounting,
+draining and routing work.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ from calmops.messages.roster import GangEntry
 
 
 class Replica:
-    """One gang, serving one model."""
+    """Serves one model with one gang."""
 
     def __init__(
         self, model: str, settings: EngineSettings, options: dict[str, float], bundle: dict[str, float]
@@ -36,7 +37,7 @@ class Replica:
             node_id=ray.get_runtime_context().get_node_id(), members=self._gang.members,
             fingerprint=self._gang.engine.fingerprint, tp=settings.tp,
         )  # fmt: skip
-        identity = FrameHeader(
+        header = FrameHeader(
             replica_id=self._entry.replica_id,
             gang_id=self._entry.gang_id,
             model=model,
@@ -44,7 +45,7 @@ class Replica:
         )
         self._node = NodeReader()
         self._fatal: str | None = None
-        self._engine = EngineThread(self._gang.engine, identity, options["stall_s"], self._on_fatal)
+        self._engine = EngineThread(self._gang.engine, header, options["stall_s"], self._on_fatal)
         self._registry = registry()
         self._leaving = threading.Event()
         self._report()
@@ -52,9 +53,9 @@ class Replica:
         threading.Thread(target=self._report_often, name="roster", daemon=True).start()
 
     async def generate(self, placement: Placement) -> Summary:
-        """Carry one attempt to its end. Cancelled by Serve, it frees its sequences by the next step."""
+        """Carry one attempt to its end. If Serve cancels the call, its sequences are free by the next step."""
         if not self._engine.is_linked(placement.gateway_id):
-            await asyncio.to_thread(self._report)  # a gateway that is newer than our last look at the roster
+            await asyncio.to_thread(self._report)  # the gateway is newer than the roster that we read last
         future = self._engine.submit(placement)
         try:
             return await asyncio.wrap_future(future)
@@ -63,7 +64,7 @@ class Replica:
             raise
 
     def check_health(self) -> None:
-        """Serve's own probe. Progress is what the gateways and the reaper watch; this only knows the worst."""
+        """Answer Serve's own probe: raise GangError if the engine has ended. Gateways and reaper watch its progress."""
         if self._fatal is not None:
             raise GangError(f"gang {self._entry.gang_id} ended: {self._fatal}")
 

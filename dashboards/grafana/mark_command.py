@@ -12,10 +12,10 @@ from dashboards.grafana.target import TOKEN, TOKEN_FILE, URL, grafana_at
 
 SINCE = Annotated[
     str | None,
-    typer.Option("--from", help="when it began, RFC 3339 with a time zone: 2026-11-26T14:00:00Z; default: now"),
+    typer.Option("--from", help="When it began, RFC 3339 with a time zone: 2026-11-26T14:00:00Z. Default: now."),
 ]
 UNTIL = Annotated[
-    str | None, typer.Option("--to", help="when it ended, likewise; default: a moment, not a stretch of time")
+    str | None, typer.Option("--to", help="When it ended, RFC 3339 with a time zone. Default: the mark is one moment.")
 ]
 
 
@@ -24,11 +24,14 @@ def register_mark(group: typer.Typer) -> None:
 
     @group.command("mark")
     def mark(
-        kind: Annotated[str, typer.Argument(help=f"what it is: {' or '.join(MARKS)}")],
-        text: Annotated[str, typer.Argument(help="what people read when they point at it")],
+        kind: Annotated[str, typer.Argument(help=f"Kind of mark: {' or '.join(MARKS)}.")],
+        text: Annotated[str, typer.Argument(help="Text that people read when they point at the mark.")],
         since: SINCE = None, until: UNTIL = None, url: URL = None, token: TOKEN = None, token_file: TOKEN_FILE = None, as_json: bool = AS_JSON,
     ) -> None:  # fmt: skip
-        """Mark a deploy or a game day in Grafana; `calmops up` marks its deploys itself where calmops.yaml names a Grafana."""
+        """Mark a deploy or a game day in Grafana.
+
+        `calmops up` marks its deploys itself if calmops.yaml names a Grafana.
+        """
         if kind not in MARKS:
             raise ConfigError(f"{kind!r} is no kind of mark; there are: {', '.join(MARKS)}")
         if not text.strip():

@@ -27,10 +27,15 @@ PROMETHEUS = Annotated[
     str | None,
     typer.Option(
         "--prometheus",
-        help=f"address at which Grafana reaches Prometheus; makes or mends the data source {SOURCE_UID}; default: none is touched",
+        help="Address at which Grafana reaches Prometheus. "
+        f"With it, the data source {SOURCE_UID} is made or corrected.",
     ),
 ]
-DRY_RUN = Annotated[bool, typer.Option("--dry-run", help="show what differs, change nothing, exit 0")]
+SOURCE = Annotated[
+    str | None,
+    typer.Option("--source", help=f"Uid of the Prometheus data source that the rules query. Default: {SOURCE_UID}."),
+]
+DRY_RUN = Annotated[bool, typer.Option("--dry-run", help="Show what differs; change nothing.")]
 
 
 def register_dashboards(group: typer.Typer) -> None:
@@ -41,7 +46,10 @@ def register_dashboards(group: typer.Typer) -> None:
         url: URL = None, token: TOKEN = None, token_file: TOKEN_FILE = None, prometheus: PROMETHEUS = None,
         dry_run: DRY_RUN = False, as_json: bool = AS_JSON,
     ) -> None:  # fmt: skip
-        """Bring Grafana's folder `calmops` up to date with the dashboards; a second push changes nothing, and what isn't ours is left alone."""
+        """Update the dashboards in Grafana's folder `calmops`.
+
+        A second push changes nothing. What calmops hasn't made is left alone.
+        """
         import json
 
         from dashboards.generate import generated
@@ -60,14 +68,15 @@ def register_alerts(group: typer.Typer) -> None:
     @group.command("push")
     def push(
         url: URL = None, token: TOKEN = None, token_file: TOKEN_FILE = None, prometheus: PROMETHEUS = None,
-        source: Annotated[str | None, typer.Option("--source", help=f"uid of the Prometheus data source that rules ask; default: {SOURCE_UID}")] = None,
-        folder: Annotated[Path, typer.Option("--alerts", help="folder of promises with its generated/ files")] = ALERTS,
+        source: SOURCE = None,
+        folder: Annotated[Path, typer.Option("--alerts", help="Folder of promises, with its generated/ files.")] = ALERTS,
         dry_run: DRY_RUN = False, as_json: bool = AS_JSON,
     ) -> None:  # fmt: skip
-        """Bring rules, contact points and mute timings in Grafana up to date; a second push changes nothing, and what isn't ours is left alone.
+        """Update the alert rules, contact points and mute timings in Grafana.
 
-        Prometheus must have loaded the recording rules of the same generated/prometheus-rules.yaml. If an Alertmanager is told
-        by that Prometheus too, everybody is told twice: use one of them.
+        A second push changes nothing. What calmops hasn't made is left alone. Prometheus must have loaded the recording
+        rules of the same generated/prometheus-rules.yaml. If that Prometheus also notifies an Alertmanager, people are
+        notified twice: use one of the two.
         """
         from dashboards.grafana.alert_rules import grafana_groups
         from dashboards.grafana.alerts_folder import read_alerts

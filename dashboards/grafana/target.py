@@ -29,7 +29,9 @@ def _never_typed(context: typer.Context, token: str | None) -> str | None:
 URL = Annotated[
     str | None,
     typer.Option(
-        "--url", envvar="GRAFANA_URL", help="Grafana's address, with the path that it is served under: http://host:3000"
+        "--url",
+        envvar="GRAFANA_URL",
+        help="Grafana's address, http://host:3000, with the path that it is served under.",
     ),
 ]
 TOKEN = Annotated[str | None, typer.Option("--token", envvar="GRAFANA_TOKEN", hidden=True, callback=_never_typed)]
@@ -37,7 +39,7 @@ TOKEN_FILE = Annotated[
     Path | None,
     typer.Option(
         "--token-file",
-        help="file with a service account's token on its first line; default: the variable GRAFANA_TOKEN",
+        help="File whose first line is a service account's token. Default: the variable GRAFANA_TOKEN.",
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""A platform's HTTP API out of a hand: fixed answers, every call noted."""
+"""The fake platform answers its HTTP API with fixed answers and records every call."""
 
 import json
 from typing import Any
@@ -37,7 +37,7 @@ calmops_inter_token_latency_seconds_bucket{{model="stdlib-5m",at="gateway",le="+
 
 
 class FakePlatform:
-    """``connect`` stands in for calmops.cli.client.connect."""
+    """Answers in place of a platform; ``connect`` replaces calmops.cli.client.connect."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []

@@ -1,4 +1,4 @@
-"""A watcher with a meter that has no log, on one clock: what the meter is given is counted, and the watcher sees it."""
+"""Makes a watcher and a meter without a log, on one clock: records are counted, and the watcher sees them."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -25,7 +25,7 @@ PRICES = Prices(currency="EUR", prices=(Price(on_demand_per_hour=3.6),))
 
 
 class FoldedMeter:
-    """A meter without a log: what it was given is counted."""
+    """Stands in for a meter: counts the records that it is given, without a log."""
 
     def __init__(self, clock: Clock) -> None:
         self.counts = Counts()
@@ -45,13 +45,13 @@ class FoldedMeter:
 def watched(
     promises: Promises | None = PROMISES, prices: Prices | None = None
 ) -> tuple[Watcher, FoldedMeter, ManualClock]:
-    """A watcher, its meter, and the clock of both."""
+    """Return a watcher, its meter, and the clock of both."""
     clock = ManualClock(T0_NS)
-    return watching(clock, promises, prices), FoldedMeter(clock), clock
+    return new_watcher(clock, promises, prices), FoldedMeter(clock), clock
 
 
-def watching(clock: Clock, promises: Promises | None = PROMISES, prices: Prices | None = None) -> Watcher:
-    """A watcher that judges by these promises and prices."""
+def new_watcher(clock: Clock, promises: Promises | None = PROMISES, prices: Prices | None = None) -> Watcher:
+    """Return a watcher that judges by these promises and prices."""
     watcher = Watcher(clock=clock)
     watcher.use(promises, prices)
     return watcher
@@ -62,7 +62,7 @@ def labelled(record: Record, **more: object) -> Record:
 
 
 def events(watcher: Watcher) -> dict[tuple[str, str, str, str], float]:
-    """By objective, version, shard and result."""
+    """Return the events counted, by objective, version, shard and result."""
     families = {family.name: family for family in text_string_to_metric_families(watcher.metrics().decode())}
     return {
         (s.labels["objective"], s.labels["version"], s.labels["shard"], s.labels["result"]): s.value

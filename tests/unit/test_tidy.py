@@ -1,4 +1,4 @@
-"""House style, kept by a test: who may import whom, who may import which vendor, how long things may be."""
+"""Keep the house style by tests: who may import whom and which vendor, and how long files and functions may be."""
 
 import ast
 import re
@@ -49,13 +49,13 @@ VAGUE_NAME = re.compile(r"(Manager|Helper|Utils?|Impl|Mixin)$|^Base[A-Z]")
 
 
 def our_files() -> list[Path]:
-    """Every Python file that ships."""
+    """Return every Python file that ships."""
     folders = [CALMOPS, *(ROOT / name for name in OUTER)]
     return sorted(file for folder in folders if folder.is_dir() for file in folder.rglob("*.py"))
 
 
 def test_files_too() -> list[Path]:
-    """Everything written in Python here, tests and proofs included."""
+    """Return every Python file here, tests and proofs included."""
     scripts = (file for file in (ROOT / "tests").rglob("*") if file.is_file() and is_python(file))
     return our_files() + sorted(scripts)
 
@@ -64,6 +64,7 @@ test_files_too.__test__ = False  # type: ignore[attr-defined]
 
 
 def is_python(file: Path) -> bool:
+    """Say whether a file is a Python module, or an executable that Python runs."""
     if file.suffix == ".py":
         return True
     if file.suffix or "__pycache__" in file.parts:
@@ -81,7 +82,7 @@ def name_of(file: Path) -> str:
 
 
 def imports_of(file: Path) -> Iterator[tuple[str, int]]:
-    """Full dotted names that a file imports, wherever in it, with their lines."""
+    """Yield the full dotted names that a file imports anywhere, with their lines."""
     for node in ast.walk(tree_of(file)):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
@@ -101,7 +102,7 @@ def test_platform_is_a_source_root_and_not_a_package() -> None:
     assert not (ROOT / "platform" / "__init__.py").exists(), "it would shadow Python's own `platform`"
 
 
-def test_parts_of_calmops_import_only_what_lies_beneath_them() -> None:
+def test_parts_of_calmops_import_only_what_lies_below_them() -> None:
     wrong = []
     for file in CALMOPS.rglob("*.py"):
         part = file.relative_to(CALMOPS).parts[0]
@@ -129,19 +130,19 @@ def test_calmops_never_imports_a_shell_and_shells_never_import_each_other() -> N
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_vendor_is_imported_only_where_it_belongs(vendor: str) -> None:
     allowed, most = VENDORS[vendor]
-    found = importers_of(vendor)
-    strays = [name for name in found if not any(name == place or name.startswith(f"{place}/") for place in allowed)]
+    importers = importers_of(vendor)
+    strays = [name for name in importers if not any(name == place or name.startswith(f"{place}/") for place in allowed)]
     assert not strays, f"{vendor} belongs in {allowed}"
-    assert most is None or len(found) <= most, f"{vendor} is imported by {found}; {most} file may"
+    assert most is None or len(importers) <= most, f"{vendor} is imported by {importers}; {most} file may"
 
 
 def test_deepspeed_is_imported_by_one_file_of_the_engine_and_one_of_training() -> None:
-    found = importers_of("deepspeed")
+    importers = importers_of("deepspeed")
     for folder, most in DEEPSPEED_FILES.items():
-        inside = [name for name in found if name.startswith(f"{folder}/")]
+        inside = [name for name in importers if name.startswith(f"{folder}/")]
         assert len(inside) <= most, f"{folder}: DeepSpeed is imported by {inside}"
-        found = [name for name in found if name not in inside]
-    assert not found
+        importers = [name for name in importers if name not in inside]
+    assert not importers
 
 
 def test_files_are_at_most_300_lines() -> None:
@@ -149,7 +150,7 @@ def test_files_are_at_most_300_lines() -> None:
     assert not {name: lines for name, lines in lengths.items() if lines > MAX_FILE_LINES}
 
 
-def test_functions_are_at_most_50_lines_but_for_those_that_register_commands() -> None:
+def test_functions_are_at_most_50_lines_except_those_that_register_commands() -> None:
     wrong = []
     for file in test_files_too():
         for node in functions_of(tree_of(file)):
@@ -160,7 +161,7 @@ def test_functions_are_at_most_50_lines_but_for_those_that_register_commands() -
     assert not wrong
 
 
-def test_functions_take_at_most_5_parameters_but_for_commands_and_gpu_kernels() -> None:
+def test_functions_take_at_most_5_parameters_except_commands_and_gpu_kernels() -> None:
     wrong = []
     for file in our_files():
         for node in functions_of(tree_of(file)):
@@ -213,7 +214,7 @@ def functions_of(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionD
 
 
 def inner_functions(outer: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Functions right inside another: counted on their own, not with it."""
+    """Yield the functions directly inside another one: they are counted on their own, not with it."""
     for node in ast.iter_child_nodes(outer):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
@@ -222,17 +223,23 @@ def inner_functions(outer: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunct
 
 
 def parameters_of(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
-    given = node.args
-    return [argument.arg for argument in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+    parameters = node.args
+    return [parameter.arg for parameter in (*parameters.posonlyargs, *parameters.args, *parameters.kwonlyargs)]
 
 
 def is_endpoint(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """A command of the command line, whose signature is its options, or a GPU kernel, which takes pointers and strides alone."""
+    """Say whether it is a command, whose signature is its options, or a GPU kernel.
+
+    The latter takes nothing but pointers and strides.
+    """
     return any(re.search(r"\.command\(|^triton\.jit", ast.unparse(decorator)) for decorator in node.decorator_list)
 
 
 def environment_reads(tree: ast.AST) -> Iterator[int]:
-    """Lines that read os.environ; setting a variable, or handing the whole on to a child process, is no read."""
+    """Yield the lines that read os.environ.
+
+    To set a variable, or to hand the whole on to a child process, is no read.
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func) in {"os.getenv", "os.environ.get", "environ.get"}:
             yield node.lineno
@@ -241,34 +248,3 @@ def environment_reads(tree: ast.AST) -> Iterator[int]:
                 yield node.lineno
         elif isinstance(node, ast.Compare) and any("os.environ" in ast.unparse(side) for side in node.comparators):
             yield node.lineno
-
-
-def test_every_proof_declares_the_test_files_that_it_rests_on() -> None:
-    missing = []
-    for proof in (ROOT / "tests" / "proofs").iterdir():
-        if not proof.is_file() or proof.suffix or not is_python(proof):
-            continue
-        declared = [
-            name for line in proof.read_text().splitlines() if line.startswith("# paths:") for name in line.split()[2:]
-        ]
-        missing += [
-            f"{proof.name}: {name}"
-            for name in map(name_of, sorted(behind(proof)))
-            if not any(f"{name}/".startswith(f"{path}/") for path in declared)
-        ]
-    assert not missing, "the log would say that it stands although these changed"
-
-
-def behind(file: Path) -> set[Path]:
-    """The files under tests/ that a file imports, and those that they import."""
-    found: set[Path] = set()
-    waiting = [file]
-    while waiting:
-        for name, _ in imports_of(waiting.pop()):
-            folders = name.split(".")
-            for depth in (len(folders), len(folders) - 1):
-                module = ROOT.joinpath(*folders[:depth]).with_suffix(".py")
-                if folders[0] == "tests" and module.is_file() and module not in found:
-                    found.add(module)
-                    waiting.append(module)
-    return found

@@ -1,1 +1,4 @@
-"""The `calmops` command. Talks to a running platform over HTTP alone; what starts one registers itself from outside."""
+"""The `calmops` command talks to a running platform over HTTP alone.
+
+The commands that start a platform register themselves from outside, as entry points.
+"""

@@ -1,4 +1,4 @@
-"""The platform's HTTP API as the command line sees it: one address, one optional operator's token, typed failures."""
+"""The command line calls the platform's HTTP API at one address, with an optional token and with typed errors."""
 
 import json
 from collections.abc import Callable
@@ -10,36 +10,41 @@ import typer
 
 from calmops.foundation import config, paths
 from calmops.foundation.errors import CalmopsError, ConfigError, UnavailableError
+from calmops.foundation.secret_file import first_line
 
 TIMEOUT_S = 30.0
 STREAM_SILENCE_S = 60.0  # longest silence of a stream; the server sends a comment every 10 s
 URL = typer.Option(
-    None, "--url", help="Where the platform answers; default: what `calmops up` started, else http of calmops.yaml."
-)
-TOKEN_FILE = typer.Option(None, "--token-file", help="File with the operator's token, where the platform asks for one.")
+    None, "--url", help="The platform's address, http://host:port. Default: the one that `calmops up` started here, "
+    "else the `http` section of calmops.yaml.",
+)  # fmt: skip
+TOKEN_FILE = typer.Option(
+    None, "--token-file", help="File whose first line is the operator's token. Default: $CALMOPS_ADMIN_TOKEN, else "
+    "http.admin_token_file of calmops.yaml.",
+)  # fmt: skip
 
 
 class Target(NamedTuple):
-    """Which platform to speak to, as given on the command line; None means what calmops.yaml says."""
+    """Names the platform to call, as given on the command line; None means what calmops.yaml says."""
 
     url: str | None = None
     token_file: Path | None = None
 
 
 class Server:
-    """One running platform. Every method raises CalmopsError with the server's own words."""
+    """Calls one running platform. Every method raises CalmopsError with the server's own words."""
 
     def __init__(self, url: str, token: str | None = None, transport: httpx.MockTransport | None = None) -> None:
         self.url = url.rstrip("/")
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
-        self._transport = transport  # a test's; None means the network
+        self._transport = transport  # tests bring one; None means the network
         try:
             self.http = httpx.Client(base_url=self.url, headers=self._headers, timeout=TIMEOUT_S, transport=transport)
         except httpx.InvalidURL as error:
             raise ConfigError(f"--url {url!r} isn't an address ({error}); give http://host:port") from error
 
-    def many(self, connections: int) -> httpx.AsyncClient:
-        """A client for that many calls at once; the caller closes it."""
+    def async_client(self, connections: int) -> httpx.AsyncClient:
+        """Return a client that makes up to ``connections`` calls at once; the caller closes it."""
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
         return httpx.AsyncClient(
             base_url=self.url, headers=self._headers, timeout=httpx.Timeout(TIMEOUT_S, read=STREAM_SILENCE_S),
@@ -47,22 +52,22 @@ class Server:
         )  # fmt: skip
 
     def default_model(self) -> str:
-        """The first model that the platform serves."""
+        """Return the name of the first model that the platform serves."""
         models = self.get("/v1/models")["data"]
         if not models:
             raise UnavailableError(f"{self.url} serves no model; `calmops status` shows what is up")
         return str(models[0]["id"])
 
     def get(self, path: str) -> Any:
-        """The JSON body of a GET."""
+        """Send a GET and return its answer's JSON body."""
         return self._call("GET", path).json()
 
     def post(self, path: str, body: Any = None, params: dict[str, str] | None = None) -> Any:
-        """The JSON body of a POST."""
+        """Send a POST and return its answer's JSON body."""
         return self._call("POST", path, body, params).json()
 
     def text(self, path: str) -> str:
-        """The plain body of a GET."""
+        """Send a GET and return its answer's plain body."""
         return self._call("GET", path).text
 
     def _call(self, method: str, path: str, body: Any = None, params: dict[str, str] | None = None) -> httpx.Response:
@@ -81,13 +86,13 @@ Connect = Callable[[Target], Server]
 
 
 def connect(target: Target) -> Server:
-    """Open the platform that the command line or calmops.yaml names."""
+    """Return a client of the platform that the command line or calmops.yaml names."""
     loaded = config.load()
-    return Server(target.url or _running() or config.api_url(loaded), _token(target, loaded))
+    return Server(target.url or _started_url() or config.api_url(loaded), _token(target, loaded))
 
 
-def _running() -> str | None:
-    """Where the platform answers that `calmops up` left running here; None if there is no record of one."""
+def _started_url() -> str | None:
+    """Return the address of the platform that `calmops up` left running here; None if there is no record of one."""
     try:
         record = json.loads((paths.home() / "run" / "cluster.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -96,12 +101,12 @@ def _running() -> str | None:
 
 
 def unreachable(url: str, error: Exception) -> UnavailableError:
-    """Nothing answers there."""
+    """Return the error for an address at which nothing answers."""
     return UnavailableError(f"{url} doesn't answer ({error}); `calmops up` starts the platform, --url names another")
 
 
 def refusal(status: int, text: str) -> CalmopsError:
-    """The server said no: its own message where its body is an OpenAI error object."""
+    """Return the error for a refused call: the server's own message if its body is an OpenAI error object."""
     try:
         message = str(httpx.Response(status, text=text).json()["error"]["message"])
     except (ValueError, KeyError, TypeError):
@@ -115,7 +120,4 @@ def refusal(status: int, text: str) -> CalmopsError:
 def _token(target: Target, loaded: config.Config) -> str | None:
     if target.token_file is None:
         return config.admin_token(loaded)
-    try:
-        return target.token_file.read_text().strip()
-    except OSError as error:
-        raise ConfigError(f"--token-file: can't read {target.token_file}: {error.strerror}") from error
+    return first_line(target.token_file, "--token-file")

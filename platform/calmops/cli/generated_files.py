@@ -1,4 +1,4 @@
-"""Files that are generated and committed: compared with what is there, brought up to date, and told about."""
+"""This module compares generated files, which are committed, with a folder, updates it and reports the changes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,16 +8,19 @@ import typer
 from calmops.cli.output import print_json
 
 
-def differing(files: Mapping[str, str], folder: Path, no_more: Sequence[str] = ()) -> list[str]:
-    """Those of ``files`` (path within the folder to text) that aren't there as they should be, and ``no_more``, which shouldn't be."""
-    return [name for name, text in files.items() if not _says(folder / name, text)] + [
-        name for name in no_more if name not in files
+def differing(files: Mapping[str, str], folder: Path, obsolete: Sequence[str] = ()) -> list[str]:
+    """Return the names of files that are missing, differ or shouldn't be there.
+
+    ``files`` maps a path within the folder to its text; ``obsolete`` lists files of earlier generations.
+    """
+    return [name for name, text in files.items() if not _holds(folder / name, text)] + [
+        name for name in obsolete if name not in files
     ]
 
 
-def write(files: Mapping[str, str], folder: Path, no_more: Sequence[str] = ()) -> list[str]:
-    """Bring the folder up to date; what changed."""
-    changed = differing(files, folder, no_more)
+def write(files: Mapping[str, str], folder: Path, obsolete: Sequence[str] = ()) -> list[str]:
+    """Bring the folder up to date and return the names of the files that changed. Parameters are those of differing."""
+    changed = differing(files, folder, obsolete)
     for name in changed:
         path = folder / name
         if name not in files:
@@ -29,7 +32,7 @@ def write(files: Mapping[str, str], folder: Path, no_more: Sequence[str] = ()) -
 
 
 def tell(files: Mapping[str, str], folder: Path, changed: Sequence[str], *, only_check: bool, as_json: bool) -> None:
-    """Say what changed, or what differs; a check that found something ends with 1."""
+    """Print what was written or, for a check, what differs; a check that found a difference exits with code 1."""
     if as_json:
         print_json({"folder": str(folder), "files": sorted(files), "changed": list(changed)})
     else:
@@ -41,5 +44,5 @@ def tell(files: Mapping[str, str], folder: Path, changed: Sequence[str], *, only
         raise typer.Exit(1)
 
 
-def _says(path: Path, text: str) -> bool:
+def _holds(path: Path, text: str) -> bool:
     return path.is_file() and path.read_text(encoding="utf-8") == text

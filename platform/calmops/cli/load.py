@@ -1,4 +1,4 @@
-"""A load generator: so many streamed completions, so many at once; what each client saw, on the client's clock."""
+"""The load generator sends streamed completions, some at a time, and reports what each client saw on its own clock."""
 
 import asyncio
 import itertools
@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 import httpx
 
 from calmops.cli.client import Server
-from calmops.cli.latency import spread
 from calmops.cli.sse_pieces import piece
+from calmops.foundation.quantiles import percentiles
 
 WORDS = "def return self import class for if in not value name list data file path result None True error print".split()
 
 
 class Load(NamedTuple):
-    """What to send. ``prompt_tokens`` is met in words, about one token each; the true count is reported."""
+    """States what to send. Prompts have ``prompt_tokens`` words of about one token; the true count is reported."""
 
     model: str
     requests: int
@@ -29,8 +29,8 @@ class Load(NamedTuple):
     seed: int = 0
 
 
-class Seen(NamedTuple):
-    """One request, as its client saw it. ``error`` is None if it ended as it should."""
+class Observation(NamedTuple):
+    """Holds what a client saw of one request. ``error`` is None if the request ended well."""
 
     ttft_ns: int | None
     gaps_ns: tuple[int, ...]  # between events that brought text
@@ -41,23 +41,23 @@ class Seen(NamedTuple):
 
 
 async def send(server: Server, load: Load, on_end: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """Send it all and add it up. ``on_end`` is called as each request ends."""
-    todo = iter(range(load.requests))
-    seen: list[Seen] = []
+    """Send the whole load and return the report (see summary). ``on_end`` is called as each request ends."""
+    numbers = iter(range(load.requests))
+    observations: list[Observation] = []
     began_ns = time.monotonic_ns()
-    async with server.many(load.concurrency) as http:
+    async with server.async_client(load.concurrency) as http:
 
         async def worker() -> None:
-            for number in todo:
-                seen.append(await _one(http, body(load, number)))
+            for number in numbers:
+                observations.append(await _observe(http, body(load, number)))
                 on_end()
 
         await asyncio.gather(*(worker() for _ in range(min(load.concurrency, load.requests))))
-    return summary(load, seen, time.monotonic_ns() - began_ns)
+    return summary(load, observations, time.monotonic_ns() - began_ns)
 
 
 def body(load: Load, number: int) -> dict[str, Any]:
-    """The request of that number: the same for the same load, so that runs compare."""
+    """Return the body of request ``number``. The same load has the same bodies, so that runs can be compared."""
     words = random.Random(f"{load.seed}/{number}").choices(WORDS, k=load.prompt_tokens)
     return {
         "model": load.model, "prompt": " ".join(words), "max_tokens": load.max_tokens, "temperature": load.temperature,
@@ -65,28 +65,28 @@ def body(load: Load, number: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def summary(load: Load, seen: list[Seen], elapsed_ns: int) -> dict[str, Any]:
-    """The report: counts, rates over the whole run, percentiles over the requests that ended well."""
-    good = [one for one in seen if one.error is None]
-    errors = Counter(one.error for one in seen if one.error is not None)
+def summary(load: Load, observations: list[Observation], elapsed_ns: int) -> dict[str, Any]:
+    """Return the report: counts, rates over the whole run, percentiles over the requests that ended well."""
+    good = [one for one in observations if one.error is None]
+    errors = Counter(one.error for one in observations if one.error is not None)
     tokens = sum(one.tokens for one in good)
     return {
         "load": load._asdict(),
         "elapsed_s": elapsed_ns / 1e9,
         "completed": len(good),
-        "failed": len(seen) - len(good),
+        "failed": len(observations) - len(good),
         "errors": dict(errors.most_common()),
         "prompt_tokens": sum(one.prompt_tokens for one in good),
         "tokens": tokens,
         "tokens_per_s": tokens / (elapsed_ns / 1e9) if elapsed_ns else 0.0,
         "requests_per_s": len(good) / (elapsed_ns / 1e9) if elapsed_ns else 0.0,
-        "ttft": spread([one.ttft_ns for one in good if one.ttft_ns is not None])._asdict(),
-        "inter_token": spread([gap for one in good for gap in one.gaps_ns])._asdict(),
-        "duration": spread([one.duration_ns for one in good])._asdict(),
+        "ttft": percentiles([one.ttft_ns for one in good if one.ttft_ns is not None])._asdict(),
+        "inter_token": percentiles([gap for one in good for gap in one.gaps_ns])._asdict(),
+        "duration": percentiles([one.duration_ns for one in good])._asdict(),
     }
 
 
-async def _one(http: httpx.AsyncClient, request: dict[str, Any]) -> Seen:
+async def _observe(http: httpx.AsyncClient, request: dict[str, Any]) -> Observation:
     began_ns = time.monotonic_ns()
     arrivals_ns: list[int] = []
     usage: dict[str, int] = {}
@@ -94,7 +94,7 @@ async def _one(http: httpx.AsyncClient, request: dict[str, Any]) -> Seen:
         error = await _read(http, request, arrivals_ns, usage)
     except httpx.HTTPError as failure:
         error = type(failure).__name__
-    return Seen(
+    return Observation(
         ttft_ns=arrivals_ns[0] - began_ns if arrivals_ns else None,
         gaps_ns=tuple(later - earlier for earlier, later in itertools.pairwise(arrivals_ns)),
         duration_ns=time.monotonic_ns() - began_ns,
@@ -107,20 +107,20 @@ async def _one(http: httpx.AsyncClient, request: dict[str, Any]) -> Seen:
 async def _read(
     http: httpx.AsyncClient, request: dict[str, Any], arrivals_ns: list[int], usage: dict[str, int]
 ) -> str | None:
-    """Read one stream to its end; says what went wrong, if anything did."""
+    """Read one stream to its end; return what went wrong, None if nothing did."""
     async with http.stream("POST", "/v1/completions", json=request) as response:
         if response.is_error:
             return f"HTTP {response.status_code}"
         async for line in response.aiter_lines():
-            found = piece(line)
-            if found is None:
+            event = piece(line)
+            if event is None:
                 continue
-            if found.error is not None:
-                return f"error event: {found.error[:120]}"
-            if found.text:
+            if event.error is not None:
+                return f"error event: {event.error[:120]}"
+            if event.text:
                 arrivals_ns.append(time.monotonic_ns())
-            if found.completion_tokens is not None:
-                usage.update(prompt_tokens=found.prompt_tokens or 0, completion_tokens=found.completion_tokens)
-            if found.done:
+            if event.completion_tokens is not None:
+                usage.update(prompt_tokens=event.prompt_tokens or 0, completion_tokens=event.completion_tokens)
+            if event.done:
                 return None
     return "cut short: no [DONE]"

@@ -1,4 +1,7 @@
-"""What people and machines read: a table, or the same facts as JSON on standard output. Progress goes to standard error."""
+"""People read tables and machines read the same facts as JSON, both on standard output.
+
+Progress goes to standard error.
+"""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,16 +12,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-AS_JSON = typer.Option(False, "--json", help="Print JSON for machines instead of a table.")
+AS_JSON = typer.Option(False, "--json", help="Print JSON instead of text for people.")
 
 
 def print_json(value: Any) -> None:
-    """One JSON document, indented, keys as given."""
+    """Print one JSON document, indented, its keys in the given order."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def print_table(table: Table) -> None:
-    """A table on standard output, as wide as it needs when that isn't a terminal."""
+    """Print a table, 200 columns wide where standard output isn't a terminal."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
@@ -26,7 +29,7 @@ def print_table(table: Table) -> None:
 
 
 def table_of(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str | None = None) -> Table:
-    """A table of the named columns; what a row lacks is shown as a dash."""
+    """Return a table of the named columns; a value that a row lacks is shown as a dash."""
     table = Table(title=title, title_justify="left")
     for column in columns:
         numeric = any(isinstance(row.get(column), int | float) for row in rows)
@@ -37,7 +40,7 @@ def table_of(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], title: s
 
 
 def shown(value: Any) -> str:
-    """A cell's text: nothing as a dash, reals with three figures, lists joined."""
+    """Return a cell's text: None as a dash, reals with three figures, lists joined with commas."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -51,7 +54,7 @@ def shown(value: Any) -> str:
 
 @contextmanager
 def progress(what: str) -> Iterator[None]:
-    """A spinner on standard error while something takes more than a moment."""
+    """Show a spinner on standard error while the block runs; off a terminal, print the text once."""
     console = Console(stderr=True)
     if console.is_terminal:
         with console.status(what):

@@ -1,4 +1,4 @@
-"""Server-sent events of a streamed answer, as OpenAI's API sends them: lines in, answers' pieces out. Pure."""
+"""This module parses lines of a streamed answer, server-sent events as OpenAI's API has them, into pieces. Pure."""
 
 import json
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ DONE = "[DONE]"
 
 
 class Piece(NamedTuple):
-    """One event: the text it adds, why the answer ended, the usage at the end, or the server's error."""
+    """Holds one event: the text that it adds, why the answer ended, the usage at the end, or the server's error."""
 
     text: str = ""
     finish_reason: str | None = None
@@ -18,7 +18,7 @@ class Piece(NamedTuple):
 
 
 def piece(line: str) -> Piece | None:
-    """What one line of the stream says; None for comments, event ids and blank lines."""
+    """Parse one line of the stream. Return None for comments, event ids and blank lines."""
     if not line.startswith("data:"):
         return None
     data = line[5:].strip()

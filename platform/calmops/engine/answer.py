@@ -10,7 +10,7 @@ from calmops.engine.detokenizer import Detokenizer
 from calmops.engine.draw import Drawn
 from calmops.engine.vocabulary import Vocabulary
 from calmops.messages.frame import Delta, TokenLogprobs
-from calmops.messages.placement import ChoiceSummary, Placement, Summary
+from calmops.messages.placement import Placement, Summary
 
 
 class AnswerBuilder:
@@ -23,11 +23,8 @@ class AnswerBuilder:
         self._vocabulary = vocabulary
         stops = placement.params.stop
         self._text = {sequence.choice: Detokenizer(vocabulary, stops, sequence.output_ids) for sequence in sequences}
-        self._ended = [
-            ChoiceSummary(choice=resumed.choice, tokens=len(resumed.token_ids), finish_reason="stop")
-            for resumed in placement.resumed
-            if resumed.finished and not placement.params.beam_width
-        ]
+        resumed = () if placement.params.beam_width else placement.resumed
+        self._ended = {choice.choice for choice in resumed if choice.finished}
 
     @property
     def done(self) -> bool:
@@ -43,7 +40,7 @@ class AnswerBuilder:
             tail, match = text.finish()
             released += tail
         if reason is not None:
-            self._end(emission.sequence.choice, emission.index + 1, reason)
+            self._ended.add(emission.sequence.choice)
         return self._delta(
             choice=emission.sequence.choice, index=emission.index, token_ids=(emission.token_id,), text=released,
             released=text.released, logprobs=_logprobs(drawn, emission.token_id, self._vocabulary),
@@ -74,7 +71,7 @@ class AnswerBuilder:
                 tail, match = text.finish()
                 pieces.append(tail)
             reason = "stop" if match is not None else hypothesis.finish_reason
-            self._end(choice, len(hypothesis.token_ids), reason)
+            self._ended.add(choice)
             logprobs = None
             if self.placement.params.logprobs is not None:
                 pairs = zip(hypothesis.token_ids, hypothesis.logprobs, strict=True)
@@ -95,16 +92,9 @@ class AnswerBuilder:
             )
         return deltas
 
-    def summary(self, fingerprint: str, error: str | None = None) -> Summary:
-        """Return how the attempt ended, without the replica's id, which the replica puts in itself."""
-        return Summary(
-            request_id=self.placement.request_id, stream_token=self.placement.stream_token,
-            attempt=self.placement.attempt, replica_id="", fingerprint=fingerprint,
-            choices=tuple(sorted(self._ended, key=lambda ended: ended.choice)), error=error,
-        )  # fmt: skip
-
-    def _end(self, choice: int, tokens: int, reason: str) -> None:
-        self._ended.append(ChoiceSummary(choice=choice, tokens=tokens, finish_reason=reason))
+    def summary(self, error: str | None = None) -> Summary:
+        """Return how the attempt ended."""
+        return Summary(stream_token=self.placement.stream_token, error=error)
 
     def _delta(self, **fields: object) -> Delta:
         placement = self.placement

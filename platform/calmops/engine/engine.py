@@ -105,7 +105,7 @@ class Engine:
         self._scheduler.cancel(stream_token)
         answer = self._answers.pop(stream_token, None)
         if answer is not None:
-            self._summaries.append(answer.summary(self.fingerprint, reason))
+            self._summaries.append(answer.summary(reason))
 
     def step(self) -> StepResult | None:
         """Run one forward pass over everything that can run; return None if nothing can and nothing ended."""
@@ -174,7 +174,7 @@ class Engine:
     def _end_if_done(self, answer: AnswerBuilder) -> None:
         if answer.done:
             del self._answers[answer.placement.stream_token]
-            self._summaries.append(answer.summary(self.fingerprint))
+            self._summaries.append(answer.summary())
 
     def _facts(self, work: Work | None, started_ns: int, duration_ns: int) -> StepFacts:
         scheduler = self._scheduler

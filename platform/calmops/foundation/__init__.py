@@ -1,1 +1,1 @@
-"""Foundation: clock, errors, configuration, paths, sockets and metric names. Knows no request and no model."""
+"""Foundation holds clocks, errors, configuration, paths, sockets and metric names. It knows no request and no model."""

@@ -1,23 +1,26 @@
-"""Two clocks, injected everywhere: monotonic for durations, wall for timestamps. Tests bring their own."""
+"""Two clocks are injected everywhere: a monotonic one for durations and a wall clock for timestamps.
+
+Tests bring their own.
+"""
 
 import time
 from typing import Protocol
 
 
 class Clock(Protocol):
-    """Where time comes from."""
+    """Tells the time, and may be exchanged in tests."""
 
     def now_ns(self) -> int:
-        """Monotonic time, integer nanoseconds; comparable only within one machine."""
+        """Return monotonic time in integer nanoseconds, comparable only within one machine."""
         ...
 
     def wall_ns(self) -> int:
-        """Time since the Unix epoch, integer nanoseconds."""
+        """Return the time since the Unix epoch in integer nanoseconds."""
         ...
 
 
 class SystemClock:
-    """The machine's own clocks (CLOCK_MONOTONIC is one for all processes of a node)."""
+    """Reads the machine's own clocks (all processes of a node share CLOCK_MONOTONIC)."""
 
     def now_ns(self) -> int:
         return time.monotonic_ns()
@@ -27,7 +30,7 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock that moves only when told; for tests and simulations."""
+    """Moves only when ``advance`` is called; for tests and simulations."""
 
     def __init__(self, start_ns: int = 1_000_000_000) -> None:
         self._now_ns = start_ns
@@ -39,6 +42,6 @@ class ManualClock:
         return self._now_ns
 
     def advance(self, delta_ns: int) -> None:
-        """Move time on by ``delta_ns`` (>= 0)."""
+        """Move the time forward by ``delta_ns`` (>= 0)."""
         assert delta_ns >= 0, f"time cannot go back: {delta_ns} ns"
         self._now_ns += delta_ns

@@ -1,7 +1,7 @@
-"""Structured logs: one JSON object a line, in the state folder, for Vector, Fluent Bit, Fluentd or jq. Never a prompt.
+"""Structured logs lie in the state folder, one JSON object per line, for Vector, Fluent Bit, Fluentd or jq.
 
-A prompt is named by a keyed hash: with the key, which stays on this machine, two lines of one prompt can be told to be so;
-without it, nobody can try prompts out.
+They never hold a prompt. A keyed hash names it: with the key, which stays on this machine, one can see that two lines
+are about the same prompt; without the key, nobody can try prompts out.
 """
 
 import hashlib
@@ -16,18 +16,18 @@ from typing import Any
 
 from calmops.foundation import paths, retention
 
-MOST_BYTES, KEPT_FILES = 64 << 20, 4  # of one process' log
-OLD_BYTES = 512 << 20  # of the logs that earlier processes of a name left: above it the oldest go
+MOST_BYTES, KEPT_FILES = 64 << 20, 4  # for the log of one process
+OLD_BYTES = 512 << 20  # for the logs that earlier processes of a name left; above it the oldest are deleted
 KEY_FILE = "prompt-hash.key"
 HASH_BYTES = 12
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
 class JsonLines(logging.Formatter):
-    """A record as one JSON object: time (RFC 3339, UTC), level, logger, message, and whatever ``extra`` held."""
+    """Formats a record as one JSON object: time (RFC 3339, UTC), level, logger, message, and what ``extra`` held."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, without its end."""
+        """Return the record as one line, without a line end."""
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         line: dict[str, Any] = {
             "time": at,
@@ -42,7 +42,7 @@ class JsonLines(logging.Formatter):
 
 
 def open_log(name: str, process: str) -> logging.Logger:
-    """The logger ``calmops.<name>``, which also writes to logs/<name>-<process>.jsonl, rotated. Called once a process."""
+    """Open the logger ``calmops.<name>`` on logs/<name>-<process>.jsonl, rotated. Call this once per process."""
     retention.claim(process)
     retention.forget(
         paths.folder("logs").glob(f"{name}-*.jsonl*"),
@@ -61,30 +61,30 @@ def open_log(name: str, process: str) -> logging.Logger:
 
 
 def log_file(name: str, process: str) -> Path:
-    """Where a process writes."""
+    """Return the file that a process writes its log to."""
     return paths.folder("logs") / f"{name}-{process}.jsonl"
 
 
 class PromptHash:
-    """Names prompts by a hash with a key of this state folder's own."""
+    """Names prompts by a hash, with a key that belongs to this state folder alone."""
 
     def __init__(self) -> None:
         self._key = _key(paths.folder("state") / KEY_FILE)
 
     def of(self, prompt_ids: Iterable[int]) -> str:
-        """The prompt's name: 24 hex digits."""
-        return self._of(b"".join(token.to_bytes(4, "little") for token in prompt_ids))
+        """Return the prompt's name: 24 hex digits."""
+        return self._digest(b"".join(token.to_bytes(4, "little") for token in prompt_ids))
 
     def of_text(self, text: str) -> str:
-        """Likewise of a text that tells of content."""
-        return self._of(text.encode())
+        """Return the same kind of name for a text that would give content away."""
+        return self._digest(text.encode())
 
-    def _of(self, body: bytes) -> str:
+    def _digest(self, body: bytes) -> str:
         return hashlib.blake2b(body, key=self._key, digest_size=HASH_BYTES).hexdigest()
 
 
 def _key(path: Path) -> bytes:
-    """The key in a file, which is made (0600) by whoever comes first."""
+    """Return the key in a file; the first process that needs it makes the file (mode 0600)."""
     if not path.exists():
         fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
         fresh.touch(mode=0o600)

@@ -1,15 +1,16 @@
-"""Free TCP ports of loopback."""
+"""This module picks free TCP ports of loopback."""
 
 import secrets
 import socket
 
-FIRST, LAST = 20_000, 32_000  # below those that Linux gives to outgoing connections (from 32768)
+FIRST, LAST = 20_000, 32_000  # below the ports that Linux gives to outgoing connections (from 32768)
 
 
 def free_port(*, followers: int = 0) -> int:
-    """A port of 127.0.0.1 that nobody has just now, nor any of the ``followers`` ports after it.
+    """Return a port of 127.0.0.1 that is free now, as are the ``followers`` ports after it.
 
-    Nothing holds it for the caller, who may bind it seconds later: so it is none that a connection could be given meanwhile.
+    Nothing reserves the port, and the caller may bind it seconds later. So it lies outside the range from which Linux
+    could give it to an outgoing connection in the meantime.
     """
     while True:
         port = FIRST + secrets.randbelow(LAST - FIRST - followers)

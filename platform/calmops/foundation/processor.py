@@ -1,14 +1,14 @@
-"""What this machine's processor says of itself, and how MKL was told to add up on it."""
+"""This module reads what the machine's processor states about itself, and which way MKL is set to add up on it."""
 
 import os
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
-MKL_MODE = "MKL_CBWR"  # the variable of its conditional numerical reproducibility; read at its first call in a process
+MKL_MODE = "MKL_CBWR"  # MKL's conditional numerical reproducibility; it reads this at its first call in a process
 
 
 def processor(field: str) -> str:
-    """What the first one says; empty if it says nothing."""
+    """Return the first processor's value of a field of /proc/cpuinfo; empty if it has none."""
     try:
         lines = CPUINFO.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -17,10 +17,10 @@ def processor(field: str) -> str:
 
 
 def processor_flags() -> frozenset[str]:
-    """What it can do, by the names of /proc/cpuinfo."""
+    """Return what the processor can do, by the names of /proc/cpuinfo."""
     return frozenset(processor("flags").split())
 
 
 def mkl_mode() -> str:
-    """As it is chosen now; empty if nobody chose."""
+    """Return the mode that MKL_MODE names now; empty if it isn't set."""
     return os.environ.get(MKL_MODE, "")

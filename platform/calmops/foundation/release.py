@@ -1,7 +1,7 @@
-"""A release: weights, tokenizer and chat template pinned together by SHA-256 in ``release.json`` beside them.
+"""A release pins weights, tokenizer and chat template together by SHA-256, in ``release.json`` beside them.
 
-The gateway reads it for its tokenizer and the engine for its weights, so both refuse what doesn't
-belong together (failure mode F3). Knows no tensor and no tokenizer, only files and digests.
+The gateway reads it for its tokenizer and the engine for its weights, so both refuse files that don't belong together.
+This module knows no tensor and no tokenizer, only files and digests.
 """
 
 import hashlib
@@ -23,18 +23,18 @@ _READ_BYTES = 1 << 20
 
 
 class Release(Struct, frozen=True, kw_only=True):
-    """One pinned release. Digests are lower-case SHA-256 in hexadecimal."""
+    """Names the files of one pinned release. Digests are lower-case SHA-256 in hexadecimal."""
 
     name: str
     files: dict[str, str]  # name relative to the folder -> digest of its bytes
-    tokenizer_digest: str  # over the tokenizer's files alone: the gateway's and the replica's must be equal
-    digest: str  # over every file
+    tokenizer_digest: str  # of the tokenizer's files alone: the gateway's and the replica's must be equal
+    digest: str  # of every file
 
 
 def read_release(folder: Path) -> Release:
-    """What release.json says, checked against itself but not yet against the files.
+    """Read release.json and check it against itself, but not yet against the files.
 
-    Raises ReleaseError if it is missing, malformed or its own digests don't follow from its list of files.
+    Raises ReleaseError if it is missing or malformed, or if its own digests don't follow from its list of files.
     """
     path = folder / RELEASE_FILE
     if not path.is_file():
@@ -53,10 +53,10 @@ def read_release(folder: Path) -> Release:
 
 
 def verify(folder: Path, *, tokenizer_only: bool = False) -> Release:
-    """Hash the files (only the tokenizer's, if so told) and compare.
+    """Hash the files (with ``tokenizer_only``, the tokenizer's alone) and compare them with release.json.
 
-    Raises ReleaseError naming the first file, in order of name, that differs, with the digest expected
-    and the one found; also for a listed file that is missing and a pinned kind of file that isn't listed.
+    Raises ReleaseError naming the first file, in order of name, that differs, with the digest expected and the digest
+    found. Raises it too for a listed file that is missing and for a file of a pinned kind that isn't listed.
     """
     release = read_release(folder)
     wanted = _tokenizer_part(release.files) if tokenizer_only else release.files
@@ -64,9 +64,9 @@ def verify(folder: Path, *, tokenizer_only: bool = False) -> Release:
         path = folder / name
         if not path.is_file():
             raise ReleaseError(f"{path}: expected sha256 {wanted[name]}, found no file")
-        found = _file_digest(path)
-        if found != wanted[name]:
-            raise ReleaseError(f"{path}: expected sha256 {wanted[name]}, found {found}")
+        actual = _file_digest(path)
+        if actual != wanted[name]:
+            raise ReleaseError(f"{path}: expected sha256 {wanted[name]}, found {actual}")
     for name in _pinned_names(folder):
         is_wanted_kind = name in TOKENIZER_FILES or not tokenizer_only
         if is_wanted_kind and name not in release.files:
@@ -75,7 +75,7 @@ def verify(folder: Path, *, tokenizer_only: bool = False) -> Release:
 
 
 def write_release(folder: Path, name: str | None = None) -> Release:
-    """Pin what lies in ``folder`` now: writes release.json and returns it. ``name`` defaults to the folder's."""
+    """Pin the files that lie in ``folder`` now: write release.json and return it. ``name`` defaults to the folder's."""
     files = {file: _file_digest(folder / file) for file in _pinned_names(folder)}
     if not files:
         raise ReleaseError(f"{folder} holds no model and no tokenizer file: nothing to pin")

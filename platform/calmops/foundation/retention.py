@@ -1,4 +1,4 @@
-"""Files that processes of earlier lives left: kept within a size and an age. Those of processes that live are left alone."""
+"""Files that ended processes left are kept within a size and an age; those of living processes are left alone."""
 
 import fcntl
 import time
@@ -8,11 +8,11 @@ from typing import BinaryIO
 
 from calmops.foundation import paths
 
-_claimed: dict[Path, BinaryIO] = {}  # held open, and so locked, until this process ends
+_claimed: dict[Path, BinaryIO] = {}  # open files, which stay locked until this process ends
 
 
 def claim(process: str) -> None:
-    """Say that a process of this name lives, as long as this one does; several may bear one name."""
+    """Mark a process name as alive for as long as this process lives; several processes may bear one name."""
     path = _folder() / process
     if path not in _claimed:
         _claimed[path] = path.open("wb")
@@ -20,7 +20,7 @@ def claim(process: str) -> None:
 
 
 def lives(process: str) -> bool:
-    """Whether some process has claimed the name and still runs."""
+    """Return whether a process that claimed the name is still running."""
     path = _folder() / process
     if path in _claimed:
         return True
@@ -38,14 +38,17 @@ def lives(process: str) -> bool:
 def forget(
     files: Iterable[Path], process_of: Callable[[Path], str], most_bytes: int, most_age_s: float | None = None
 ) -> None:
-    """Delete what was written to longest ago, until the rest of the dead ones' files hold ``most_bytes``, and what is too old."""
+    """Delete files of ended processes: the oldest, until the rest fit into ``most_bytes``, and those that are too old.
+
+    A file's age counts from when it was last written to.
+    """
     facts = []
     for file in files:
         try:
-            told = file.stat()
+            stat = file.stat()
         except FileNotFoundError:
             continue  # another process was quicker
-        facts.append((told.st_mtime, told.st_size, file))
+        facts.append((stat.st_mtime, stat.st_size, file))
     total, now_s = 0, time.time()
     for written_s, size, file in sorted(facts, reverse=True):
         if lives(process_of(file)):

@@ -1,4 +1,4 @@
-"""A secret: from the environment, or from the first line of a file. Never from a command line or a configuration."""
+"""Secrets come from the environment or from the first line of a file, never from a command line or a configuration."""
 
 import os
 from pathlib import Path
@@ -7,9 +7,9 @@ from calmops.foundation.errors import ConfigError
 
 
 def secret(variable: str, file: str | None, where: str) -> str | None:
-    """What the variable holds, else the file's first line; None where neither is given. ``where`` names the file's setting.
+    """Return what the environment variable holds, else the file's first line; None where neither is given.
 
-    Raises ConfigError for a file that can't be read or holds nothing.
+    ``where`` names the setting that names the file. Raises ConfigError for a file that can't be read or holds nothing.
     """
     given = os.environ.get(variable)
     if given:
@@ -18,7 +18,11 @@ def secret(variable: str, file: str | None, where: str) -> str | None:
 
 
 def first_line(file: Path, where: str) -> str:
-    """The secret in a file. ``where`` names the setting or option; ConfigError for one that can't be read or holds nothing."""
+    """Return the secret that a file holds on its first line, without blanks around it.
+
+    ``where`` names the setting or option that names the file. Raises ConfigError for a file that can't be read or holds
+    nothing.
+    """
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

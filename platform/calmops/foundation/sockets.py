@@ -1,8 +1,8 @@
-"""The one place that knows ZeroMQ: plans from rank 0 to its ranks, frames from replicas to gateways.
+"""This module alone knows ZeroMQ, which carries plans from rank 0 to its ranks and frames from replicas to gateways.
 
-Nothing here ever waits for a peer: a send that finds its queue full says so. Addresses on one node are
-abstract sockets (``ipc://@name``), which leave nothing behind after a SIGKILL. Off loopback every frame
-channel is encrypted and authenticated with the gateway's CURVE key.
+No send here ever waits for a peer: it reports a full queue instead. Addresses on one node are abstract sockets
+(``ipc://@name``), which leave nothing behind after a SIGKILL. Off loopback, every frame channel is encrypted and
+authenticated with the gateway's CURVE key.
 """
 
 import asyncio
@@ -17,26 +17,27 @@ CLOSE_LINGER_MS = 100
 
 
 class Channel(Struct, frozen=True, kw_only=True):
-    """Where a gateway takes frames: its address and, off loopback, its public key (Z85, 40 characters)."""
+    """Names where a gateway takes frames: its address and, off loopback, its public key (Z85, 40 characters)."""
 
     address: str
     public_key: str | None = None
 
 
 def rank_address(gang_id: str, rank: int) -> str:
-    """The abstract address on which ``rank`` of a gang waits for plans."""
+    """Return the abstract address on which ``rank`` of a gang waits for plans."""
     return f"ipc://@calmops-{gang_id}-{rank}"
 
 
 class PlanSender:
-    """Rank 0's end: one one-way PAIR to each other rank. Not thread-safe: the engine thread owns it."""
+    """Sends rank 0's plans over a one-way PAIR to each other rank. Not thread-safe: the engine thread owns it."""
 
     def __init__(self, addresses: tuple[str, ...]) -> None:
         self._context = zmq.Context(io_threads=1)
         self._sockets = []
         for address in addresses:
             socket = self._context.socket(zmq.PAIR)
-            socket.set_hwm(0)  # bounded by the steps: the all-reduce keeps ranks within one step of each other
+            # The steps bound this queue: the all-reduce keeps ranks within one step of each other.
+            socket.set_hwm(0)
             socket.setsockopt(zmq.LINGER, CLOSE_LINGER_MS)
             socket.bind(address)
             self._sockets.append(socket)
@@ -47,14 +48,14 @@ class PlanSender:
             socket.send(body, copy=True)
 
     def close(self) -> None:
-        """Close all ends."""
+        """Close every socket."""
         for socket in self._sockets:
             socket.close()
         self._context.term()
 
 
 class PlanReceiver:
-    """Another rank's end."""
+    """Receives rank 0's plans on another rank."""
 
     def __init__(self, address: str) -> None:
         self._context = zmq.Context(io_threads=1)
@@ -64,17 +65,17 @@ class PlanReceiver:
         self._socket.connect(address)
 
     def receive(self) -> bytes:
-        """Wait for the next plan, sleeping in the kernel. The gang's reaper ends a wait that nobody ends."""
+        """Wait for the next plan, asleep in the kernel. If none ever comes, the gang's reaper ends the wait."""
         return bytes(self._socket.recv())
 
     def close(self) -> None:
-        """Close this end."""
+        """Close the socket."""
         self._socket.close()
         self._context.term()
 
 
 class FrameServer:
-    """A gateway's end, on its event loop. ``on_message(link, body)`` is called for every message in order."""
+    """Receives frames on a gateway's event loop; calls ``on_message(link, body)`` for every message, in order."""
 
     def __init__(self, on_message: Callable[[bytes, bytes], None], *, host: str | None = None) -> None:
         self._context = zmq.Context(io_threads=1)
@@ -100,13 +101,13 @@ class FrameServer:
         return Channel(address=f"tcp://{host}:{port}", public_key=public.decode())
 
     def start(self) -> None:
-        """Begin to receive on the running loop."""
+        """Begin to receive on the running event loop."""
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._descriptor, self._drain)
         self._loop.call_soon(self._drain)  # the descriptor is edge-triggered
 
     def send(self, link: bytes, body: bytes) -> bool:
-        """Send to one replica's link; False, counted in ``unsent``, if it is gone or its queue is full."""
+        """Send to one replica's link. Return False, counted in ``unsent``, if it is gone or its queue is full."""
         try:
             self._socket.send_multipart((link, body), zmq.NOBLOCK)
         except zmq.ZMQError:
@@ -117,7 +118,7 @@ class FrameServer:
         return True
 
     def close(self) -> None:
-        """Stop receiving and close."""
+        """Stop receiving and close the socket."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.remove_reader(self._descriptor)
         self._socket.close()
@@ -137,7 +138,7 @@ class FrameServer:
 
 
 class FrameLink:
-    """A replica's end of one gateway's channel. Not thread-safe: the engine thread owns it."""
+    """Connects a replica to one gateway's channel. Not thread-safe: the engine thread owns it."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
@@ -153,7 +154,7 @@ class FrameLink:
         self._socket.connect(channel.address)
 
     def send(self, body: bytes) -> bool:
-        """Hand over one message; False if the gateway's queue is full."""
+        """Hand over one message. Return False if the gateway's queue is full."""
         try:
             self._socket.send(body, zmq.NOBLOCK)
         except zmq.Again:
@@ -161,7 +162,7 @@ class FrameLink:
         return True
 
     def receive(self) -> list[bytes]:
-        """All messages that have arrived."""
+        """Return all messages that have arrived."""
         bodies: list[bytes] = []
         while True:
             try:
@@ -170,16 +171,16 @@ class FrameLink:
                 return bodies
 
     def wait(self, timeout_ms: int) -> bool:
-        """Sleep until a message is there; False if none came in time."""
+        """Sleep until a message is there. Return False if none came in time."""
         return bool(self._socket.poll(timeout_ms))
 
     def close(self) -> None:
-        """Close this end."""
+        """Close the socket."""
         self._socket.close()
 
 
 def ask(channel: Channel, body: bytes, timeout_ms: int) -> bytes | None:
-    """Send one message over a link of its own and wait for its one answer; None if none comes in time. Blocks."""
+    """Send one message over a link of its own and return its one answer, or None if none comes in time. Blocks."""
     link = FrameLink(channel)
     try:
         return link.receive()[0] if link.send(body) and link.wait(timeout_ms) else None
@@ -188,7 +189,7 @@ def ask(channel: Channel, body: bytes, timeout_ms: int) -> bytes | None:
 
 
 class LinkWaiter:
-    """Lets the engine thread sleep until a link speaks or another thread calls ``wake``."""
+    """Lets the engine thread sleep until a link receives a message or another thread calls ``wake``."""
 
     def __init__(self) -> None:
         self._event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -196,19 +197,19 @@ class LinkWaiter:
         self._poller.register(self._event_fd, zmq.POLLIN)
 
     def add(self, link: FrameLink) -> None:
-        """Wait for this link too."""
+        """Add a link to wait for."""
         self._poller.register(link._socket, zmq.POLLIN)
 
     def discard(self, link: FrameLink) -> None:
-        """Wait for it no longer."""
+        """Stop waiting for a link."""
         self._poller.unregister(link._socket)
 
     def wake(self) -> None:
-        """End the current wait, or the next one. Callable from any thread."""
+        """End the current wait, or the next one. Any thread may call it."""
         os.eventfd_write(self._event_fd, 1)
 
     def wait(self, timeout_ms: int) -> None:
-        """Sleep until something happens, ``timeout_ms`` at most."""
+        """Sleep until a message arrives or ``wake`` is called, ``timeout_ms`` at most."""
         self._poller.poll(timeout_ms)
         try:
             os.eventfd_read(self._event_fd)

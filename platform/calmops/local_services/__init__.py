@@ -1,1 +1,1 @@
-"""Servers that `calmops up --with` runs beside the platform on one machine: Kafka, Prometheus, Alertmanager."""
+"""Local services are servers that `calmops up --with` runs beside the platform: Kafka, Prometheus, Alertmanager."""

@@ -1,4 +1,4 @@
-"""Alertmanager on this machine's loopback."""
+"""This module runs Alertmanager on this machine's loopback."""
 
 from pathlib import Path
 
@@ -7,15 +7,15 @@ from calmops.local_services.web_server import LocalServer, Settings
 
 
 class LocalAlertmanager(LocalServer):
-    """Tells people."""
+    """Runs the Alertmanager, which notifies people."""
 
     def __init__(self, tools: Path, folder: Path, port: int) -> None:
-        """``tools``: where prometheus_programs.install put the programs."""
+        """Take the program from ``tools``, the folder that prometheus_programs.install filled."""
         super().__init__("alertmanager", folder, port)
         self._tools = tools
 
     def start(self, settings: Settings) -> None:
-        """Start it, or have the running one read its settings anew; returns once it is ready. Raises SetupError with what to do."""
+        """Start it, or make the running one read new settings; return once it is ready. Raises SetupError."""
         self.run(
             settings, [str(program(self._tools, "alertmanager")), "--storage.path=data", "--cluster.listen-address="]
         )

@@ -1,4 +1,7 @@
-"""A real Kafka broker on this machine's loopback: for `calmops up --with kafka` and the tests. Needs Java, not Docker."""
+"""This module runs a real Kafka broker on this machine's loopback, for `calmops up --with kafka` and for tests.
+
+It needs Java, and no Docker.
+"""
 
 import base64
 import hashlib
@@ -29,9 +32,9 @@ JARS_SHA256 = {
 
 
 def install(folder: Path) -> str:
-    """Fetch the broker's jars with Maven into ``folder``/lib and check them; where they are.
+    """Fetch the broker's jars with Maven into ``folder``/lib and check them; return that folder.
 
-    Raises SetupError that names what is missing and the remedy.
+    Raises SetupError with what is missing and the remedy.
     """
     jars = folder / "lib"
     if _problem(jars) is None:
@@ -54,10 +57,10 @@ def install(folder: Path) -> str:
 
 
 class LocalKafka:
-    """One broker with its data, log and pid in ``folder``. Any process may stop what another one started."""
+    """Runs one broker; its data, log and pid lie in ``folder``. Any process may stop what another one started."""
 
     def __init__(self, folder: Path, port: int, tools: Path | None = None) -> None:
-        """``tools``: where ``install`` put the jars. The controller listens on ``port`` + 1."""
+        """Take the jars from ``tools``, the folder that ``install`` filled. The controller listens on ``port`` + 1."""
         self._folder = folder
         self._port = port
         self._jars = (tools if tools is not None else paths.folder("tools") / "kafka") / "lib"
@@ -65,16 +68,16 @@ class LocalKafka:
 
     @property
     def bootstrap_servers(self) -> str:
-        """Where clients find it."""
+        """Return the address at which clients find the broker."""
         return f"127.0.0.1:{self._port}"
 
     @property
     def pid(self) -> int | None:
-        """Of the running broker; None if there is none."""
+        """Return the pid of the running broker; None if it doesn't run."""
         return self._process.pid
 
     def start(self, timeout_s: float = 60.0) -> None:
-        """Start it, or leave it running; returns when it answers. Raises SetupError with what to do."""
+        """Start the broker, or leave it running; return once it answers. Raises SetupError with the remedy."""
         if self.pid is not None:
             return
         _need("java")
@@ -86,11 +89,11 @@ class LocalKafka:
         self._process.start(self._java("kafka.Kafka", "server.properties"), lambda: answers(self._port), timeout_s)
 
     def stop(self, timeout_s: float = 15.0) -> bool:
-        """End it orderly, then by force; True if it was running."""
+        """End the broker in order, after ``timeout_s`` by force. Return whether it was running."""
         return self._process.stop(timeout_s)
 
     def kill(self) -> bool:
-        """SIGKILL it; True if it was running."""
+        """End the broker by SIGKILL. Return whether it was running."""
         return self._process.kill()
 
     def _prepare(self) -> None:
@@ -102,9 +105,7 @@ class LocalKafka:
         if (data / "meta.properties").exists():
             return
         command = self._java("kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", "server.properties")
-        done = subprocess.run(
-            command, cwd=self._folder, timeout=FORMAT_S, check=False, capture_output=True, text=True
-        )  # fmt: skip
+        done = subprocess.run(command, cwd=self._folder, timeout=FORMAT_S, check=False, capture_output=True, text=True)
         if done.returncode != 0:
             raise SetupError(f"kafka could not format {data}: {(done.stdout + done.stderr)[-600:].strip()}")
 
@@ -127,7 +128,7 @@ def _need(*programs: str) -> None:
 
 
 def _problem(jars: Path) -> str | None:
-    """What is wrong with the jars; None if they are those we know."""
+    """Return what is wrong with the jars; None if they are the pinned ones."""
     for name, digest in JARS_SHA256.items():
         path = jars / name
         if not path.is_file():
@@ -138,7 +139,7 @@ def _problem(jars: Path) -> str | None:
 
 
 def _deploy_file(name: str) -> Path:
-    """A file of deploy/kafka: beside the package in a checkout, inside it in a wheel."""
+    """Return a file of deploy/kafka, which lies beside the package in a checkout and inside it in a wheel."""
     package = Path(calmops.__file__).parent
     for folder in (package.parent / "deploy", package / "deploy"):
         if (folder / "kafka" / name).is_file():
@@ -147,7 +148,7 @@ def _deploy_file(name: str) -> Path:
 
 
 def _cluster_id() -> str:
-    """A Kafka UUID: 22 characters of URL-safe base64 that don't begin like an option."""
+    """Return a Kafka UUID: 22 characters of URL-safe base64 that don't begin like an option."""
     while True:
         text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         if not text.startswith("-"):

@@ -1,4 +1,4 @@
-"""Prometheus on this machine's loopback, and the settings that make it scrape calmops and tell Alertmanager."""
+"""This module runs Prometheus on this machine's loopback, and makes the settings with which it scrapes calmops."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,20 +8,20 @@ from calmops.local_services.prometheus_programs import program
 from calmops.local_services.web_server import LocalServer, Settings
 
 RULES = "rules.yaml"
-KEPT = "40d"  # a budget looks back over 30 days
+KEPT = "40d"  # an error budget covers 30 days
 KEPT_BYTES = "2GB"
 
 
 class LocalPrometheus(LocalServer):
-    """Reads the metrics and evaluates the rules."""
+    """Runs the Prometheus that reads the metrics and evaluates the rules."""
 
     def __init__(self, tools: Path, folder: Path, port: int) -> None:
-        """``tools``: where prometheus_programs.install put the programs."""
+        """Take the program from ``tools``, the folder that prometheus_programs.install filled."""
         super().__init__("prometheus", folder, port)
         self._tools = tools
 
     def start(self, settings: Settings, *options: str) -> None:
-        """Start it, or have the running one read its settings anew; returns once it is ready. Raises SetupError with what to do."""
+        """Start it, or make the running one read new settings; return once it is ready. Raises SetupError."""
         program_path = str(program(self._tools, "prometheus"))
         self.run(
             settings,
@@ -30,7 +30,10 @@ class LocalPrometheus(LocalServer):
 
 
 def scraping(targets: Sequence[str], alertmanager: str, every_s: int) -> dict[str, Any]:
-    """Prometheus' settings: read every target (host:port) so often, evaluate the rules beside them, tell that Alertmanager."""
+    """Return settings that read every target (host:port) and evaluate the rules, both every ``every_s`` seconds.
+
+    Alerts go to ``alertmanager`` (host:port). The rules lie in the file RULES beside the settings.
+    """
     each = f"{every_s}s"
     return {
         "global": {"scrape_interval": each, "evaluation_interval": each, "scrape_timeout": each},

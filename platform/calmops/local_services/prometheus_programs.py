@@ -1,6 +1,6 @@
-"""Prometheus and Alertmanager on this machine, with their tools: found on PATH, or fetched where Debian's packages can be had.
+"""Prometheus, Alertmanager and their tools are found on PATH, or fetched where Debian's packages are to be had.
 
-Fetched ones are unpacked into the state folder, not installed, so that no service starts by itself.
+Fetched programs are unpacked into the state folder, not installed, so that no service starts by itself.
 """
 
 import os
@@ -11,16 +11,16 @@ from pathlib import Path
 from calmops.foundation.errors import SetupError
 
 PACKAGES = ("prometheus", "prometheus-alertmanager")
-PROGRAMS = {  # ours to Debian's, which renamed one
+PROGRAMS = {  # our names to Debian's, which renamed one
     "prometheus": "prometheus", "promtool": "promtool", "alertmanager": "prometheus-alertmanager", "amtool": "amtool",
 }  # fmt: skip
-TEMPLATE = Path("usr/share/prometheus/alertmanager")  # beneath /: Debian's Alertmanager looks nowhere else for it
+TEMPLATE = Path("usr/share/prometheus/alertmanager")  # under /: Debian's Alertmanager looks nowhere else for it
 FETCH_S = 300.0
 HOW = "put prometheus, promtool, alertmanager and amtool on PATH (https://prometheus.io/download)"
 
 
 def install(folder: Path) -> str:
-    """Have every program; where they are. Raises SetupError with what is missing and the remedy."""
+    """Fetch the programs that are missing; return where they all are. Raises SetupError with the remedy."""
     missing = [name for name in PROGRAMS if _find(folder, name) is None]
     if missing:
         _fetch(folder, missing)
@@ -30,11 +30,11 @@ def install(folder: Path) -> str:
 
 
 def program(folder: Path, name: str) -> Path:
-    """Where one of PROGRAMS is. SetupError if it isn't there."""
-    found = _find(folder, name)
-    if found is None:
+    """Return where one of PROGRAMS is. Raises SetupError if it isn't there."""
+    path = _find(folder, name)
+    if path is None:
         raise SetupError(f"{name} is neither on PATH nor in {folder}; run `calmops setup prometheus`, or {HOW}")
-    return found
+    return path
 
 
 def _find(folder: Path, name: str) -> Path | None:
@@ -42,8 +42,8 @@ def _find(folder: Path, name: str) -> Path | None:
         unpacked = folder / "usr" / "bin" / debian
         if unpacked.is_file():
             return unpacked
-        if found := shutil.which(debian):
-            return Path(found)
+        if installed := shutil.which(debian):
+            return Path(installed)
     return None
 
 
@@ -60,7 +60,7 @@ def _fetch(folder: Path, missing: list[str]) -> None:
         except SetupError:
             if os.geteuid() != 0:
                 raise
-            _run(["apt-get", "update", "-q"], folder)  # its lists may be old, or not there at all
+            _run(["apt-get", "update", "-q"], folder)  # its lists may be old or missing
             _run(["apt-get", "download", "-q", package], folder)
         fetched = sorted(folder.glob(f"{package}_*.deb"))
         if not fetched:
@@ -70,7 +70,7 @@ def _fetch(folder: Path, missing: list[str]) -> None:
 
 
 def _show_template(folder: Path) -> None:
-    """Where Debian's Alertmanager looks for its template, have a link to the unpacked one."""
+    """Put a link to the unpacked template where Debian's Alertmanager looks for it."""
     wanted, unpacked = "/" / TEMPLATE, folder / TEMPLATE
     if (wanted / "default.tmpl").is_file():
         return
@@ -80,8 +80,8 @@ def _show_template(folder: Path) -> None:
         wanted.symlink_to(unpacked, target_is_directory=True)
     except OSError as error:
         raise SetupError(
-            f"Debian's Alertmanager reads its template from {wanted}, which can't be made here ({error.strerror}); as root: "
-            f"ln -sfn {unpacked} {wanted}, or {HOW}"
+            f"Debian's Alertmanager reads its template from {wanted}, which can't be made here ({error.strerror}); "
+            f"as root: ln -sfn {unpacked} {wanted}, or {HOW}"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""What ``calmops up --with`` starts beside the platform, and ``calmops down`` ends: real servers, on loopback."""
+"""``calmops up --with`` starts real servers beside the platform, on loopback; ``calmops down`` ends them."""
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ SCRAPE_S = 15
 
 
 class Started(NamedTuple):
-    """The configuration that points at what was started, and where each service answers."""
+    """Holds the configuration that points at the started services, and each service's address."""
 
     config: Config
     addresses: dict[str, str]
@@ -33,15 +33,16 @@ class Started(NamedTuple):
 
 @contextmanager
 def started(config: Config, wanted: str, say: Callable[[str], None]) -> Iterator[Started]:
-    """Start services, named comma-separated, which run on unless what is done with them fails: then those that this began are ended.
+    """Start services, named in ``wanted`` with commas between; they run on after the block, unless the block raises.
 
-    ConfigError for one that isn't known, SetupError for one that can't be started.
+    If it raises, those that were started here are ended; those that ran before go on. Raises ConfigError for a service
+    that isn't known, SetupError for one that can't be started.
     """
     before = [name for name, service in _services().items() if service.pid is not None]
     try:
         yield _start(config, wanted, say)
     except BaseException:
-        stop_all(but=before)
+        stop_all(kept=before)
         raise
 
 
@@ -67,9 +68,9 @@ def _start(config: Config, wanted: str, say: Callable[[str], None]) -> Started:
     return Started(config, addresses)
 
 
-def stop_all(but: Collection[str] = ()) -> list[str]:
-    """End the services that run, except those in ``but``; return their names."""
-    return [name for name, service in _services().items() if name not in but and service.stop()]
+def stop_all(kept: Collection[str] = ()) -> list[str]:
+    """End the running services, except those in ``kept``; return the names of those that were ended."""
+    return [name for name, service in _services().items() if name not in kept and service.stop()]
 
 
 def _services() -> dict[str, LocalKafka | LocalPrometheus | LocalAlertmanager]:
@@ -78,7 +79,10 @@ def _services() -> dict[str, LocalKafka | LocalPrometheus | LocalAlertmanager]:
 
 
 def _start_prometheus(config: Config) -> dict[str, str]:
-    """Both, with the rules of what is promised; their runbooks are those of this platform's console, unless one's own are named."""
+    """Start Prometheus and Alertmanager with the rules of the promised objectives; return their addresses.
+
+    The rules link to the runbooks of this platform's console, unless the objectives' folder names runbooks of its own.
+    """
     url = api_url(config)
     folder = read_folder(Path(config.objectives.path) if config.objectives.path else None)
     prometheus, alertmanager = _prometheus()

@@ -36,21 +36,8 @@ class Placement(Struct, frozen=True, kw_only=True):
         return len(self.prompt_ids) + self.params.n * self.params.max_tokens
 
 
-class ChoiceSummary(Struct, frozen=True, kw_only=True):
-    """How one choice ended, as the replica saw it."""
-
-    choice: int
-    tokens: int  # generated in the whole answer, resumed ones included
-    finish_reason: str  # messages.frame.FINISH_REASONS
-
-
 class Summary(Struct, frozen=True, kw_only=True):
-    """What the unary call returns when the attempt is over."""
+    """Says how an attempt ended: what the unary call returns when it is over. Its tokens went ahead in frames."""
 
-    request_id: str
-    stream_token: int  # whose attempt it was
-    attempt: int
-    replica_id: str
-    fingerprint: str
-    choices: tuple[ChoiceSummary, ...]
+    stream_token: int  # of the attempt
     error: str | None = None  # set when the replica gave the attempt up ("gateway_slow", "draining", ...)

@@ -1,1 +1,4 @@
-"""Streams: journal, links, migration, projection, ledger. Pure: time is passed in, nothing waits. Knows no Ray and no HTTP."""
+"""Keeps streams whole: journal, gang liveness, attempt budget, projection. Pure: time is passed in, nothing waits.
+
+Knows no Ray and no HTTP.
+"""

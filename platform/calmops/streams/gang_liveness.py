@@ -1,6 +1,6 @@
-"""The gateway's view of every gang: is it heard, are its frames gapless, has it fallen silent. Pure.
+"""Decides for a gateway which gangs are heard, whose frames have gaps, and which have fallen silent. Pure.
 
-Silence is the main detector of a lost gang: while idle it beats every stall_s / 5, while busy each step is heard.
+Silence is the main sign of a lost gang: while idle it beats every stall_s / 5, while busy each step is heard.
 The states of a gang (the bounds are in foundation/liveness.py):
 
     first frame --> HEARD --no frame for the bound--> SILENT --no frame for DEAD_STALLS bounds--> dead --> LOST
@@ -8,8 +8,8 @@ The states of a gang (the bounds are in foundation/liveness.py):
                       +------------- any frame ----------+          last frame, or a call that failed ------+
 
     HEARD     its steps and beats arrive; the bound is max(stall_s, LONGEST_STEPS x its longest recent step)
-    SILENT    nothing arrives. If another gang of its model is heard and takes placements, it is *forsaken*: its streams go
-              there at once, which costs little if it was only slow. If there is none, they wait for it.
+    SILENT    nothing arrives. If another gang of its model is heard and takes placements, it is *forsaken*: its streams
+              go there at once, which costs little if it was only slow. If there is none, they wait for it.
     LOST      for good: it is reported, the reaper ends it, and whatever it may still send is fenced off.
 """
 
@@ -21,21 +21,20 @@ from msgspec import Struct
 from calmops.foundation.liveness import DEAD_STALLS, LONGEST_STEPS
 from calmops.messages.frame import Frame, StepFacts
 
-STEPS_RECENT = 128  # step durations that the stall bound looks at
-LOST_REMEMBERED = 256  # gangs that are known to be lost, so that a stopped one that wakes stays fenced
+STEPS_RECENT = 128  # step durations that the stall bound is made of
+LOST_REMEMBERED = 256  # lost gangs, so that a stopped one that wakes stays fenced off
 
 
 class Heard(Struct, frozen=True, kw_only=True):
-    """What a frame says of its link."""
+    """Says what a frame means for its link."""
 
     gap: bool = False  # frames are missing: the streams must migrate
     ended: bool = False  # the gang says that this is its last frame
     lost: bool = False  # the gang counts as lost: its frame is to be ignored
-    new_gang: bool = False
 
 
 class GangView(Struct, frozen=True, kw_only=True):
-    """One gang as its frames show it."""
+    """Describes one gang as its frames show it."""
 
     gang_id: str
     replica_id: str
@@ -62,22 +61,21 @@ class _Gang:
 
 
 class GangLiveness:
-    """All gangs that ever sent a frame to this gateway and aren't lost."""
+    """Keeps the state of every gang that has sent this gateway a frame."""
 
     def __init__(self, stall_ns: int, takes: Callable[[str], bool]) -> None:
-        """``takes``: whether a replica, by its id, is given placements; one that drains is heard and takes none."""
+        """``takes`` says whether a replica, by its id, is given placements; one that drains is heard and takes none."""
         self._stall_ns = stall_ns
         self._takes = takes
         self._gangs: dict[str, _Gang] = {}
         self._lost: dict[str, str] = {}  # gang id -> replica id
         self._looked_ns: int | None = None
 
-    def heard(self, frame: Frame, now_ns: int) -> Heard:
-        """Note one frame."""
+    def hear(self, frame: Frame, now_ns: int) -> Heard:
+        """Note one frame, and return what it means."""
         if frame.gang_id in self._lost:
             return Heard(lost=True)
         gang = self._gangs.get(frame.gang_id)
-        new_gang = gang is None
         if gang is None:
             gang = self._gangs[frame.gang_id] = _Gang()
         gap = frame.link_seq != gang.link_seq + 1
@@ -86,12 +84,12 @@ class GangLiveness:
         if frame.facts is not None:
             gang.facts, gang.facts_step = frame.facts, frame.step
             gang.durations.append(frame.facts.duration_ns)
-        return Heard(gap=gap, ended=frame.last, new_gang=new_gang)
+        return Heard(gap=gap, ended=frame.last)
 
-    def silent(self, now_ns: int) -> tuple[str, ...]:
-        """Gangs that have just fallen silent: not heard for longer than max(stall, 5 x their longest recent step).
+    def newly_silent(self, now_ns: int) -> tuple[str, ...]:
+        """Return gangs that have just fallen silent: not heard for longer than their bound.
 
-        If nobody looked for half the stall bound, this gateway itself was held up, and frames may lie unread:
+        If this wasn't called for half the stall bound, this gateway itself was held up, and frames may lie unread:
         every gang's clock is then set on by that much.
         """
         held_up_ns = 0 if self._looked_ns is None else now_ns - self._looked_ns
@@ -107,15 +105,15 @@ class GangLiveness:
         return tuple(silent)
 
     def dead(self, now_ns: int) -> tuple[str, ...]:
-        """Gangs that have been silent DEAD_STALLS times as long."""
+        """Return gangs that haven't been heard for longer than DEAD_STALLS times their bound."""
         return tuple(
             gang_id
             for gang_id, gang in self._gangs.items()
             if gang.silent and now_ns - gang.heard_ns > DEAD_STALLS * self._bound_ns(gang)
         )
 
-    def lost(self, gang_id: str) -> None:
-        """Count this gang as lost for good: nothing it may still say is believed."""
+    def lose(self, gang_id: str) -> None:
+        """Count a gang as lost for good: frames that it may still send are ignored."""
         gang = self._gangs.pop(gang_id, None)
         if gang is not None and gang.frame is not None:
             self._lost[gang_id] = gang.frame.replica_id
@@ -123,7 +121,7 @@ class GangLiveness:
                 del self._lost[next(iter(self._lost))]
 
     def serves(self, model: str, lost: tuple[str, ...]) -> bool:
-        """Whether some gang of this model is heard, other than those of the replicas named as lost."""
+        """Return whether a gang of this model is heard, other than those of the replicas named as lost."""
         return any(
             gang.frame is not None
             and not gang.silent
@@ -133,7 +131,7 @@ class GangLiveness:
         )
 
     def forsaken(self) -> tuple[str, ...]:
-        """Silent gangs whose model another gang serves that is heard and takes placements: their streams should go there."""
+        """Return silent gangs whose streams should leave: another gang of the model is heard and takes placements."""
         served = {
             gang.frame.model
             for gang in self._gangs.values()
@@ -146,26 +144,26 @@ class GangLiveness:
         )
 
     def lost_replicas(self) -> tuple[str, ...]:
-        """Replica ids of lost gangs and of forsaken ones. A restarted gang has another replica id."""
+        """Return replica ids of lost gangs and of forsaken ones. A restarted gang has another replica id."""
         forsaken = [self.replica_of(gang_id) for gang_id in self.forsaken()]
-        return (*self._lost.values(), *(one for one in forsaken if one is not None))
+        return (*self._lost.values(), *(replica_id for replica_id in forsaken if replica_id is not None))
 
     def replica_of(self, gang_id: str) -> str | None:
-        """The replica whose gang this is or was."""
+        """Return the replica whose gang this is or was; None if it was never heard."""
         gang = self._gangs.get(gang_id)
         return gang.frame.replica_id if gang is not None and gang.frame is not None else self._lost.get(gang_id)
 
     def gang_of(self, replica_id: str) -> str | None:
-        """The gang of this replica that was heard and isn't lost."""
+        """Return the gang of this replica that was heard and isn't lost; None if there is none."""
         return next((gang.gang_id for gang in self.gangs() if gang.replica_id == replica_id), None)
 
     def model_of(self, gang_id: str) -> str:
-        """The model that a gang serves; "unknown" for one that was never heard."""
+        """Return the model that a gang serves; "unknown" for one that was never heard."""
         gang = self._gangs.get(gang_id)
         return gang.frame.model if gang is not None and gang.frame is not None else "unknown"
 
     def gangs(self) -> tuple[GangView, ...]:
-        """All that are heard."""
+        """Return every gang that was heard and isn't lost."""
         return tuple(_view(gang) for gang in self._gangs.values() if gang.frame is not None)
 
     def _bound_ns(self, gang: _Gang) -> int:

@@ -1,7 +1,8 @@
-"""The journal: one live stream's truth, in its gateway's memory. Fences, numbers and counts every token.
+"""Keeps one live stream's truth in its gateway's memory: the journal fences, numbers and counts every token.
 
-A token is journaled when its frame is taken, and delivered when its text has been handed to the HTTP server;
-what is neither delivered when the request ends is discarded: journaled = delivered + discarded, always.
+A token is journaled when its frame is taken, and delivered when its text has been handed to the HTTP server. Journaled
+tokens that aren't delivered when the request ends are discarded: journaled = delivered + discarded, always. Between a
+gang's frame and the response; knows no socket and no HTTP.
 """
 
 from zlib import crc32
@@ -17,11 +18,11 @@ from calmops.messages.request import GenerationRequest
 
 
 class OutOfStep(GangError):
-    """A delta that leaves a gap or overlaps: its replica can't be believed, the stream must migrate."""
+    """Says that a delta leaves a gap or overlaps: its replica can't be believed, and the stream must migrate."""
 
 
 class Taken(Struct, frozen=True, kw_only=True):
-    """One journaled delta: what is new, and what goes to the client."""
+    """Holds one journaled delta: what is new, and what goes to the client."""
 
     choice: int
     index: int  # answer index of new_ids[0]
@@ -30,17 +31,16 @@ class Taken(Struct, frozen=True, kw_only=True):
     released: int  # tokens that this delta's text releases, of any index
     logprobs: tuple[TokenLogprobs, ...] | None
     finish_reason: str | None
-    stop_match: str | None
     event_id: str
     gap_engine_ns: int | None  # since the choice's previous token, engine's clock; None for the first
-    gap_gateway_ns: int | None  # likewise, gateway's clock
+    gap_gateway_ns: int | None  # the same by the gateway's clock
     prefilled: int
     recomputed: int
     cached: int
 
 
 class _Choice:
-    __slots__ = ("digest", "engine_ns", "finish_reason", "gateway_ns", "ids", "mark", "released")
+    __slots__ = ("digest", "engine_ns", "event_id", "finish_reason", "gateway_ns", "ids", "released")
 
     def __init__(self, number: int) -> None:
         self.ids: list[int] = []
@@ -49,11 +49,11 @@ class _Choice:
         self.finish_reason: str | None = None
         self.engine_ns = 0
         self.gateway_ns = 0
-        self.mark = f"{number}:0:00000000"
+        self.event_id = f"{number}:0:00000000"
 
 
 class Journal:
-    """One request from acceptance to its end, over as many attempts as it takes."""
+    """Keeps one request's books from acceptance to its end, over as many attempts as it takes."""
 
     def __init__(
         self, request: GenerationRequest, gateway_id: str, accepted_ns: int, labels: ModelLabels = NO_LABELS
@@ -65,7 +65,6 @@ class Journal:
         self._shard = -1
         self._moves: list[Move] = []
         self.attempt = 0
-        self.fenced = 0
         self.first_step_ns: int | None = None  # when its first step began
         self.first_token_ns: int | None = None
         self.fingerprint: str | None = None  # of the replica that decoded so far
@@ -77,43 +76,43 @@ class Journal:
 
     @property
     def finished(self) -> bool:
-        """Every choice has ended."""
+        """Whether every choice has ended."""
         return all(choice.finish_reason is not None for choice in self._choices)
 
     @property
     def stream_token(self) -> int:
-        """Of the current attempt."""
+        """The current attempt's stream token; 0 before the first."""
         return self._stream_token
 
     @property
     def journaled(self) -> int:
-        """Tokens of all choices."""
+        """How many tokens of all choices are journaled."""
         return sum(len(choice.ids) for choice in self._choices)
 
     @property
     def released(self) -> int:
-        """Tokens of all choices whose text has been released."""
+        """How many tokens of all choices have had their text released."""
         return sum(choice.released for choice in self._choices)
 
     @property
     def prompt_tokens(self) -> int:
-        """Length of the prompt."""
+        """How many tokens the prompt has."""
         return len(self.request.prompt_ids)
 
     def answers(self) -> tuple[tuple[int, ...], ...]:
-        """The token ids of each choice, as journaled."""
+        """Return the token ids of each choice, as journaled."""
         return tuple(tuple(choice.ids) for choice in self._choices)
 
     def digests(self) -> str:
-        """The digest of each choice's ids, comma-separated."""
+        """Return the digest of each choice's ids, comma-separated; empty for a choice without ids."""
         return ",".join(f"{choice.digest:08x}" if choice.ids else "" for choice in self._choices)
 
     def finish_reasons(self) -> tuple[str, ...]:
-        """Of the choices that have ended."""
+        """Return the finish reason of each choice that has ended."""
         return tuple(choice.finish_reason for choice in self._choices if choice.finish_reason is not None)
 
     def place(self, stream_token: int, deadline_wall_ns: int, lost: tuple[str, ...]) -> Placement:
-        """The next attempt; frames of every earlier one are fenced off from now on. Beam search starts anew."""
+        """Make the next attempt; frames of earlier ones are fenced off from now on. Beam search starts over."""
         assert not self.finished, f"request {self.request.request_id} has ended"
         self.attempt += 1
         self._stream_token = stream_token
@@ -133,17 +132,15 @@ class Journal:
         )  # fmt: skip
 
     def leave(self, replica_id: str | None, wall_ns: int) -> None:
-        """The current attempt is given up for another; ``replica_id`` None where no replica had it yet."""
+        """Note that the current attempt is given up for another; ``replica_id`` is None if no replica had it yet."""
         self._moves.append(Move(self.attempt, replica_id or "", wall_ns, self.journaled))
 
     def take(self, delta: Delta, engine_ns: int, now_ns: int) -> Taken | None:
-        """Journal one delta; None if it is fenced off. OutOfStep if its index isn't the next one."""
+        """Journal one delta; return None if it is fenced off. Raises OutOfStep if its index isn't the next one."""
         if delta.attempt != self.attempt or delta.stream_token != self._stream_token or self._closed:
-            self.fenced += 1
             return None
         choice = self._choices[delta.choice] if delta.choice < len(self._choices) else None
         if choice is None or choice.finish_reason is not None:
-            self.fenced += 1
             return None
         if delta.index != len(choice.ids) or not choice.released <= delta.released <= delta.index + len(
             delta.token_ids
@@ -155,12 +152,12 @@ class Journal:
         return self._append(choice, delta, engine_ns, now_ns)
 
     def stepped(self, began_ns: int) -> None:
-        """A step that had a row of it began then, by the gateway's clock; the first one ended its wait."""
+        """Note when a step with a row of this request began, by the gateway's clock. The first one ended its wait."""
         if self.first_step_ns is None:
             self.first_step_ns = max(began_ns, self.accepted_ns)
 
     def decoded_by(self, fingerprint: str, shard: int) -> None:
-        """The replica that decodes now; another fingerprint than before means that exactness is lost."""
+        """Note which replica decodes now. Another fingerprint than before means that exactness is lost."""
         self._shard = shard
         if self.fingerprint is not None and self.fingerprint != fingerprint:
             self.exact_lost = True
@@ -169,7 +166,7 @@ class Journal:
     def close(
         self, outcome: str, now_ns: int, wall_ns: int, *, detail: str | None = None, undelivered: int = 0
     ) -> Closed:
-        """The request's one closing record. ``undelivered``: released tokens that never reached the HTTP server."""
+        """Return the request's one closing record. ``undelivered`` released tokens never reached the HTTP server."""
         assert not self._closed, f"request {self.request.request_id} was closed before"
         self._closed = True
         journaled, delivered = self.journaled, self.released - undelivered
@@ -180,9 +177,10 @@ class Journal:
         return Closed(
             request_id=self.request.request_id, model=self.request.model, gateway_id=self.gateway_id, at_ns=wall_ns,
             outcome=outcome, attempts=self.attempt, prompt_tokens=self.prompt_tokens, journaled=journaled,
-            delivered=delivered, discarded=journaled - delivered, ttft_ns=ttft_ns, duration_ns=now_ns - self.accepted_ns,
-            ledger="held" if self.ledger_held else "unknown", exact_lost=self.exact_lost, detail=detail,
-            shard=self._shard, labels=self._labels.rest, moves=tuple(self._moves), queued_ns=queued_ns,
+            delivered=delivered, discarded=journaled - delivered, ttft_ns=ttft_ns,
+            duration_ns=now_ns - self.accepted_ns, ledger="held" if self.ledger_held else "unknown",
+            exact_lost=self.exact_lost, detail=detail, shard=self._shard, labels=self._labels.rest,
+            moves=tuple(self._moves), queued_ns=queued_ns,
             longest=max(len(choice.ids) for choice in self._choices),
         )  # fmt: skip
 
@@ -198,15 +196,15 @@ class Journal:
             choice.ids.extend(delta.token_ids)
             for token_id in delta.token_ids:
                 choice.digest = crc32(token_id.to_bytes(4, "little"), choice.digest)
-            choice.mark = f"{delta.choice}:{len(choice.ids)}:{choice.digest:08x}"
+            choice.event_id = f"{delta.choice}:{len(choice.ids)}:{choice.digest:08x}"
         released = delta.released - choice.released
         choice.released = delta.released
         choice.finish_reason = delta.finish_reason
         choices = self._choices
         return Taken(
             choice=delta.choice, index=delta.index, new_ids=delta.token_ids, text=delta.text, released=released,
-            logprobs=delta.logprobs, finish_reason=delta.finish_reason, stop_match=delta.stop_match,
-            event_id=choice.mark if len(choices) == 1 else ",".join(one.mark for one in choices),
+            logprobs=delta.logprobs, finish_reason=delta.finish_reason,
+            event_id=choice.event_id if len(choices) == 1 else ",".join(one.event_id for one in choices),
             gap_engine_ns=gap_engine_ns, gap_gateway_ns=gap_gateway_ns,
             prefilled=delta.prefilled, recomputed=delta.recomputed, cached=delta.cached,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A frame's published projection: counts, times and positions, no text and no ids. Gateway to telemetry."""
+"""Projects a frame to its published record: counts, times and positions, no text and no ids. Gateway to telemetry."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,13 +15,13 @@ class Projection:
     """Projects one gateway's frames."""
 
     def __init__(self, labels: Mapping[str, ModelLabels] | None = None) -> None:
-        """``labels``: by model."""
+        """``labels`` holds each model's label set, by its name."""
         self._labels: Mapping[str, ModelLabels] = {} if labels is None else labels
         self._beaten_ns: dict[str, int] = {}
         self._kv_blocks_total: dict[str, int] = {}
 
     def project(self, frame: Frame, takings: Sequence[tuple[str, int, Taken]], now_ns: int) -> FrameRecord | None:
-        """The record of one frame with its (request id, attempt, taken); None for a heartbeat too many."""
+        """Return the record of one frame and its (request id, attempt, taken); None for a heartbeat too many."""
         facts = frame.facts
         if facts is None:
             return self._heartbeat(frame, now_ns)

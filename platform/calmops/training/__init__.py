@@ -1,1 +1,1 @@
-"""Text to release: corpus, tokenizer, training with DeepSpeed, evaluation, model card."""
+"""Training makes a release from text: corpus, tokenizer, training with DeepSpeed, evaluation, model card."""

@@ -1,6 +1,6 @@
-"""Weights to a release folder: bf16 safetensors, configurations, tokenizer files, digests.
+"""Export writes weights, configurations, tokenizer files and digests into a release folder.
 
-The last station before serving. Knows file formats; nothing of training.
+It is the last station before serving. It knows file formats, and nothing of training.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from transformers import GenerationConfig, PreTrainedModel
 from calmops.foundation.release import write_release
 from calmops.training.data.tokenizer import save_tokenizer
 
-ALIBI_CONTEXT = 1024  # tokens; stated for models without a table of positions
+ALIBI_CONTEXT = 1024  # tokens; stated for models that have no table of positions
 
 
 def export_release(model: PreTrainedModel, tokenizer: Tokenizer, folder: Path, *, dtype: torch.dtype) -> None:

@@ -1,4 +1,4 @@
-"""From a checkpoint to a release: weights, tokenizer, digests, figures, picture and card in one folder."""
+"""A checkpoint becomes a release: weights, tokenizer, digests, figures, picture and card in one folder."""
 
 import json
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from calmops.training.card.card import write_card
 from calmops.training.card.card_figures import CardFigures, Sample, measure, write_figures
 from calmops.training.card.loss_plot import write_curve
 from calmops.training.data.corpus import Corpus, Document, manifest, manifest_digest
-from calmops.training.data.dataset import Dataset, shape_of
 from calmops.training.data.tokenizer import ASSISTANT, BEGIN, Turn, encode_chat, encode_file, plain_ids, special_id
+from calmops.training.dataset import Dataset, shape_of
 from calmops.training.export import export_release
 from calmops.training.loop import checkpoint
-from calmops.training.loop.model import new_model, parameter_count
-from calmops.training.loop.training_options import TrainingOptions
+from calmops.training.model import new_model, parameter_count
+from calmops.training.training_options import TrainingOptions
 
 CURVE_FILE = "loss.png"
 MANIFEST_FILE = "corpus.json"
@@ -33,39 +33,39 @@ CHATS = (
 )
 
 
-def release_checkpoint(options: TrainingOptions, prepared: Dataset) -> CardFigures:
+def release_checkpoint(options: TrainingOptions, dataset: Dataset) -> CardFigures:
     """Make ``options.release`` from the newest checkpoint in ``options.work``, finished or not."""
-    model = new_model(shape_of(options, prepared.tokenizer.get_vocab_size()), options.seed)
+    model = new_model(shape_of(options, dataset.tokenizer.get_vocab_size()), options.seed)
     losses = checkpoint.load_weights(model, options.work)
     folder = options.release
     folder.mkdir(parents=True, exist_ok=True)
-    export_release(model, prepared.tokenizer, folder, dtype=torch.bfloat16)
-    (folder / MANIFEST_FILE).write_text(json.dumps(manifest(prepared.corpus), indent=1) + "\n")
+    export_release(model, dataset.tokenizer, folder, dtype=torch.bfloat16)
+    (folder / MANIFEST_FILE).write_text(json.dumps(manifest(dataset.corpus), indent=1) + "\n")
     write_curve(losses, folder / CURVE_FILE, batch_tokens=options.batch_tokens)
     torch.nn.Module.to(model, torch.bfloat16)
     torch.nn.Module.to(model, torch.float32).eval()
-    figures = _figures(options, prepared, model, losses)
+    figures = _figures(options, dataset, model, losses)
     write_figures(figures, folder)
     write_card(figures, folder, curve=Path(CURVE_FILE))
     return figures
 
 
 def _figures(
-    options: TrainingOptions, prepared: Dataset, model: LlamaForCausalLM, losses: Sequence[float]
+    options: TrainingOptions, dataset: Dataset, model: LlamaForCausalLM, losses: Sequence[float]
 ) -> CardFigures:
-    corpus = prepared.corpus
+    corpus = dataset.corpus
     bits = measure(options.release, corpus)
     return CardFigures(
         corpus=_corpus_name(options),
         corpus_digest=manifest_digest(corpus),
         training_files=len(corpus.training),
         training_bytes=_bytes(corpus.training),
-        training_tokens=sum(map(len, prepared.files)),
-        chat_samples=len(prepared.chats),
-        chat_tokens=sum(map(len, prepared.chats)),
+        training_tokens=sum(map(len, dataset.files)),
+        chat_samples=len(dataset.chats),
+        chat_tokens=sum(map(len, dataset.chats)),
         held_out_files=len(corpus.held_out),
         held_out_bytes=_bytes(corpus.held_out),
-        held_out_tokens=_held_out_tokens(corpus, prepared.tokenizer),
+        held_out_tokens=_held_out_tokens(corpus, dataset.tokenizer),
         parameters=parameter_count(model),
         steps=len(losses),
         planned_steps=options.steps,
@@ -79,7 +79,7 @@ def _figures(
         bits_per_byte=bits.model,
         subset_bits_per_byte=bits.subset,
         ngram_bits_per_byte=bits.ngram,
-        samples=_samples(model, prepared.tokenizer),
+        samples=_samples(model, dataset.tokenizer),
     )
 
 

@@ -1,1 +1,1 @@
-"""Counts, objectives and prices joined: what burns, what fires, what it costs, and what the page shows."""
+"""Joins the meter's counts with objectives and prices: what burns, what fires, what it costs, what the page shows."""

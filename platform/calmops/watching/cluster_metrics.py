@@ -1,4 +1,4 @@
-"""The roster as metrics: gangs and what their nodes say of themselves. Pure."""
+"""Makes metrics of the roster: gangs, and what their nodes report of themselves. Pure."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -9,20 +9,19 @@ from calmops.foundation import metric_names as names
 from calmops.messages.roster import NodeFacts, Roster
 from calmops.telemetry.exposition.prometheus import plain
 
-NODE_CHARS = 12  # of a node's id
+NODE_CHARS = 12  # of a node's id, shown in labels
 
 
 def cluster_families(roster: Roster, alive: Mapping[str, bool]) -> Iterator[Family]:
-    """Every family of it, empty ones included. ``alive``: of every node that Ray knows, by its id."""
-    states = Counter("alive" if one else "dead" for one in alive.values())
+    """Yield every family, empty ones included. ``alive`` says, by node id, whether a node that Ray knows lives."""
+    states = Counter("alive" if lives else "dead" for lives in alive.values())
     gangs = Counter(
         (gang.model, gang.node_id[:NODE_CHARS], "draining" if gang.replica_id in roster.draining else "serving")
         for gang in roster.gangs
     )
     nodes: dict[str, NodeFacts] = {}
-    for (
-        gang
-    ) in roster.gangs:  # those of a node say the same, but one may have said it last before it died: kills only grow
+    # All gangs of a node report the same facts, but the last report of one that died may be older. Kills only grow.
+    for gang in roster.gangs:
         name = gang.node_id[:NODE_CHARS]
         nodes[name] = max(nodes.get(name, gang.node), gang.node, key=lambda facts: facts.oom_kills or 0)
     gpus = [([node, str(gpu.index)], gpu) for node, facts in sorted(nodes.items()) for gpu in facts.gpus]

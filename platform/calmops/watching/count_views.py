@@ -1,4 +1,4 @@
-"""The meter's counts as objectives and the console take them. Pure; here because neither side may know the other."""
+"""Turns the meter's counts into what objectives, costs and the console take. Pure; none of them knows the others."""
 
 from calmops.console.live_figures import ModelReading
 from calmops.foundation.liveness import RUNS_S
@@ -13,7 +13,7 @@ OF_NO_MODEL = ShardLabels(ModelLabels(), shard_label(NO_SHARD))
 
 
 def tallies(counts: Counts) -> dict[str, dict[ShardLabels, Tally]]:
-    """What happened, by a key of objectives.COUNTED and by labels; what could have happened and didn't is there as 0."""
+    """Return what happened, by a key of objectives.COUNTED and by labels; what could have happened and didn't is 0."""
     served = sorted(_served(counts))
     felt = [
         (ShardLabels(key, shard_label(number)), shard)
@@ -44,46 +44,53 @@ def tallies(counts: Counts) -> dict[str, dict[ShardLabels, Tally]]:
 
 
 def readings(counts: Counts, now_ns: int) -> dict[str, ModelReading]:
-    """For the console's figures: by model, whatever its other labels. ``now_ns``: the meter's wall clock."""
-    found: dict[str, ModelReading] = {}
+    """Return a reading per model, whatever its other labels, for the console's figures.
+
+    ``now_ns`` is the meter's wall clock.
+    """
+    by_model: dict[str, ModelReading] = {}
     for name in sorted({key.model for key in counts.models}):
-        left = [rest for place, rest in counts.retired.items() if place.model == name]
+        retired = [rest for place, rest in counts.retired.items() if place.model == name]
         models = [model for key, model in counts.models.items() if key.model == name]
         running = [shard for key, by in counts.shards.items() if key.model == name for shard in by.values()]
-        shards = running + [shard for rest in left for shard in rest.shards.values()]
+        shards = running + [shard for rest in retired for shard in rest.shards.values()]
+        models += [rest.model for rest in retired]
         outcomes: dict[str, int] = {}
-        for model in [*models, *(rest.model for rest in left)]:
+        for model in models:
             for outcome, count in model.outcomes.items():
                 outcomes[outcome] = outcomes.get(outcome, 0) + count
-        found[name] = ModelReading(
+        by_model[name] = ModelReading(
             summed((shard.gap_gateway for shard in shards), INTER_TOKEN_NS).buckets,
             summed((shard.ttft for shard in shards), TTFT_NS).buckets,
-            sum(model.tokens["generated"] for model in [*models, *(rest.model for rest in left)]), outcomes,
+            sum(model.tokens["generated"] for model in models), outcomes,
             sum(shard.running for shard in running if shard.is_heard(RUNS_NS, now_ns)),
             sum(shard.waiting for shard in running if shard.is_heard(RUNS_NS, now_ns)),
         )  # fmt: skip
-    return found
+    return by_model
 
 
 def usage(counts: Counts, now_ns: int) -> dict[ModelPlace, Usage]:
-    """What runs where, though it may have no request yet, and what it has delivered. ``now_ns``: the meter's wall clock."""
-    found: dict[ModelPlace, Usage] = {}
+    """Return which replicas run in each place, those without a request included, and the tokens delivered there.
+
+    ``now_ns`` is the meter's wall clock.
+    """
+    by_place: dict[ModelPlace, Usage] = {}
     for key, model in known_models(counts).items():
         running = sum(shard.is_heard(RUNS_NS, now_ns) for shard in counts.shards.get(key, {}).values())
         place = key.place
-        before = found.get(place, Usage(0, _left(counts, place)))
-        found[place] = Usage(before.replicas + running, before.tokens + model.tokens["delivered"])
-    return found
+        before = by_place.get(place, Usage(0, _retired_tokens(counts, place)))
+        by_place[place] = Usage(before.replicas + running, before.tokens + model.tokens["delivered"])
+    return by_place
 
 
 def ran(counts: Counts, within_s: float, now_ns: int) -> set[ModelLabels]:
-    """The labels, but for the shard's, under which anything ran so lately."""
+    """Return the label sets, without the shard's label, under which anything ran in the last ``within_s`` seconds."""
     within_ns = round(within_s * 1e9)
     return {key for key, by in counts.shards.items() if any(shard.is_heard(within_ns, now_ns) for shard in by.values())}
 
 
 def _served(counts: Counts) -> list[ModelLabels]:
-    """Every model of which something is known but that requests were written wrongly, which don't name one that there is."""
+    """Return every model that exists. A name known only from requests refused as wrong may be none."""
     return [
         key for key, model in known_models(counts).items()
         if model.accepted or model.outcomes.keys() - {"refused_input"} or key in counts.events or key in counts.reports
@@ -91,8 +98,8 @@ def _served(counts: Counts) -> list[ModelLabels]:
     ]  # fmt: skip
 
 
-def _left(counts: Counts, place: ModelPlace) -> int:
-    """Tokens that retired labels had delivered."""
+def _retired_tokens(counts: Counts, place: ModelPlace) -> int:
+    """Return how many tokens were delivered under labels that have been retired."""
     rest = counts.retired.get(place)
     return rest.model.tokens["delivered"] if rest is not None else 0
 
@@ -107,5 +114,5 @@ def _event(counts: Counts, key: ModelLabels, name: str) -> int:
 
 
 def _reported(counts: Counts, key: ModelLabels, name: str) -> Ended:
-    found = counts.reports.get(key, {}).get(name, ReportCounts())
-    return Ended(found.good, found.bad)
+    reports = counts.reports.get(key, {}).get(name, ReportCounts())
+    return Ended(reports.good, reports.bad)

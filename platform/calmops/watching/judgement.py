@@ -1,7 +1,7 @@
-"""What fires, and how each objective stands: the embedded evaluator, run on one reading of the counts after another.
+"""Decides what fires and how each objective stands: the embedded evaluator, run on reading after reading of the counts.
 
-Alerts are evaluated here even if a Prometheus evaluates them too, since the console shows them. Only Alertmanager tells
-people. Knows no meter and no thread: its owner calls it, one call at a time.
+Alerts are evaluated here even if a Prometheus evaluates them too, since the console shows them. Only Alertmanager
+notifies people. Knows no meter and no thread: its owner calls it, one call at a time.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ from calmops.objectives.promises.promises import Promises
 from calmops.objectives.promises.windows import AtRisk, Windows
 
 EVALUATE_S = 15.0  # as often as a Prometheus would read the counters
-LATE_S = 3 * EVALUATE_S  # since the last evaluation, after which nobody knows what fires
+LATE_S = 3 * EVALUATE_S  # after so long without an evaluation nobody knows what fires
 # Counters that the embedded evaluator remembers: some 500 MB, counters for six hours, shards' steps for three days.
 MOST_COUNTERS = 5000
 NO_PROMISES = Promises((), Windows(windows=(), at_risk=AtRisk(left=0.5, ends_within_s=1)))
@@ -28,7 +28,7 @@ LATE = f"the alerts weren't evaluated for more than {LATE_S:.0f} s; the meter's 
 
 
 class Judgement:
-    """Evaluates the promises that are in force. Times are seconds of the owner's clock, which is never set."""
+    """Evaluates the promises in force. Times are seconds of the owner's clock, which nobody sets."""
 
     def __init__(self, now_s: float, failed: Callable[[str], None]) -> None:
         """Begin without promises: no alert is known until ``take_up`` brings them.
@@ -48,7 +48,7 @@ class Judgement:
         self._file = path
 
     def take_up(self, promises: Promises | None, now_s: float) -> None:
-        """Begin to evaluate these promises; None says that they couldn't be read."""
+        """Begin to evaluate these promises; None means that they couldn't be read."""
         self.promises = promises or NO_PROMISES
         sums = self._evaluator.saved() or self._saved_before()
         self._evaluator = Evaluator(self.promises.objectives, self.promises.windows)
@@ -80,7 +80,7 @@ class Judgement:
         self._evaluated_s, self._unknown = at_s, None
 
     def shown(self) -> list[Firing]:
-        """Return what fires, pages first; a ticket is silent while its model pages for the same, as Alertmanager inhibits it."""
+        """Return what fires, pages first. Tickets whose model pages for the same are left out, as in Alertmanager."""
         paging = {(firing.alert, firing.labels) for firing in self.firing if firing.severity == "page"}
         loud = [
             firing

@@ -1,4 +1,4 @@
-"""What the console's page shows of alerts and objectives, as plain values for JSON."""
+"""Describes alerts and objectives for the console's page, as plain values for JSON. Pure."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ def _objective(status: Status) -> dict[str, Any]:
 
 
 def _labels(labels: ModelLabels | None) -> dict[str, Any]:
-    """The model's name, and beside it every label in the metrics' order; None for what nothing was counted of."""
+    """Return the model's name and, beside it, every label in the metrics' order; None if nothing was counted."""
     if labels is None:
         return {"model": None, "labels": {}}
     return {"model": labels.model, "labels": labels._asdict()}

@@ -1,6 +1,6 @@
-"""The files that say what is promised and what it costs, read again until each could be read.
+"""Reads the files of objectives and prices, again and again until each could be read.
 
-A file that somebody is just editing costs what it says, not the metering.
+While somebody is editing a file, what it says is missing; the metering goes on.
 """
 
 import time
@@ -18,7 +18,7 @@ AGAIN_S = 30.0  # after which a file that couldn't be read is tried again
 
 
 class PromiseFiles:
-    """Brings a watcher what is promised and what it costs."""
+    """Brings a watcher its promises and prices."""
 
     def __init__(self, config: ObjectivesConfig, watcher: Watcher) -> None:
         self._watcher = watcher
@@ -30,14 +30,14 @@ class PromiseFiles:
         self._next_s = float("-inf")
 
     def read(self) -> None:
-        """Read what hasn't been read yet, every AGAIN_S at most; what can't be read is counted by the watcher."""
+        """Read the files that haven't been read yet, every AGAIN_S at most. The watcher counts what can't be read."""
         if not self._readers or time.monotonic() < self._next_s:
             return
         values: dict[str, Any] = {}
         for part, read in list(self._readers.items()):
             try:
                 values[part] = read()
-            except Exception:  # whatever is wrong with it: an editor may have saved half of it
+            except Exception:  # anything may be wrong with it: an editor may have saved half of it
                 self._watcher.failed(part)
             else:
                 del self._readers[part]

@@ -1,4 +1,4 @@
-"""What is judged beside the counts, as metrics: objectives' events, costs, the cluster, and how the watching itself fares."""
+"""Makes metrics of what is judged beside the counts: objectives' events, costs, the watcher's own failures. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
@@ -14,7 +14,7 @@ from calmops.tracing.tracer import Tracer
 
 
 class SpanCounts(Protocol):
-    """What became of spans."""
+    """Counts what became of spans."""
 
     sent: int
 
@@ -26,7 +26,7 @@ class SpanCounts(Protocol):
 
 
 class Reading(NamedTuple):
-    """One reading of the counts, judged."""
+    """Holds one reading of the counts, judged."""
 
     counters: Mapping[Counter, int]
     costs: Mapping[ModelLabels, float]  # per 1,000 delivered tokens
@@ -42,7 +42,7 @@ NOTHING_READ = Reading({}, {}, {})
 
 
 def priced(ran: set[ModelLabels], spent: Mapping[ModelPlace, Spent | None]) -> dict[ModelLabels, float]:
-    """Return what tokens cost, under every label set that ran within the span."""
+    """Return what 1,000 delivered tokens cost, for every label set that ran within the span."""
     prices: dict[ModelLabels, float] = {}
     for labels in ran:
         money = spent.get(labels.place)
@@ -66,7 +66,7 @@ def judged_families(reading: Reading) -> Iterator[Family]:
 
 
 def own_families(failures: Mapping[str, int], tracer: Tracer | None, spans: SpanCounts | None) -> Sequence[Family]:
-    """Return what the watching says of itself: failures by part, traces kept and lost, spans sent."""
+    """Return the watcher's families about itself: failures by part, traces kept and lost, spans sent."""
     traces = [] if tracer is None else [*tracer.kept.items(), ("lost", tracer.lost)]
     ways = [] if spans is None else [(name, getattr(spans, name)) for name in ("sent", "taken", "refused")]
     return [

@@ -1,6 +1,7 @@
-"""The meter's HTTP answers: its metrics and the console's state, under a path that nobody can guess.
+"""Serves the meter's metrics and the console's state over HTTP, under a path that nobody can guess.
 
-With several nodes the port is open to their network, and a client shows no token: the secret is told to the cluster alone.
+With several nodes the port is open to their network, and a client shows no token: the path is the secret, and only the
+cluster's roster holds it.
 """
 
 import secrets
@@ -11,7 +12,7 @@ OPENMETRICS, TEXT = "application/openmetrics-text", "text/plain; version=0.0.4; 
 
 
 class WatchServer:
-    """Serves ``metrics`` (whether in OpenMetrics: bytes) and ``state`` (a JSON object) on a port of its own."""
+    """Serves ``metrics`` (its argument: whether in OpenMetrics) and ``state`` (a JSON object) on a port of its own."""
 
     def __init__(self, host: str, metrics: Callable[[bool], bytes], state: Callable[[], bytes]) -> None:
         secret = secrets.token_urlsafe()
@@ -24,7 +25,7 @@ class WatchServer:
         self._server.serve_forever()
 
     def close(self) -> None:
-        """Answer no more."""
+        """Stop answering."""
         self._server.shutdown()
 
 

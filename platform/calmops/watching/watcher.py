@@ -1,6 +1,6 @@
-"""Reads a meter's counts each second and hands them on: to the judgement, the costs, the live figures and the token strip.
+"""Reads a meter's counts every second and hands them to the judgement, the costs and the console's live figures.
 
-Stands beside the meter, not in it: the meter folds and saves, and goes on doing so whatever breaks here.
+It stands beside the meter, not in it: the meter folds and saves, and goes on doing so whatever breaks here.
 """
 
 import logging
@@ -31,21 +31,21 @@ from calmops.watching.watch_metrics import NOTHING_READ, Reading, SpanCounts, ju
 
 T = TypeVar("T")
 _log = logging.getLogger("calmops.watch")
-EVERY_S = 1.0
+EVERY_S = 1.0  # between two readings of the counts
 NO_PRICES = Prices(currency="XXX")  # ISO 4217's code for no currency; without prices nothing is shown in it
-SAVE_S = 60.0  # between two times that the judgement's sums are saved
+SAVE_S = 60.0  # between two saves of the judgement's sums
 
 
 class CountsReader(Protocol):
-    """What the watcher needs of a meter."""
+    """Reads a meter's counts: what the watcher needs of a meter."""
 
     def look(self, reading: Callable[[Counts], T]) -> T:
-        """Return what ``reading`` makes of the counts, which stand still meanwhile."""
+        """Return what ``reading`` makes of the counts, which don't change meanwhile."""
         ...
 
 
 class _Views(NamedTuple):
-    """The counts as each of those sees them that they are handed to."""
+    """Holds one reading of the counts in the form that each consumer takes."""
 
     counters: dict[Counter, int]
     figures: dict[str, ModelReading]
@@ -79,17 +79,17 @@ class Watcher:
         self.nodes: dict[str, bool] = {}  # the cluster's nodes by id, and whether each lives, as reported last
 
     def use(self, promises: Promises | None = None, prices: Prices | None = None) -> None:
-        """Judge by these from the next look on; None leaves what is in force."""
+        """Judge by these promises and prices from the next reading on; None leaves those in force."""
         with self._lock:
             self._brought = promises or self._brought
             self._costs.prices = prices or self._costs.prices
 
     def remember_in(self, path: Path) -> None:
-        """Keep the judgement's sums in this file; go on from those that an earlier meter left there."""
+        """Keep the judgement's sums in this file, and go on from those that an earlier meter left there."""
         self._judgement.remember_in(path)
 
     def see(self, record: Record) -> None:
-        """Take one record that was counted just now. Whatever breaks is counted, and the meter's thread goes on."""
+        """Take one record that was counted just now. If this fails, it is counted, and the meter's thread goes on."""
         try:
             with self._strips_lock:
                 self._strips.see(record)
@@ -99,7 +99,7 @@ class Watcher:
             self.failed("records")
 
     def run(self, meter: CountsReader, over: threading.Event) -> None:
-        """Look each second until it is ``over``."""
+        """Read the counts every EVERY_S until ``over`` is set; then save the judgement's sums."""
         while not over.wait(EVERY_S):
             try:
                 self.tick(meter)
@@ -108,7 +108,7 @@ class Watcher:
         self._judgement.save()
 
     def tick(self, meter: CountsReader) -> None:
-        """Look at the counts once."""
+        """Read the counts once, and judge them."""
         with self._lock:
             self._take_up()
         views = meter.look(self._views)
@@ -124,12 +124,12 @@ class Watcher:
             self._judgement.save()  # on this thread, which alone changes what the evaluator has
 
     def exposition(self, counts: Counts, *, openmetrics: bool) -> bytes:
-        """Return the meter's counts as text, with the traces that show what a bucket holds."""
+        """Return the meter's counts as text, with an example trace for each bucket."""
         exemplars = self._tracer.exemplars if self._tracer is not None else None
         return exposition(counts, exemplars, now_ns=self._clock.wall_ns(), openmetrics=openmetrics)
 
     def metrics(self, *, openmetrics: bool = False) -> bytes:
-        """Return what was judged as text, to stand behind the meter's own."""
+        """Return what was judged as text; it goes behind the meter's own."""
         with self._lock:
             reading = self._reading
         families = [
@@ -140,7 +140,7 @@ class Watcher:
         return rendered(families, openmetrics=openmetrics)
 
     def state(self) -> dict[str, Any]:
-        """Return the console's share of it, for JSON."""
+        """Return what the console shows, for JSON."""
         wall_ns = self._clock.wall_ns()
         with self._strips_lock:
             strips = self._strips.shown(wall_ns)

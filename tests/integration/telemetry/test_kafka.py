@@ -18,9 +18,9 @@ from calmops.telemetry.log.codec import decode
 from calmops.telemetry.log.errors import LogUnavailable
 from calmops.telemetry.log.forwarder import Forwarder
 from calmops.telemetry.log.kafka_log import KafkaSource, KafkaWriter, ensure_topic
+from calmops.telemetry.log.positions import Positions
 from calmops.telemetry.log.spool import Spool
 from calmops.telemetry.metering.meter import Meter
-from calmops.telemetry.metering.meter_store import Positions
 from calmops.telemetry.settings import KafkaSettings, TelemetrySettings
 from tests.support.telemetry_records import T0_NS, closed, frame, opened
 

@@ -11,9 +11,9 @@ from calmops.foundation.clock import ManualClock
 from calmops.foundation.config_sections import KafkaConfig
 from calmops.messages.record import SCHEMA
 from calmops.telemetry.log.codec import encode
+from calmops.telemetry.log.positions import Positions
 from calmops.telemetry.log.spool import Spool
 from calmops.telemetry.metering.meter import LOOK_NS, Meter, MeterEnded
-from calmops.telemetry.metering.meter_store import Positions
 from calmops.telemetry.metering.source_progress import SILENT_NS, missing
 from calmops.telemetry.settings import KafkaSettings, TelemetrySettings
 from tests.integration.telemetry.test_meter import drain, write

@@ -56,7 +56,7 @@ class Driver:
     engine: Engine
     plans: list[StepPlan]
     answers: dict[tuple[str, int], Answer] = field(default_factory=dict)  # by (request id, choice)
-    summaries: dict[str, Summary] = field(default_factory=dict)
+    summaries: dict[int, Summary] = field(default_factory=dict)  # by stream token
     facts: list[StepFacts] = field(default_factory=list)
 
     def submit(self, placement: Placement) -> None:
@@ -71,8 +71,8 @@ class Driver:
         for delta in (one for mine in result.deltas.values() for one in mine):
             self.answers.setdefault((delta.request_id, delta.choice), Answer()).take(delta)
         for summary in result.summaries:
-            assert summary.request_id not in self.summaries, "an attempt ended twice"
-            self.summaries[summary.request_id] = summary
+            assert summary.stream_token not in self.summaries, "an attempt ended twice"
+            self.summaries[summary.stream_token] = summary
         return True
 
     def finish(self) -> "Driver":
@@ -84,6 +84,9 @@ class Driver:
 
     def answer(self, request_id: str, choice: int = 0) -> Answer:
         return self.answers[request_id, choice]
+
+    def summary(self, request_id: str, attempt: int = 1) -> Summary:
+        return self.summaries[stream_token(request_id, attempt)]
 
     @property
     def preempted(self) -> int:

@@ -47,7 +47,7 @@ class Run:
     def _begin(self, engine: Engine) -> None:
         self.engine = engine
         self.answers: dict[tuple[str, int], Answer] = {}
-        self.summaries: dict[str, Summary] = {}
+        self.summaries: dict[int, Summary] = {}  # by stream token
         self.kv_blocks_used = 0
         self.preempted = 0
 
@@ -61,7 +61,7 @@ class Run:
         for deltas in result.deltas.values():
             for delta in deltas:
                 self._take(delta)
-        self.summaries.update({summary.request_id: summary for summary in result.summaries})
+        self.summaries.update({summary.stream_token: summary for summary in result.summaries})
         return True
 
     def finish(self, placements: Iterable[Placement] = ()) -> dict[tuple[str, int], Answer]:

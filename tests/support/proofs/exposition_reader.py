@@ -1,4 +1,4 @@
-"""Prometheus' text format, read strictly and fast: for expositions of half a million lines."""
+"""Read Prometheus' text format, strictly and fast: for expositions of half a million lines."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ ESCAPE = re.compile(r"\\(.)")
 
 
 class Sample(NamedTuple):
-    """One line."""
+    """Holds one line of an exposition."""
 
     name: str
     labels: dict[str, str]
@@ -19,30 +19,35 @@ class Sample(NamedTuple):
 
 
 def samples(text: str) -> Iterator[Sample]:
-    """Every sample. ValueError for a line that isn't one, a label given twice or a series shown twice."""
+    """Yield every sample. ValueError if a line is no sample, or a label or a series comes twice."""
     seen: set[str] = set()
     for line in text.split("\n"):
         if not line or COMMENT.fullmatch(line):
             continue
-        found = SAMPLE.fullmatch(line)
-        if found is None:
+        match = SAMPLE.fullmatch(line)
+        if match is None:
             raise ValueError(f"not a sample: {line[:200]!r}")
-        series = line[: found.end(1) if found[2] is None else found.end(2)]
+        series = line[: match.end(1) if match[2] is None else match.end(2)]
         if series in seen:
             raise ValueError(f"shown twice: {series[:200]!r}")
         seen.add(series)
-        yield Sample(found[1], labels_of(found[2] or ""), float(found[3]))
+        yield Sample(match[1], labels_of(match[2] or ""), float(match[3]))
 
 
 def labels_of(text: str) -> dict[str, str]:
-    """What stands between the braces. ValueError if it isn't labels, one after another."""
+    """Return the labels that stand between the braces. ValueError if anything else stands there."""
     labels: dict[str, str] = {}
     at = 0
     while at < len(text):
-        found = LABEL.match(text, at)
-        if found is None or found[1] in labels:
+        match = LABEL.match(text, at)
+        if match is None or match[1] in labels:
             raise ValueError(f"not labels: {text[:200]!r}")
-        value = found[2]
-        labels[found[1]] = ESCAPE.sub(lambda one: "\n" if one[1] == "n" else one[1], value) if "\\" in value else value
-        at = found.end()
+        value = match[2]
+        labels[match[1]] = ESCAPE.sub(unescaped, value) if "\\" in value else value
+        at = match.end()
     return labels
+
+
+def unescaped(escape: re.Match[str]) -> str:
+    """Return the character that an escape stands for."""
+    return "\n" if escape[1] == "n" else escape[1]

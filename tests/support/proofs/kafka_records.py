@@ -1,4 +1,4 @@
-"""What lies in Kafka, read by a proof for itself: each record once, and how often it came."""
+"""Read for a proof what is in Kafka: each record once, and how often it came."""
 
 import warnings
 from collections import Counter
@@ -18,9 +18,10 @@ from calmops.telemetry.settings import KafkaSettings
 
 
 class KafkaRecords:
-    """A reader of the whole topic. ``closed``, ``opened`` and ``generated`` are what the records themselves say.
+    """Reads the whole topic. ``closed``, ``opened`` and ``generated`` are what the records themselves say.
 
-    A client may use an id again once its request has ended: ``ended`` has the last one of each id. ``counts``: what each of them once, folded here, comes to.
+    A client may use an id again once its request has ended: ``ended`` has the last one of each id. ``counts``: what
+    all of them come to, each folded once here.
     """
 
     def __init__(self, bootstrap_servers: str) -> None:
@@ -37,9 +38,9 @@ class KafkaRecords:
         self.counts = Counts()
 
     def read(self) -> int:
-        """Take what is new; how many records that was."""
-        found = self._source.read(self._positions, 5000)
-        for name, position, body in found:
+        """Take what is new and return how many records that was."""
+        rows = self._source.read(self._positions, 5000)
+        for name, position, body in rows:
             self._positions[name] = position
             envelope = decode(body)
             if (envelope.source, envelope.seq) in self._seen:
@@ -49,18 +50,18 @@ class KafkaRecords:
             self.bodies.append(body)
             fold(self.counts, envelope)
             self._take(envelope.record)
-        return len(found)
+        return len(rows)
 
     def unended(self) -> int:
-        """Accepted requests whose end didn't come. Refused ones have an end alone."""
+        """Return how many accepted requests have no end. Refused ones have only an end."""
         return (Counter(self.opened) - Counter(one.request_id for one in self.closed)).total()
 
     def send_again(self, bodies: Iterable[bytes]) -> int:
-        """Put copies into the topic, as a forwarder does that doesn't know whether it was heard; how many."""
+        """Put copies into the topic, as a forwarder does that got no answer, and return how many."""
         producer = KafkaProducer(bootstrap_servers=self._settings.servers(), acks="all")
         sent = [producer.send(self._settings.config.topic, body) for body in bodies]
-        for one in sent:
-            one.get(timeout=30)
+        for delivery in sent:
+            delivery.get(timeout=30)
         producer.close()
         return len(sent)
 

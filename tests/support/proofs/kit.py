@@ -1,4 +1,4 @@
-"""What the proofs share: the form that was asked for, a platform to prove things on, and a client that counts tokens."""
+"""Give every proof its form, a platform to prove things on, a client that counts tokens, and statistics."""
 
 import argparse
 import asyncio
@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import httpx
 
@@ -22,12 +22,12 @@ from calmops.foundation import paths
 
 ROOT = Path(__file__).resolve().parents[3]
 SHARED_CONFIG = Path(__file__).with_name("platform.yaml")
-BUILT = paths.folder("build")  # of whoever runs the proof, before any of them takes a state folder of its own
+BUILT = paths.folder("build")  # of the person who runs the proof: a proof may take a state folder of its own later
 T = TypeVar("T")
 
 
 def long_form(what: str) -> bool:
-    """Whether --long was given rather than --short."""
+    """Say whether --long was given rather than --short. ``what``: shown by --help."""
     parser = argparse.ArgumentParser(description=what)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--short", action="store_true", help="the quick form (default)")
@@ -35,15 +35,15 @@ def long_form(what: str) -> bool:
     return bool(parser.parse_args().long)
 
 
-def verdict(holds: bool, figure: str) -> None:
-    """Print the figure last and exit by it."""
+def verdict(holds: bool, figure: str) -> NoReturn:
+    """Print the figure last and exit: 0 if the claim holds, else 1."""
     print(f"{'holds' if holds else 'BROKEN'}: {figure}", flush=True)
     sys.exit(0 if holds else 1)
 
 
 @contextlib.contextmanager
 def platform(config: Path = SHARED_CONFIG) -> Iterator[str]:
-    """The address of the shared platform, or of one started for this proof alone and ended with it."""
+    """Yield the address of the shared platform, or of one started for this proof alone and ended with it."""
     shared = os.environ.get("CALMOPS_PROOF_URL")
     if shared and config == SHARED_CONFIG:
         yield shared
@@ -53,28 +53,30 @@ def platform(config: Path = SHARED_CONFIG) -> Iterator[str]:
 
 
 class Observed(NamedTuple):
-    """The shared platform of kind ``observed``, as run.py has started it."""
+    """Says where the shared platform of kind ``observed`` is, which run.py has started."""
 
     url: str
     kafka: str  # bootstrap servers
-    traces_port: int  # where it sends its traces; whoever wants them starts a collector there
+    traces_port: int  # where it sends its traces; a proof that wants them starts a collector there
 
 
 def observed() -> Observed:
-    """It, for a proof that says `# needs: observed`."""
-    named = ("CALMOPS_PROOF_URL", "CALMOPS_PROOF_KAFKA", "CALMOPS_PROOF_TRACES_PORT")
-    missing = [name for name in named if name not in os.environ]
+    """Return where it is, for a proof that declares `# needs: observed`."""
+    variables = ("CALMOPS_PROOF_URL", "CALMOPS_PROOF_KAFKA", "CALMOPS_PROOF_TRACES_PORT")
+    missing = [name for name in variables if name not in os.environ]
     if missing:
-        sys.exit(
-            f"no {', '.join(missing)}: run this proof by `python tests/proofs/run.py --short {Path(sys.argv[0]).name}`"
-        )
-    url, kafka, port = (os.environ[name] for name in named)
+        proof = "/".join(Path(sys.argv[0]).parts[-2:])
+        sys.exit(f"no {', '.join(missing)}: run this proof by `python tests/proofs/run.py --short {proof}`")
+    url, kafka, port = (os.environ[name] for name in variables)
     return Observed(url, kafka, int(port))
 
 
 @contextlib.contextmanager
 def own_platform(config: Path, *options: str) -> Iterator[str]:
-    """A platform of this proof's own: own state folder, own Ray cluster; ended whatever happens. Compiled parts are lent."""
+    """Yield the address of a platform with a state folder and a Ray cluster of its own; it is ended whatever happens.
+
+    What is compiled already is lent to it. CALMOPS_HOME is its state folder from then on.
+    """
     with tempfile.TemporaryDirectory(prefix="calmops-proof-") as home:
         (Path(home) / "build").symlink_to(BUILT)
         environment = {**os.environ, "CALMOPS_HOME": home}
@@ -92,7 +94,7 @@ def own_platform(config: Path, *options: str) -> Iterator[str]:
 
 @dataclass(slots=True)
 class Stream:
-    """What one client saw of one stream."""
+    """Holds what one client saw of one stream."""
 
     request_id: str = ""
     seed: str = ""
@@ -109,16 +111,16 @@ class Stream:
 
     @property
     def complete(self) -> bool:
-        """It ended as a stream should, with every token once."""
+        """Say whether it ended as a stream should, with every token once."""
         return self.done and self.error is None and self.gapless and self.finish_reason is not None
 
     def longest_gap_s(self, since_s: float) -> float:
-        """The longest silence between two token events, the later of which came after ``since_s`` (monotonic)."""
+        """Return the longest silence, s, between two token events, the later of them after ``since_s`` (monotonic)."""
         return max((b - a for a, b in itertools.pairwise(self.times_s) if b > since_s), default=0.0)
 
 
 async def events(response: httpx.Response) -> AsyncIterator[tuple[str, str]]:
-    """(id, data) of each server-sent event."""
+    """Yield the id and the data of each server-sent event."""
     event_id = ""
     async for line in response.aiter_lines():
         if line.startswith("id: "):
@@ -128,7 +130,7 @@ async def events(response: httpx.Response) -> AsyncIterator[tuple[str, str]]:
 
 
 async def complete_stream(client: httpx.AsyncClient, url: str, body: dict[str, Any], *, stop_after: int = 0) -> Stream:
-    """Run one streamed completion to its end, or until ``stop_after`` tokens were seen and then hang up."""
+    """Run one streamed completion to its end, or hang up once ``stop_after`` tokens were seen."""
     seen = Stream(started_s=time.monotonic())
     async with client.stream("POST", f"{url}/v1/completions", json={**body, "stream": True}) as response:
         seen.status = response.status_code
@@ -148,7 +150,7 @@ async def complete_stream(client: httpx.AsyncClient, url: str, body: dict[str, A
 
 
 def note(seen: Stream, event_id: str, chunk: dict[str, Any], time_s: float | None = None) -> None:
-    """Count one event of a stream with one choice, which came at ``time_s`` (monotonic; now if None)."""
+    """Count one event of a stream with one choice; it came at ``time_s`` (monotonic; now if None)."""
     if "error" in chunk:
         seen.error = chunk["error"]
         return
@@ -165,34 +167,35 @@ def note(seen: Stream, event_id: str, chunk: dict[str, Any], time_s: float | Non
 
 
 def client() -> httpx.AsyncClient:
-    """A client that waits as long as a request may last, with room for many streams."""
+    """Return a client that waits as long as a request may last and has room for many streams."""
     return httpx.AsyncClient(timeout=httpx.Timeout(300.0, connect=10.0), limits=httpx.Limits(max_connections=512))
 
 
 def first_in_line() -> None:
-    """Let this thread run before every other of this machine, as a client on a machine of its own would.
+    """Let this thread run before every other one of this machine, as a client on a machine of its own would.
 
-    The scheduler shares cores between sessions: on two of them it left this client, runnable, without any for up to 1.4 s
-    while a gang loaded, which looked like silence. Children don't inherit it. Without the right to do so, it stays as it is.
+    The scheduler shares cores between sessions: on two cores it left this client, although runnable, without any for up
+    to 1.4 s while a gang loaded, which looked like silence. Children don't inherit the priority. Without the right to
+    set it, nothing changes.
     """
     with contextlib.suppress(PermissionError):
         os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
 
 
 def inventory(url: str) -> dict[str, Any]:
-    """The operator API's view."""
+    """Return what the operator API says of gangs and gateways."""
     answer: dict[str, Any] = httpx.get(f"{url}/admin/inventory", timeout=10.0, verify=False).json()
     return answer
 
 
 def quantile(values: list[float], q: float) -> float:
-    """The q-quantile, by the nearest rank."""
+    """Return the q-quantile by the nearest rank; NaN of no values."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(q * len(ordered)))] if ordered else float("nan")
 
 
 async def until(what: str, condition: Any, limit_s: float) -> float:
-    """Wait for a condition; how long it took, s. AssertionError if it doesn't come."""
+    """Wait for a condition and return how long it took, s. AssertionError if it isn't true within ``limit_s``."""
     started_s = time.monotonic()
     while time.monotonic() - started_s < limit_s:
         if condition():
@@ -202,14 +205,14 @@ async def until(what: str, condition: Any, limit_s: float) -> float:
 
 
 def in_turns(contenders: Sequence[T], pairs: int) -> Iterator[tuple[int, T]]:
-    """Whose turn it is, and in which pair: ABBA, so that what drifts on the machine weighs on all alike."""
+    """Yield each pair's number and whose turn it is: ABBA, so that what drifts on the machine weighs on all alike."""
     for pair in range(pairs):
-        for one in reversed(contenders) if pair % 2 else contenders:
-            yield pair, one
+        for contender in reversed(contenders) if pair % 2 else contenders:
+            yield pair, contender
 
 
 class Spread(NamedTuple):
-    """A median with its 95 % bootstrap interval."""
+    """Holds a median and its 95 % bootstrap interval."""
 
     median: float
     low: float
@@ -220,12 +223,12 @@ class Spread(NamedTuple):
 
 
 def spread(values: list[float], rounds: int = 2000) -> Spread:
-    """The median of values and how well it is known."""
+    """Return the median of values and how well it is known."""
     rng = random.Random(0)
     medians = sorted(quantile(rng.choices(values, k=len(values)), 0.5) for _ in range(rounds))
     return Spread(quantile(values, 0.5), medians[int(0.025 * rounds)], medians[int(0.975 * rounds)])
 
 
 def pair_ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    """Ours over theirs, pair by pair."""
+    """Return ours over theirs, pair by pair."""
     return [a / b for a, b in zip(ours, theirs, strict=True)]

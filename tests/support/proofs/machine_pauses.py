@@ -1,4 +1,4 @@
-"""Whether the machine itself stood still while a proof ran: what a time limit that was missed may come from."""
+"""Watch whether the machine itself stood still while a proof ran: that may be why a time limit was missed."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ STEAL = 8  # /proc/stat: cpu user nice system idle iowait irq softirq steal ...
 
 
 class MachineWatch:
-    """Wakes every 50 ms; ``said`` tells how late at most, and how much of the cores' time the hypervisor took."""
+    """Wakes every 50 ms and remembers how late at most; also how much of the cores' time the hypervisor took."""
 
     def __init__(self) -> None:
         self._over = threading.Event()
@@ -36,13 +36,15 @@ class MachineWatch:
             self._latest_s = max(self._latest_s, now_s - woken_s - TICK_S)
             woken_s = now_s
 
-    def said(self) -> str:
-        """In words."""
-        steal, everything = (now - then for now, then in zip(cores_time(), self._began, strict=True))
-        return f"the runner woke up to {self._latest_s:.1f} s late, {100 * steal / max(1, everything):.0f} % of the cores' time was stolen"
+    def summary(self) -> str:
+        """Return both in one sentence."""
+        stolen, everything = (now - then for now, then in zip(cores_time(), self._began, strict=True))
+        share = f"{100 * stolen / max(1, everything):.0f} % of the cores' time was stolen"
+        return f"the runner woke up to {self._latest_s:.1f} s late, {share}"
 
 
 def cores_time() -> tuple[int, int]:
-    """(stolen, all) of all cores since the start of the machine, ticks."""
-    ticks = [int(one) for one in Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()[1:]]
+    """Return (stolen, all) time of all cores since the machine started, in ticks."""
+    first_line = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0]
+    ticks = [int(field) for field in first_line.split()[1:]]
     return ticks[STEAL - 1], sum(ticks[:STEAL])

@@ -1,9 +1,10 @@
-"""The peer of the failover proof: the same engine behind plain Ray Serve streaming, under the same faults.
+"""Serve the same engine by plain Ray Serve streaming, under the same faults: the peer of the failover proof.
 
-Two replicas, tp 1 (plain Serve knows no gang: with tp 2 a lost rank would leave rank 0 spinning for ever), Serve's own
-proxy and health checks as they come. A client whose stream breaks begins anew with the same seed at once; its gap is the
-longest time without a token that it had not seen. A stream that is still silent after 120 s counts as 120 s.
-``python -m tests.support.proofs.plain_serve_peer ROUNDS SIGKILL SIGSTOP`` prints {"SIGKILL": [gap_s, ...], "SIGSTOP": [...]} last.
+Two replicas, tp 1 (plain Serve knows no gang: with tp 2 a lost rank would leave rank 0 spinning for ever), with Serve's
+own proxy and health checks as they come. A client whose stream breaks starts again with the same seed at once; its gap
+is the longest time without a token that it had not seen. A stream that is still silent after 120 s counts as 120 s.
+``python -m tests.support.proofs.plain_serve_peer ROUNDS SIGKILL SIGSTOP`` prints, last,
+{"SIGKILL": [gap_s, ...], "SIGSTOP": [...]}.
 """
 
 import asyncio
@@ -41,7 +42,7 @@ RELEASE = Path(calmops.__file__).parent / "models" / "stdlib-5m"
 
 
 class Plain:
-    """An engine on a thread of its own; tokens ride on the response, a line each."""
+    """Runs an engine on a thread of its own and sends each token as one line of the response."""
 
     def __init__(self) -> None:
         settings = EngineSettings(folder=RELEASE, tp=1, dtype="bfloat16", kv_blocks=1024, max_sequences=32)
@@ -99,7 +100,7 @@ class Plain:
 
 
 class Client:
-    """One stream, begun anew as often as it breaks."""
+    """Reads one stream, and starts it again as often as it breaks."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -109,7 +110,7 @@ class Client:
 
     @property
     def under_way(self) -> bool:
-        """It has seen some tokens and waits for more."""
+        """Say whether it has seen some tokens and waits for more."""
         return 0 < self.seen < TOKENS
 
     async def run(self, http: httpx.AsyncClient, url: str) -> None:
@@ -126,7 +127,7 @@ class Client:
                 await asyncio.sleep(0.05)
 
     def gap_s(self, fault_s: float) -> float:
-        """The longest silence; CAP_S for a stream that never went on."""
+        """Return the longest silence, s; CAP_S for a stream that never went on."""
         if self.seen < TOKENS:
             return CAP_S
         return min(
@@ -135,8 +136,8 @@ class Client:
         )
 
 
-async def fault(url: str, sent: signal.Signals, rng: random.Random) -> float:
-    """The longest gap of any stream under one fault, s."""
+async def fault(url: str, signal_sent: signal.Signals, rng: random.Random) -> float:
+    """Cause one fault under streams and return the longest gap of any of them, s."""
     async with httpx.AsyncClient(timeout=httpx.Timeout(CAP_S + 30), limits=httpx.Limits(max_connections=64)) as http:
         await two_replicas(http, url)
         clients = [Client(seed) for seed in range(STREAMS)]
@@ -145,15 +146,15 @@ async def fault(url: str, sent: signal.Signals, rng: random.Random) -> float:
         await kit.until("a stream under way", lambda: any(client.under_way for client in clients), 60)
         pid = rng.choice([client.pid for client in clients if client.under_way])
         fault_s = time.monotonic()
-        os.kill(pid, sent)
+        os.kill(pid, signal_sent)
         await asyncio.wait(tasks, timeout=CAP_S)
         for task in tasks:
             task.cancel()
-        if sent == signal.SIGSTOP:  # Serve may not have got rid of it
+        if signal_sent == signal.SIGSTOP:  # Serve may not have ended it
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         gap_s = max(client.gap_s(fault_s) for client in clients)
-    print(f"plain Serve, {sent.name}: longest gap {gap_s:.2f} s", flush=True)
+    print(f"plain Serve, {signal_sent.name}: longest gap {gap_s:.2f} s", flush=True)
     return gap_s
 
 
@@ -183,11 +184,11 @@ def main() -> None:
     serve.run(deployment.bind(), name="plain")
     kit.first_in_line()
     rng = random.Random(0)
-    gaps: dict[str, list[float]] = {sent.name: [] for sent in kinds}
+    gaps: dict[str, list[float]] = {kind.name: [] for kind in kinds}
     try:
         for _ in range(rounds):
-            for sent in kinds:
-                gaps[sent.name].append(asyncio.run(fault(f"http://127.0.0.1:{port}/", sent, rng)))
+            for kind in kinds:
+                gaps[kind.name].append(asyncio.run(fault(f"http://127.0.0.1:{port}/", kind, rng)))
     finally:
         serve.shutdown()
         ray.shutdown()

@@ -1,4 +1,4 @@
-"""A real Prometheus that scrapes a platform under the shipped rules, what it answers, and a bit of everything for it to see."""
+"""Run a real Prometheus that scrapes a platform under the shipped rules, and give it a bit of everything to see."""
 
 import asyncio
 import contextlib
@@ -20,30 +20,31 @@ from tests.support.proofs import kit
 
 MODEL, SCRAPE_S, EVALUATE_S = "stdlib-5m", 2, 5
 REPORTS: tuple[dict[str, Any], ...] = (
-    {"name": "pii_scans", "good": 5, "bad": 1}, {"name": "hallucination_checks", "good": 9, "bad": 1}, {"name": "drift_checks", "value": 0.2},
+    {"name": "pii_scans", "good": 5, "bad": 1}, {"name": "hallucination_checks", "good": 9, "bad": 1},
+    {"name": "drift_checks", "value": 0.2},
 )  # fmt: skip
 
 
 class Answer(NamedTuple):
-    """What a query came to. ``refused``: why it wasn't answered."""
+    """Holds what a query came to. ``refused``: why it wasn't answered."""
 
     series: list[dict[str, Any]]
     refused: str | None
 
     @property
     def has_data(self) -> bool:
-        """Whether any of its values is a number."""
+        """Say whether any of its values is a number."""
         return any(math.isfinite(float(one["value"][1])) for one in self.series)
 
 
 class Scraped:
-    """That Prometheus, as it is asked."""
+    """Asks that Prometheus."""
 
     def __init__(self, url: str) -> None:
         self._url = url
 
     def ask(self, query: str) -> Answer:
-        """An instant query of a vector."""
+        """Return the answer to an instant query of a vector."""
         answer = httpx.post(f"{self._url}/api/v1/query", data={"query": query}, timeout=30).json()
         if answer["status"] != "success":
             return Answer([], str(answer.get("error")))
@@ -52,13 +53,13 @@ class Scraped:
         return Answer(answer["data"]["result"], None)
 
     def has(self, selector: str) -> bool:
-        """Whether any series is selected so."""
+        """Say whether the selector matches any series."""
         answer = httpx.get(f"{self._url}/api/v1/series", params={"match[]": selector}, timeout=30).json()
         assert answer["status"] == "success", answer
         return bool(answer["data"])
 
     def values(self, label: str, selector: str) -> list[str]:
-        """A label's values among the series that are selected so, as a dashboard's variable asks for them."""
+        """Return a label's values among the series that match, as a dashboard's variable asks for them."""
         answer = httpx.get(f"{self._url}/api/v1/label/{label}/values", params={"match[]": selector}, timeout=30).json()
         assert answer["status"] == "success", answer
         return [str(value) for value in answer["data"]]
@@ -66,7 +67,7 @@ class Scraped:
 
 @contextlib.contextmanager
 def scraped(url: str, folder: Path) -> Iterator[Scraped]:
-    """It runs; the rules are evaluated every 5 s whatever their group says."""
+    """Run it for the block; the rules are evaluated every 5 s, whatever their group says."""
     server = RealPrometheus(folder, settings=scraping([url.partition("://")[2]], "127.0.0.1:1", SCRAPE_S))
     rules = yaml.safe_load((shipped() / "generated" / "prometheus-rules.yaml").read_text(encoding="utf-8"))
     server.give_rules({"groups": [{**group, "interval": f"{EVALUATE_S}s"} for group in rules["groups"]]})
@@ -78,7 +79,7 @@ def scraped(url: str, folder: Path) -> Iterator[Scraped]:
 
 
 async def load(url: str, rounds: int) -> None:
-    """A bit of everything that can happen to a request."""
+    """Send requests to which a bit of everything happens that can."""
     async with kit.client() as client:
         for number in range(rounds):
             body: dict[str, Any] = {
@@ -99,7 +100,7 @@ async def load(url: str, rounds: int) -> None:
 
 
 async def _ended(client: httpx.AsyncClient, url: str, body: dict[str, Any]) -> None:
-    """A request that an operator ends."""
+    """Send a request and end it as an operator does."""
     request_id = f"ended-{uuid.uuid4()}"
     asked = asyncio.create_task(client.post(f"{url}/v1/completions", json=body, headers={"x-request-id": request_id}))
     await asyncio.sleep(0.2)
@@ -108,13 +109,13 @@ async def _ended(client: httpx.AsyncClient, url: str, body: dict[str, Any]) -> N
 
 
 def report(url: str) -> None:
-    """What others tell of answers."""
-    for one in REPORTS:
-        httpx.post(f"{url}/admin/reports", json={**one, "model": MODEL}, timeout=10).raise_for_status()
+    """Report what scanners and other jobs say about answers."""
+    for entry in REPORTS:
+        httpx.post(f"{url}/admin/reports", json={**entry, "model": MODEL}, timeout=10).raise_for_status()
 
 
 def disturb(url: str) -> None:
-    """A gang that dies under long streams."""
+    """Kill a gang under long streams."""
 
     async def killed() -> None:
         async with kit.client() as client:

@@ -1,9 +1,8 @@
-"""One running platform for all proofs that want such a one, started by the first and ended with the run.
+"""Run one platform for all proofs that want one, started for the first of them and ended with the run.
 
-Of two kinds, each with two exact gangs of two ranks: ``platform``, and ``observed``, with all that records, traces and shows, on
-a broker.
-It keeps its state in a folder of its own, so that a platform that a person has running is left alone; compiled parts and
-fetched ones are shared with the person's folder.
+There are two kinds, each with two exact gangs of two ranks: ``platform``, and ``observed``, which has a Kafka broker
+and everything that records, traces and shows. Its state is in a folder of its own, so that a platform that a person
+has running is left alone; what was compiled and downloaded is shared with the person's folder.
 """
 
 import json
@@ -32,7 +31,7 @@ SHARED = ("build", "tools")
 
 
 class SharedPlatform:
-    """Starts on demand; ``start`` tells what went wrong, and tells it again without another try."""
+    """Starts the platform of one kind on demand, at most once."""
 
     def __init__(self, folder: Path, kind: str) -> None:
         """``kind``: one of KINDS."""
@@ -52,7 +51,7 @@ class SharedPlatform:
         self.stop()
 
     def stop(self) -> None:
-        """End it; a later ``start`` doesn't bring it back."""
+        """End the platform; a later ``start`` doesn't bring it back."""
         if self._tried and not self._ended:
             self._ended = True
             self._command("down", timeout_s=DOWN_TIMEOUT_S)
@@ -61,22 +60,22 @@ class SharedPlatform:
         self._url, self._broker = None, None
 
     def start(self) -> str | None:
-        """Have it running; None, or why it isn't."""
+        """Start the platform at the first call. Return None, or why it doesn't run."""
         if not self._tried:
             self._tried = True
             self._trouble = self._up()
         return self._trouble
 
     def environment(self) -> dict[str, str]:
-        """What a proof needs to find it."""
+        """Return the variables by which a proof finds it."""
         assert self._url is not None, "the platform isn't up"
-        found = {"CALMOPS_PROOF_URL": self._url, "CALMOPS_HOME": str(self._home)}
+        variables = {"CALMOPS_PROOF_URL": self._url, "CALMOPS_HOME": str(self._home)}
         if self._broker is not None:
-            found |= {
+            variables |= {
                 "CALMOPS_PROOF_KAFKA": self._broker.bootstrap_servers,
                 "CALMOPS_PROOF_TRACES_PORT": str(self._traces_port),
             }
-        return found
+        return variables
 
     def _up(self) -> str | None:
         self._home.mkdir(mode=0o700)
@@ -97,12 +96,12 @@ class SharedPlatform:
             return f"the platform wasn't up after {UP_TIMEOUT_S} s"
         if done.returncode != 0:
             said = (done.stderr or done.stdout).strip().splitlines()
-            return f"the platform didn't start (exit {done.returncode}): {said[-1] if said else 'no word'}"
+            return f"the platform didn't start (exit {done.returncode}): {said[-1] if said else 'it said nothing'}"
         self._url = str(json.loads(done.stdout.strip().splitlines()[-1])["url"])
         return None
 
     def _observe(self, settings: dict[str, Any]) -> None:
-        """A broker, prices, and a port for traces."""
+        """Start a broker, write prices and choose a port for traces."""
         self._traces_port = free_port()
         self._broker = LocalKafka(self._home / "broker", free_port(followers=1))
         self._broker.start()
@@ -124,6 +123,6 @@ class SharedPlatform:
 
 
 def checkout_environment() -> dict[str, str]:
-    """This process's environment, with this checkout first on the path and one compute thread a process."""
+    """Return this process's environment with this checkout first on the path and one compute thread per process."""
     path = f"{ROOT / 'platform'}{os.pathsep}{ROOT}"
     return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}

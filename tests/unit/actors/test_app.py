@@ -1,4 +1,4 @@
-"""The builders stay light: whoever only names the applications doesn't pay for torch."""
+"""The builders stay light: a process that only names the applications doesn't load torch."""
 
 import subprocess
 import sys

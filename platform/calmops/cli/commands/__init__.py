@@ -1,1 +1,1 @@
-"""One module per command or group of commands."""
+"""Each module here adds one command or one group of commands."""

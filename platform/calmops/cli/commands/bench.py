@@ -1,4 +1,4 @@
-"""`calmops bench`: load on a running platform and what its clients saw. Exit code 1 if any request failed."""
+"""`calmops bench` puts load on a running platform and reports what its clients saw."""
 
 import asyncio
 from pathlib import Path
@@ -12,10 +12,12 @@ from calmops.cli.client import TOKEN_FILE, URL, Connect, Server, Target
 from calmops.cli.load import Load, send
 from calmops.cli.output import AS_JSON, print_json, print_table, table_of
 
-REQUESTS = typer.Option(64, "--requests", "-n", min=1, max=1_000_000, help="Completions in all.")
-CONCURRENCY = typer.Option(8, "--concurrency", "-c", min=1, max=4096, help="Streams at once.")
-PROMPT_TOKENS = typer.Option(64, "--prompt-tokens", min=1, help="Length of each prompt, in words of about a token.")
-MAX_TOKENS = typer.Option(64, "--max-tokens", min=1, help="Most tokens of each answer.")
+REQUESTS = typer.Option(64, "--requests", "-n", min=1, max=1_000_000, help="Number of requests in all.")
+CONCURRENCY = typer.Option(8, "--concurrency", "-c", min=1, max=4096, help="Number of requests at the same time.")
+PROMPT_TOKENS = typer.Option(64, "--prompt-tokens", min=1, help="Length of each prompt, in words of about one token.")
+MAX_TOKENS = typer.Option(64, "--max-tokens", min=1, help="Longest answer, in tokens.")
+MODEL = typer.Option(None, "--model", "-m", help="Model to call. Default: the first that the platform serves.")
+TEMPERATURE = typer.Option(1.0, "--temperature", min=0.0, max=2.0, help="Sampling temperature; 0: the likeliest token.")
 
 
 def register(app: typer.Typer, connect: Connect) -> None:
@@ -27,14 +29,18 @@ def register(app: typer.Typer, connect: Connect) -> None:
         concurrency: int = CONCURRENCY,
         prompt_tokens: int = PROMPT_TOKENS,
         max_tokens: int = MAX_TOKENS,
-        model: str | None = typer.Option(None, "--model", "-m", help="Default: the first that the platform serves."),
-        temperature: float = typer.Option(1.0, "--temperature", min=0.0, max=2.0),
+        model: str | None = MODEL,
+        temperature: float = TEMPERATURE,
         seed: int = typer.Option(0, "--seed", min=0, max=1_000_000, help="The same seed sends the same requests."),
         url: str | None = URL,
         token_file: Path | None = TOKEN_FILE,
         as_json: bool = AS_JSON,
     ) -> None:
-        """Send streamed completions; report tokens per second, time to first token and inter-token latency."""
+        """Measure a running platform under load.
+
+        Sends streamed completions of random words. Reports tokens per second, time to first token, inter-token latency
+        and duration, all as the clients saw them. Exit code 1 means that a request failed.
+        """
         server = connect(Target(url, token_file))
         served = model or server.default_model()
         load = Load(served, requests, concurrency, prompt_tokens, max_tokens, temperature, seed)
@@ -48,9 +54,9 @@ def register(app: typer.Typer, connect: Connect) -> None:
 
 def _run(server: Server, load: Load) -> dict[str, Any]:
     columns = (TextColumn("requests"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        bar = shown.add_task("requests", total=load.requests)
-        return asyncio.run(send(server, load, lambda: shown.advance(bar)))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("requests", total=load.requests)
+        return asyncio.run(send(server, load, lambda: bar.advance(task)))
 
 
 def _show(report: dict[str, Any]) -> None:

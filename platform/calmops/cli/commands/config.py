@@ -1,4 +1,4 @@
-"""`calmops config`: check a file, show every value in force, print the JSON schema."""
+"""`calmops config` checks a configuration file, shows every value in force and prints the JSON schema."""
 
 from pathlib import Path
 
@@ -8,17 +8,20 @@ import yaml
 from calmops.cli.output import AS_JSON, print_json
 from calmops.foundation import config
 
-FILE = typer.Option(None, "--config", "-c", help="The file; default: $CALMOPS_CONFIG, else ./calmops.yaml.")
+FILE = typer.Option(None, "--config", "-c", help="Configuration file. Default: $CALMOPS_CONFIG, else ./calmops.yaml.")
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(help="Check or show the configuration.", no_args_is_help=True)
+    group = typer.Typer(help="Check or show the configuration, calmops.yaml.", no_args_is_help=True)
     app.add_typer(group, name="config")
 
     @group.command()
     def check(path: Path | None = FILE, as_json: bool = AS_JSON) -> None:
-        """Say whether the file is right, or every problem with its line and remedy (exit code 2)."""
+        """Check a configuration file.
+
+        Lists every problem with its line and remedy; exit code 2 means that there is one.
+        """
         loaded = config.load(path)
         config.admin_token(loaded)
         config.kafka_password(loaded)
@@ -30,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
     @group.command()
     def show(path: Path | None = FILE, as_json: bool = AS_JSON) -> None:
-        """Print every setting in force, defaults included; secrets are never in it."""
+        """Print every setting in force, defaults included. Secrets are never shown."""
         tree = config.to_json(config.load(path))
         if as_json:
             print_json(tree)
@@ -40,5 +43,5 @@ def register(app: typer.Typer) -> None:
 
     @group.command()
     def schema() -> None:
-        """Print the JSON schema of calmops.yaml."""
+        """Print the JSON schema of calmops.yaml, for editors."""
         print_json(config.json_schema())

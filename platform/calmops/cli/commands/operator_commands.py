@@ -1,4 +1,4 @@
-"""The operator's commands: live requests, cancel, drain, disable and enable; each one HTTP call."""
+"""The operator's commands are requests, cancel, drain, disable and enable; each makes one HTTP call."""
 
 from pathlib import Path
 from urllib.parse import quote
@@ -7,6 +7,10 @@ import typer
 
 from calmops.cli.client import TOKEN_FILE, URL, Connect, Target
 from calmops.cli.output import AS_JSON, print_json, print_table, table_of
+
+REQUEST_ID = typer.Argument(help="Id of a live request; `calmops requests` lists them.")
+REPLICA_ID = typer.Argument(help="Id of a replica; `calmops status` lists them.")
+MODEL = typer.Argument(help="Name of a served model.")
 
 
 def register(app: typer.Typer, connect: Connect) -> None:
@@ -36,41 +40,50 @@ def register(app: typer.Typer, connect: Connect) -> None:
 
     @app.command()
     def cancel(
-        request_id: str, url: str | None = URL, token_file: Path | None = TOKEN_FILE, as_json: bool = AS_JSON
+        request_id: str = REQUEST_ID,
+        url: str | None = URL,
+        token_file: Path | None = TOKEN_FILE,
+        as_json: bool = AS_JSON,
     ) -> None:
-        """End one live request; its client gets an error event."""
+        """Cancel one live request; its client gets an error event."""
         path = f"/admin/requests/{quote(request_id, safe='')}/cancel"
         act(Target(url, token_file), path, f"{request_id}: cancelled", as_json)
 
     @app.command()
     def drain(
-        replica_id: str,
-        undo: bool = typer.Option(False, "--undo", help="Let it take new requests again."),
+        replica_id: str = REPLICA_ID,
+        undo: bool = typer.Option(False, "--undo", help="Send new requests to the replica again."),
         url: str | None = URL,
         token_file: Path | None = TOKEN_FILE,
         as_json: bool = AS_JSON,
     ) -> None:
-        """Send nothing new to a replica; what runs there finishes. `calmops status` lists replica ids."""
+        """Stop sending new requests to one replica.
+
+        The requests that it runs finish.
+        """
         path = f"/admin/replicas/{quote(replica_id, safe='')}/drain{'?undo=true' if undo else ''}"
         said = "takes new requests again" if undo else "draining"
         act(Target(url, token_file), path, f"{replica_id}: {said}", as_json)
 
     @app.command()
     def disable(
-        model: str,
-        undo: bool = typer.Option(False, "--undo", help="Take requests again (the same as `calmops enable`)."),
+        model: str = MODEL,
+        undo: bool = typer.Option(False, "--undo", help="Accept requests again, as `calmops enable` does."),
         url: str | None = URL,
         token_file: Path | None = TOKEN_FILE,
         as_json: bool = AS_JSON,
     ) -> None:
-        """Refuse new requests for a model (503); what runs finishes."""
+        """Refuse new requests for one model (HTTP 503).
+
+        The requests that run finish.
+        """
         verb = "enable" if undo else "disable"
         path = f"/admin/models/{quote(model, safe='')}/{verb}"
         act(Target(url, token_file), path, f"{model}: {verb}d", as_json)
 
     @app.command()
     def enable(
-        model: str, url: str | None = URL, token_file: Path | None = TOKEN_FILE, as_json: bool = AS_JSON
+        model: str = MODEL, url: str | None = URL, token_file: Path | None = TOKEN_FILE, as_json: bool = AS_JSON
     ) -> None:
-        """Take requests for a model again."""
+        """Accept requests for a disabled model again."""
         act(Target(url, token_file), f"/admin/models/{quote(model, safe='')}/enable", f"{model}: enabled", as_json)

@@ -1,4 +1,4 @@
-"""`calmops status`: replicas, gangs and ranks from the operator API, rates and percentiles from /metrics; once or live."""
+"""`calmops status` shows gangs and ranks from the operator API, and rates and percentiles from /metrics."""
 
 import time
 from pathlib import Path
@@ -10,16 +10,16 @@ from rich.live import Live
 from rich.text import Text
 
 from calmops.cli.client import TOKEN_FILE, URL, Connect, Server, Target
-from calmops.cli.metrics_reading import MetricsReading, Reading, figures, read
+from calmops.cli.metrics_reading import ModelFigures, Reading, figures, read
 from calmops.cli.output import AS_JSON, print_json, shown, table_of
 
 GANG_COLUMNS = (
-    "model", "replica_id", "shard", "node", "tp", "pids", "state", "step", "heard_ms_ago", "running", "waiting", "kv_used",
-    "tokens_in_flight",
+    "model", "replica_id", "shard", "node", "tp", "pids", "state", "step", "heard_ms_ago", "running", "waiting",
+    "kv_used", "tokens_in_flight",
 )  # fmt: skip
-FIGURE_COLUMNS = MetricsReading._fields
-LIVE = typer.Option(False, "--live", "-l", help="Keep showing, until interrupted.")
-WINDOW_S = typer.Option(1.0, "--window-s", min=0.1, max=60.0, help="Seconds between two looks at /metrics.")
+FIGURE_COLUMNS = ModelFigures._fields
+LIVE = typer.Option(False, "--live", "-l", help="Update the tables until Ctrl-C.")
+WINDOW_S = typer.Option(1.0, "--window-s", min=0.1, max=60.0, help="Seconds over which rates are measured.")
 
 
 def register(app: typer.Typer, connect: Connect) -> None:
@@ -33,7 +33,11 @@ def register(app: typer.Typer, connect: Connect) -> None:
         token_file: Path | None = TOKEN_FILE,
         as_json: bool = AS_JSON,
     ) -> None:
-        """Show replicas, gangs, ranks, tokens per second, time to first token and inter-token latency."""
+        """Show what runs and how fast it is.
+
+        Lists each replica with its gang of ranks, and for each model tokens per second, time to first token and
+        inter-token latency.
+        """
         server = connect(Target(url, token_file))
         if as_json:
             inventory, lines = _look(server, read(server.text("/metrics")), window_s)[:2]
@@ -47,8 +51,8 @@ def register(app: typer.Typer, connect: Connect) -> None:
             wide.print(picture(server.url, inventory, lines))
 
 
-def picture(url: str, inventory: dict[str, Any], lines: list[MetricsReading]) -> RenderableType:
-    """Both tables and the counts beneath them."""
+def picture(url: str, inventory: dict[str, Any], lines: list[ModelFigures]) -> RenderableType:
+    """Return both tables, followed by the counts."""
     gangs = [_row(gang) for gang in inventory.get("gangs", [])]
     disabled = [model["name"] for model in inventory.get("models", []) if model.get("disabled")]
     notes = [f"{len(inventory.get('gateways', []))} gateway(s)", f"{inventory.get('migrations', 0)} migration(s)"]
@@ -65,13 +69,13 @@ def picture(url: str, inventory: dict[str, Any], lines: list[MetricsReading]) ->
 
 def _watch(server: Server, window_s: float) -> None:
     before = read(server.text("/metrics"))
-    with Live(Text("looking ..."), console=Console(), screen=False, auto_refresh=False) as screen:
+    with Live(Text("measuring ..."), console=Console(), screen=False, auto_refresh=False) as screen:
         while True:
             inventory, lines, before = _look(server, before, window_s)
             screen.update(picture(server.url, inventory, lines), refresh=True)
 
 
-def _look(server: Server, before: Reading, window_s: float) -> tuple[dict[str, Any], list[MetricsReading], Reading]:
+def _look(server: Server, before: Reading, window_s: float) -> tuple[dict[str, Any], list[ModelFigures], Reading]:
     began_ns = time.monotonic_ns()
     time.sleep(window_s)
     after = read(server.text("/metrics"))

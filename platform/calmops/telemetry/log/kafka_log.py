@@ -15,7 +15,7 @@ from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 from kafka.net.compat import KafkaNetClient
 
 from calmops.telemetry.log.errors import LogUnavailable
-from calmops.telemetry.metering.meter_store import Positions
+from calmops.telemetry.log.positions import Positions
 from calmops.telemetry.settings import KafkaSettings
 
 CONNECT_MS = 5_000

@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from calmops.foundation.clock import Clock
+from calmops.telemetry.log.positions import Positions
 from calmops.telemetry.log.spool import Spool, spool_files
-from calmops.telemetry.metering.meter_store import Positions
 
 RETRY_NS = 5 * 10**9  # after which a spool that couldn't be read is tried again
 

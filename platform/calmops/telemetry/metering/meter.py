@@ -16,10 +16,11 @@ from calmops.messages.record import Record
 from calmops.telemetry.exposition.prometheus import exposition
 from calmops.telemetry.log import codec
 from calmops.telemetry.log.errors import LogUnavailable
+from calmops.telemetry.log.positions import Positions
 from calmops.telemetry.log.spool_source import SpoolSource
 from calmops.telemetry.metering.counts import Counts
 from calmops.telemetry.metering.fold import CLOCKS_DIFFER_NS, fold
-from calmops.telemetry.metering.meter_store import MeterStore, Positions
+from calmops.telemetry.metering.meter_store import MeterStore
 from calmops.telemetry.metering.source_progress import SILENT_NS, begin_at, give_up, is_new, skip_to
 from calmops.telemetry.metering.stored_edges import with_edges
 from calmops.telemetry.settings import TelemetrySettings

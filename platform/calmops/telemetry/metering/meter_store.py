@@ -6,11 +6,10 @@ from pathlib import Path
 import msgspec
 
 from calmops.foundation.errors import SetupError
+from calmops.telemetry.log.positions import Positions
 from calmops.telemetry.log.spool import SpoolLease
 from calmops.telemetry.metering import counts as counting
 from calmops.telemetry.metering.counts import Counts
-
-Positions = dict[str, int]  # what a source of envelopes must know to go on: name -> position
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS state (id INTEGER PRIMARY KEY CHECK (id = 1), body BLOB NOT NULL, saved_ns INTEGER NOT NULL);

@@ -1,1 +1,1 @@
-"""The model card: what is measured of a release, and how it is worded."""
+"""These modules measure a release for its model card and word the card."""

@@ -1,4 +1,4 @@
-"""The model card: README.md beside the weights, worded from the figures and nothing else."""
+"""The model card is README.md beside the weights; it is worded from the figures and nothing else."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ def write_card(figures: CardFigures, folder: Path, *, curve: Path) -> None:
 
 
 def card_text(figures: CardFigures, *, name: str, curve: str) -> str:
-    """The card as Markdown."""
+    """Return the card as Markdown."""
     parts = [
         _front(figures),
         f"# {name}\n",
@@ -70,7 +70,7 @@ def _training(f: CardFigures, curve: str) -> str:
         ("steps", steps),
         ("tokens seen", f"{f.tokens_seen:,} ({_epochs(f):.1f} times the training text and chat samples)"),
         ("optimizer", optimizer),
-        ("training loss, mean of the last 50 steps", f"{f.last_losses_mean:.3f} nats a token"),
+        ("training loss, mean of the last 50 steps", f"{f.last_losses_mean:.3f} nats per token"),
     ]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     return (
@@ -88,7 +88,7 @@ def _held_out(f: CardFigures) -> str:
     verdict = "better" if f.bits_per_byte < f.ngram_bits_per_byte else "**worse**"
     ratio = f.bits_per_byte / f.ngram_bits_per_byte
     return (
-        "## Held out\n\n| model | bits a byte |\n|---|---|\n"
+        "## Held out\n\n| model | bits per byte |\n|---|---|\n"
         f"| this one | {f.bits_per_byte:.4f} |\n"
         f"| Kneser-Ney 5-gram over the same training files' tokens | {f.ngram_bits_per_byte:.4f} |\n\n"
         f"This model is {verdict} ({ratio:.3f} of the n-gram's bits). Both predict every token after a file's begin, "

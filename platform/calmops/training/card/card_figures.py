@@ -1,6 +1,6 @@
-"""The figures of a model's card: measured here, kept as ``training.json`` beside the weights, measurable again.
+"""The figures of a model's card are measured here and kept as ``training.json`` beside the weights.
 
-Knows a release folder and a corpus; nothing of how the card words them.
+They can be measured again. This module knows a release folder and a corpus, and nothing of how the card words them.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ SUBSET_MAX_BYTES = 5_000
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """One completion as it came. ``temperature`` 0 is greedy; ``text`` ends where the model or the limit ended it."""
+    """Holds one completion as it came. ``temperature`` 0 is greedy; the model or the limit ended ``text``."""
 
     prompt: str
     temperature: float
@@ -32,7 +32,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CardFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """What a card states. Bits a byte are over every held-out file; the subset is its smallest files."""
+    """Holds what a card states. Bits per byte are over every held-out file; the subset is the smallest of them."""
 
     corpus: str
     corpus_digest: str
@@ -61,7 +61,7 @@ class CardFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HeldOut(msgspec.Struct, frozen=True, kw_only=True):
-    """The measurements alone, in bits a byte."""
+    """Holds the measurements on held-out files, in bits per byte."""
 
     model: float
     subset: float
@@ -69,7 +69,7 @@ class HeldOut(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_figures(folder: Path) -> CardFigures:
-    """The figures beside a release; InputError if there are none or they are malformed."""
+    """Read the figures beside a release. Raises InputError if there are none or they are malformed."""
     path = folder / FIGURES_FILE
     try:
         return msgspec.json.decode(path.read_bytes(), type=CardFigures)
@@ -83,7 +83,7 @@ def write_figures(figures: CardFigures, folder: Path) -> None:
 
 
 def measure(folder: Path, corpus: Corpus) -> HeldOut:
-    """All three figures of the release in ``folder``: some minutes for the shipped model on one core."""
+    """Measure all three figures of the release in ``folder``: some minutes for the shipped model on one core."""
     tokenizer = read_tokenizer(folder)
     encoded = [encode_file(tokenizer, document.text) for document in corpus.training]
     ngrams = KneserNey(encoded, order=NGRAM_ORDER, vocabulary=tokenizer.get_vocab_size())
@@ -97,7 +97,7 @@ def measure(folder: Path, corpus: Corpus) -> HeldOut:
 
 
 def measure_model(folder: Path, documents: Sequence[Document]) -> float:
-    """Bits a byte of the release's weights, computed in float32, over ``documents``."""
+    """Return the bits per byte of the release's weights, computed in float32, over ``documents``."""
     tokenizer = read_tokenizer(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
     window = int(model.config.max_position_embeddings)
@@ -108,16 +108,16 @@ def measure_model(folder: Path, documents: Sequence[Document]) -> float:
 
 
 def subset(corpus: Corpus) -> list[Document]:
-    """The held-out files of at most SUBSET_MAX_BYTES bytes, or else the smallest one: quick to measure again."""
+    """Return the held-out files of at most SUBSET_MAX_BYTES bytes, or else the smallest one: a quick measurement."""
     small = [d for d in corpus.held_out if len(d.text.encode()) <= SUBSET_MAX_BYTES]
     return small or [min(corpus.held_out, key=lambda d: len(d.text))]
 
 
 def digest_matches(figures: CardFigures, corpus: Corpus) -> bool:
-    """Whether ``corpus`` is the one that the card is about."""
+    """Return whether ``corpus`` is the one that the card is about."""
     return manifest_digest(corpus) == figures.corpus_digest
 
 
 def read_tokenizer(folder: Path) -> Tokenizer:
-    """The release's tokenizer."""
+    """Return the release's tokenizer."""
     return Tokenizer.from_file(str(folder / "tokenizer.json"))

@@ -1,4 +1,4 @@
-"""How well a model predicts text that it never saw, in bits a byte, so that tokenizers don't matter.
+"""An evaluation measures how well a model predicts unseen text, in bits per byte, so that tokenizers don't matter.
 
 Every token after a file's begin counts, the end token included; the bytes are the file's own.
 """
@@ -12,20 +12,20 @@ from calmops.training.card.kneser_ney import KneserNey
 
 
 class CausalModel(Protocol):
-    """What is measured: token ids int64 [1, T] in, an object with ``logits`` [1, T, V] out."""
+    """Takes token ids, int64 [1, T], and returns an object with ``logits`` [1, T, V]."""
 
     def __call__(self, input_ids: torch.Tensor) -> "Prediction": ...
 
 
 class Prediction(Protocol):
-    """What a model returns."""
+    """Holds a model's logits, float [1, T, V]."""
 
     @property
     def logits(self) -> torch.Tensor: ...
 
 
 def model_bits(model: CausalModel, ids: Sequence[int], *, window: int) -> float:
-    """Bits that ``model`` needs for ids[1:], given ids[0].
+    """Return the bits that ``model`` needs for ids[1:], given ids[0].
 
     Windows overlap by half: after the first window every token is predicted from at least ``window`` / 2 others.
     """
@@ -47,11 +47,11 @@ def model_bits(model: CausalModel, ids: Sequence[int], *, window: int) -> float:
 def bits_per_byte(
     bits_of: Callable[[Sequence[int]], float], encoded: Sequence[Sequence[int]], texts: Sequence[str]
 ) -> float:
-    """Total bits over total UTF-8 bytes; ``encoded[i]`` are the token ids of ``texts[i]``."""
+    """Return total bits over total UTF-8 bytes; ``encoded[i]`` are the token ids of ``texts[i]``."""
     total_bytes = sum(len(text.encode()) for text in texts)
     return sum(bits_of(ids) for ids in encoded) / total_bytes
 
 
 def kneser_ney_bits(ngrams: KneserNey, ids: Sequence[int]) -> float:
-    """Bits that the n-gram model needs for ids[1:]."""
+    """Return the bits that the n-gram model needs for ids[1:]."""
     return float(-ngrams.log2_probabilities(ids).sum())

@@ -1,7 +1,7 @@
-"""The yardstick: an interpolated, modified Kneser-Ney n-gram model over the same tokens as ours.
+"""An interpolated, modified Kneser-Ney n-gram model over the same tokens is the yardstick for our models.
 
-After Chen and Goodman, "An empirical study of smoothing techniques for language modeling" (1998), section 3.
-An n-gram is packed into one integer, so that counting is sorting and looking up is bisection. Pure numpy.
+It follows Chen and Goodman, "An empirical study of smoothing techniques for language modeling" (1998), section 3.
+An n-gram is packed into one integer, so that counting is sorting and a look-up is a bisection. Pure numpy.
 """
 
 from collections.abc import Sequence
@@ -16,18 +16,18 @@ MAX_KEY_BITS = 62
 
 
 class _Order(NamedTuple):
-    """All n-grams of one order, sorted by key, and all their contexts, sorted by key."""
+    """Holds all n-grams of one order, sorted by key, and all their contexts, sorted by key."""
 
     keys: Keys
     counts: Keys
-    discounts: Floats  # by min(count, 3); the first is 0
+    discounts: Floats  # indexed by min(count, 3); the first is 0
     contexts: Keys
     totals: Floats
     backoffs: Floats
 
 
 class KneserNey:
-    """An n-gram model. A document is its token ids, the first one being the begin token, which is never predicted."""
+    """Predicts tokens by n-grams. A document is its token ids; the first, the begin token, is never predicted."""
 
     def __init__(self, documents: Sequence[Sequence[int]], *, order: int, vocabulary: int) -> None:
         """Count ``documents``; ids lie in [0, vocabulary). Needs order * bits(vocabulary) <= MAX_KEY_BITS."""
@@ -44,7 +44,7 @@ class KneserNey:
         self._orders = orders[::-1]
 
     def log2_probabilities(self, document: Sequence[int]) -> Floats:
-        """log2 P of every token of ``document`` after its first, given what precedes it: float64 [len - 1]."""
+        """Return log2 P of every token of ``document`` after its first, given those before it: float64 [len - 1]."""
         packed = self._packed(document)
         probability = np.full(len(packed), 1.0 / self._vocabulary)
         for length, table in enumerate(self._orders, start=1):
@@ -57,7 +57,7 @@ class KneserNey:
         return np.log2(probability)
 
     def _packed(self, document: Sequence[int]) -> Keys:
-        """One key a predicted token: it and the order - 1 ids before it; begin repeats before the document."""
+        """Return one key per predicted token: it and the order - 1 ids before it; begin repeats before the document."""
         ids = np.asarray(document, dtype=np.int64)
         ids = np.concatenate([np.full(self._order - 2, ids[0]), ids]) if self._order > 1 else ids[1:]
         keys = np.zeros(len(ids) - self._order + 1, dtype=np.int64)
@@ -77,7 +77,7 @@ class KneserNey:
 
 
 def _discounts(counts: Keys) -> Floats:
-    """What is taken from counts of 0, 1, 2 and 3 or more. Where a corpus is too small to estimate it: a half."""
+    """Return what is taken from counts of 0, 1, 2 and 3 or more: a half if the corpus is too small for estimates."""
     n1, n2, n3, n4 = (int(np.count_nonzero(counts == n)) for n in (1, 2, 3, 4))
     if not (n1 and n2 and n3 and n4):
         return np.array([0.0, 0.5, 0.5, 0.5])
@@ -87,6 +87,6 @@ def _discounts(counts: Keys) -> Floats:
 
 
 def _find(table: Keys, keys: Keys) -> tuple[Keys, NDArray[np.bool_]]:
-    """Where each key stands in the sorted ``table``, and whether it does; a missing one gets a valid place too."""
+    """Return each key's place in the sorted ``table`` and whether it is there; a missing key gets a valid place too."""
     places = np.minimum(np.searchsorted(table, keys), len(table) - 1)
     return places, table[places] == keys

@@ -1,4 +1,4 @@
-"""The loss curve as a picture. Knows matplotlib and a list of numbers."""
+"""This module draws the loss curve. It knows matplotlib and a list of numbers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ SMOOTHED_STEPS = 50
 
 
 def write_curve(losses: Sequence[float], path: Path, *, batch_tokens: int) -> None:
-    """Draw nats a token over tokens seen into ``path`` (.png or .svg): each step, and a running mean."""
+    """Draw nats per token over tokens seen into ``path`` (.png or .svg): each step, and a running mean."""
     tokens = np.arange(1, len(losses) + 1) * batch_tokens / 1e6
     values = np.asarray(losses)
     figure = Figure(figsize=(7, 4), dpi=100, layout="constrained")
@@ -21,7 +21,7 @@ def write_curve(losses: Sequence[float], path: Path, *, batch_tokens: int) -> No
         mean = np.convolve(values, np.full(width, 1.0 / width), mode="valid")
         axes.plot(tokens[width - 1 :], mean, color="tab:blue", label=f"mean of {width} steps")
     axes.set_xlabel("tokens seen (millions)")
-    axes.set_ylabel("training loss (nats a token)")
+    axes.set_ylabel("training loss (nats per token)")
     axes.grid(visible=True, alpha=0.3)
     axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)

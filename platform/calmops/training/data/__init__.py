@@ -1,1 +1,1 @@
-"""Text to training batches: corpus, chat samples, tokenizer, dataset."""
+"""These modules turn text into training batches: corpus, chat samples, tokenizer, dataset."""

@@ -1,7 +1,7 @@
-"""Which tokens each training step sees: a pure function of (seed, step), so resuming needs no reader's state.
+"""A batch's tokens are a pure function of (seed, step), so a run resumes without any reader's state.
 
-A phase is a stretch of steps with one window length. In each epoch of a phase the documents are shuffled,
-joined, cut into windows and the windows shuffled. Knows numbers only: no text, no model.
+A phase is a stretch of steps with one window length. In each epoch of a phase the documents are shuffled and joined,
+then cut into windows, and the windows are shuffled. This module knows numbers only: no text, no model.
 """
 
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ Tokens = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
-    """``steps`` steps with windows of ``window_tokens``."""
+    """Describes ``steps`` steps with windows of ``window_tokens``."""
 
     steps: int
     window_tokens: int
 
 
 class Batches:
-    """Serves each step's batch. Holds the order of one epoch as a cache; it never decides anything."""
+    """Serves each step's batch. The order of one epoch is cached; the cache changes no batch."""
 
     def __init__(
         self, documents: Sequence[Sequence[int]], phases: Sequence[Phase], *, batch_tokens: int, seed: int
@@ -41,11 +41,11 @@ class Batches:
 
     @property
     def steps(self) -> int:
-        """Steps in all phases together."""
+        """Return the number of steps in all phases together."""
         return sum(phase.steps for phase in self._phases)
 
     def batch(self, step: int) -> Tokens:
-        """The tokens of ``step`` (from 0): int64 [rows, window]."""
+        """Return the tokens of ``step`` (from 0): int64 [rows, window]."""
         index = step
         for number, phase in enumerate(self._phases):
             if index < phase.steps:

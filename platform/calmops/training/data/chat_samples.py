@@ -1,7 +1,7 @@
-"""Chat-shaped samples made from code: a documented function becomes a request and its answer.
+"""Chat samples are made from code: a documented function becomes a request and its answer.
 
-Without them the chat template's tokens would be noise to a model that has read only files.
-Pure: source text in, turns out.
+Without them the chat template's tokens would be noise to a model that has read only files. Pure: source text in, turns
+out.
 """
 
 import ast
@@ -18,7 +18,7 @@ Conversation = tuple[Turn, ...]
 
 
 def conversations(documents: Iterable[Document]) -> Iterator[Conversation]:
-    """One conversation for each short documented function, in file order; files that don't parse give none."""
+    """Yield one conversation per short documented function, in file order; files that don't parse give none."""
     for document in documents:
         if not document.path.endswith(".py"):
             continue
@@ -29,9 +29,9 @@ def conversations(documents: Iterable[Document]) -> Iterator[Conversation]:
         lines = document.text.split("\n")
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                made = _conversation(node, lines)
-                if made:
-                    yield made
+                conversation = _conversation(node, lines)
+                if conversation:
+                    yield conversation
 
 
 def _conversation(node: ast.FunctionDef | ast.AsyncFunctionDef, lines: list[str]) -> Conversation | None:
@@ -61,5 +61,5 @@ def _after_docstring(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 
 def _source(lines: list[str], first: int, last: int) -> str:
-    """Lines ``first`` to ``last`` (from 1, both included), without their common indentation."""
+    """Return lines ``first`` to ``last`` (from 1, both included), without their common indentation."""
     return textwrap.dedent("\n".join(lines[first - 1 : last])).strip("\n")

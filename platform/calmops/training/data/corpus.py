@@ -1,6 +1,6 @@
-"""Files to a corpus: gather, clean, drop what repeats, split by file, and say by digest what was kept.
+"""A corpus is made from files: gathered, cleaned, without copies, split by file, and named by a digest.
 
-The first station of a model's way. Knows text and files; nothing of tokens or models.
+It is the first station of a model's training. This module knows text and files, and nothing of tokens or models.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ STDLIB_LEFT_OUT = re.compile(
 
 
 class Document(NamedTuple):
-    """One cleaned file. ``path`` is relative to the corpus root, ``sha256`` is of ``text`` in UTF-8."""
+    """Holds one cleaned file. ``path`` is relative to the corpus root, ``sha256`` is that of ``text`` in UTF-8."""
 
     path: str
     text: str
@@ -37,7 +37,7 @@ class Document(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corpus:
-    """Documents split by file, in path order, and the number of files left out, by reason."""
+    """Holds documents split by file, in path order, and the number of files left out, by reason."""
 
     training: tuple[Document, ...]
     held_out: tuple[Document, ...]
@@ -45,7 +45,7 @@ class Corpus:
 
 
 def stdlib_files() -> Iterator[tuple[str, bytes]]:
-    """Python's own library as (relative path, bytes), without tests, generated tables and this machine's settings."""
+    """Yield Python's own library as (relative path, bytes), without tests, generated tables and machine settings."""
     root = Path(sysconfig.get_path("stdlib"))
     for path in sorted(root.rglob("*.py")):
         name = path.relative_to(root).as_posix()
@@ -54,7 +54,7 @@ def stdlib_files() -> Iterator[tuple[str, bytes]]:
 
 
 def folder_files(root: Path) -> Iterator[tuple[str, bytes]]:
-    """Every text file below ``root`` (SUFFIXES) as (relative path, bytes), in path order."""
+    """Yield every text file under ``root`` (SUFFIXES) as (relative path, bytes), in path order."""
     if not root.is_dir():
         raise InputError(f"corpus folder {root} is not a folder; name one that holds {', '.join(SUFFIXES)} files")
     for path in sorted(root.rglob("*")):
@@ -63,7 +63,7 @@ def folder_files(root: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def archive_files(archive: Path) -> Iterator[tuple[str, bytes]]:
-    """The files of an archive that write_archive() made, its licence left out, in path order."""
+    """Yield the files of an archive that write_archive() made, in path order, without its licence."""
     with tarfile.open(archive, "r:xz") as tar:
         members = sorted((m for m in tar if m.isfile() and m.name != ARCHIVE_LICENSE), key=lambda m: m.name)
         for member in members:
@@ -73,7 +73,7 @@ def archive_files(archive: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def build_corpus(files: Iterable[tuple[str, bytes]]) -> Corpus:
-    """Clean the files, drop what repeats and split them; the same files give the same corpus on any machine."""
+    """Clean the files, drop copies and split the rest; the same files give the same corpus on any machine."""
     left_out = dict.fromkeys(("too_large", "not_utf8", "empty", "same_text", "near_copy"), 0)
     kept: list[Document] = []
     seen: set[str] = set()
@@ -82,7 +82,7 @@ def build_corpus(files: Iterable[tuple[str, bytes]]) -> Corpus:
         document, reason = _read(path, raw)
         lines = frozenset[str]()
         if document is not None:
-            lines = _telling_lines(document.text)
+            lines = _distinctive_lines(document.text)
             if document.sha256 in seen:
                 reason = "same_text"
             elif _nearly_in(lines, kept_lines):
@@ -102,12 +102,15 @@ def build_corpus(files: Iterable[tuple[str, bytes]]) -> Corpus:
 
 
 def is_held_out(sha256: str) -> bool:
-    """Whether a file belongs to the held-out split: one digest in HELD_OUT_ONE_IN, whatever else is in the corpus."""
+    """Return whether a file is held out: one digest in HELD_OUT_ONE_IN, whatever else is in the corpus."""
     return int(sha256[:8], 16) % HELD_OUT_ONE_IN == 0
 
 
 def clean(text: str) -> str:
-    """One newline convention, no trailing blanks, no control characters but tab, newline and form feed's newline."""
+    """Return the text with LF line ends, without trailing blanks and without control characters except tab and LF.
+
+    A form feed becomes a line end; more than two blank lines in a row become two.
+    """
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n").removeprefix("\ufeff")
     text = re.sub(r"[\x00-\x08\x0b\x0e-\x1f\x7f]", "", text)
     text = re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE)
@@ -116,7 +119,7 @@ def clean(text: str) -> str:
 
 
 def manifest(corpus: Corpus) -> dict[str, object]:
-    """Paths, sizes in bytes and digests of both splits, as written beside a release."""
+    """Return paths, sizes in bytes and digests of both splits, as they are written beside a release."""
 
     def rows(documents: tuple[Document, ...]) -> list[list[object]]:
         return [[d.path, len(d.text.encode()), d.sha256] for d in documents]
@@ -130,13 +133,13 @@ def manifest(corpus: Corpus) -> dict[str, object]:
 
 
 def manifest_digest(corpus: Corpus) -> str:
-    """SHA-256 (hex) of the manifest's canonical JSON: two corpora are the same if these are equal."""
+    """Return the SHA-256 (hex) of the manifest's canonical JSON: it is equal for equal corpora only."""
     text = json.dumps(manifest(corpus), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_archive(files: Iterable[tuple[str, bytes]], archive: Path, *, license_text: str) -> None:
-    """Keep the raw files in one .tar.xz with the licence beside them; times and owners are fixed."""
+    """Write the raw files and their licence into one .tar.xz, with fixed times and owners."""
     archive.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(archive, "w:xz", preset=9) as tar:
         for name, raw in ((ARCHIVE_LICENSE, license_text.encode()), *files):
@@ -157,13 +160,13 @@ def _read(path: str, raw: bytes) -> tuple[Document | None, str]:
     return Document(path, text, hashlib.sha256(text.encode()).hexdigest()), ""
 
 
-def _telling_lines(text: str) -> frozenset[str]:
-    """The lines that tell files apart: at least 12 characters once stripped."""
+def _distinctive_lines(text: str) -> frozenset[str]:
+    """Return the lines by which files can be compared: those of at least 12 characters once stripped."""
     return frozenset(line for raw in text.splitlines() if len(line := raw.strip()) >= 12)
 
 
 def _nearly_in(lines: frozenset[str], kept_lines: list[frozenset[str]]) -> bool:
-    """Whether NEAR_COPY_SHARE of these lines stand in one kept file; short files (< 8 telling lines) never count."""
+    """Return whether one kept file has NEAR_COPY_SHARE of these lines; fewer than 8 lines never make a copy."""
     if len(lines) < 8:
         return False
     return any(len(lines & other) >= NEAR_COPY_SHARE * len(lines) for other in kept_lines)

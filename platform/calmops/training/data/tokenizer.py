@@ -1,8 +1,8 @@
-"""Byte-level BPE and the chat format of the models that we train.
+"""The models that we train use byte-level BPE and the chat format of this module.
 
-Stands before training: the corpus goes in, ``tokenizer.json``, ``tokenizer_config.json`` and
-``chat_template.jinja`` come out, readable by ``tokenizers.Tokenizer.from_file`` and by transformers'
-``AutoTokenizer``. Knows nothing of models or of how a running gateway renders.
+It stands before training: the corpus goes in; ``tokenizer.json``, ``tokenizer_config.json`` and ``chat_template.jinja``
+come out, readable by ``tokenizers.Tokenizer.from_file`` and by transformers' ``AutoTokenizer``. It knows nothing of
+models or of how a running gateway renders.
 """
 
 import json
@@ -33,16 +33,16 @@ CHAT_TEMPLATE = (
 
 
 class Turn(NamedTuple):
-    """One message of a conversation; ``role`` is system, user or assistant."""
+    """Holds one message of a conversation; ``role`` is system, user or assistant."""
 
     role: str
     content: str
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
-    """Byte-level BPE with at most ``vocabulary`` entries (>= SMALLEST_VOCABULARY); special tokens get ids 0..4.
+    """Train byte-level BPE with at most ``vocabulary`` entries (>= SMALLEST_VOCABULARY); special tokens get ids 0..4.
 
-    Deterministic for the same texts in the same order. Any byte string can be encoded: there is no unknown token.
+    The same texts in the same order give the same tokenizer. It encodes any byte string: there is no unknown token.
     """
     assert vocabulary >= SMALLEST_VOCABULARY, f"vocabulary {vocabulary} < {SMALLEST_VOCABULARY}"
     tokenizer = Tokenizer(models.BPE())
@@ -84,17 +84,17 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, *, context: int) -> None:
 
 
 def encode_file(tokenizer: Tokenizer, text: str) -> list[int]:
-    """A whole file as the model sees it: begin, the text's tokens, end. Special strings inside the text stay text."""
+    """Return a whole file as the model sees it: begin, the text's tokens, end. Special strings stay text."""
     return [special_id(tokenizer, BEGIN), *plain_ids(tokenizer, text), special_id(tokenizer, END)]
 
 
 def encode_chat(tokenizer: Tokenizer, turns: Sequence[Turn]) -> list[int]:
-    """A conversation as CHAT_TEMPLATE renders it, with the contents' special strings kept as text."""
+    """Return a conversation's ids as CHAT_TEMPLATE renders it; special strings in the contents stay text."""
     return list(_chat_ids(tokenizer, turns))
 
 
 def plain_ids(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Token ids of ``text`` alone, no begin token; a special-token string inside it is encoded as its letters."""
+    """Return the token ids of ``text`` without a begin token; a special string inside it is encoded by its letters."""
     ids: list[int] = []
     for piece, _span in tokenizer.pre_tokenizer.pre_tokenize_str(text):
         ids.extend(token.id for token in tokenizer.model.tokenize(piece))
@@ -102,10 +102,10 @@ def plain_ids(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 def special_id(tokenizer: Tokenizer, token: str) -> int:
-    """The id of one of SPECIAL_TOKENS."""
-    found = tokenizer.token_to_id(token)
-    assert found is not None, f"the tokenizer has no {token}; it isn't one of ours"
-    return found
+    """Return the id of one of SPECIAL_TOKENS."""
+    token_id = tokenizer.token_to_id(token)
+    assert token_id is not None, f"the tokenizer has no {token}; it isn't one of ours"
+    return token_id
 
 
 def _chat_ids(tokenizer: Tokenizer, turns: Sequence[Turn]) -> Iterator[int]:

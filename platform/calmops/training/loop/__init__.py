@@ -1,1 +1,1 @@
-"""The training loop and what it is told."""
+"""These modules hold the training loop, its options, its model and its checkpoints."""

@@ -1,6 +1,6 @@
-"""Where a run keeps its checkpoints and which of them counts; also reads trained weights out of one.
+"""A run keeps checkpoints in its work folder; this module names the newest and reads trained weights from it.
 
-Knows the folder and DeepSpeed's file name for one rank's model; imports no DeepSpeed.
+It knows the folder and DeepSpeed's file name for one rank's model, and imports no DeepSpeed.
 """
 
 import json
@@ -18,23 +18,23 @@ MODEL_STATES = "mp_rank_00_model_states.pt"
 
 
 def checkpoints_of(work: Path) -> Path:
-    """The folder of all checkpoints of the run in ``work``."""
+    """Return the folder of all checkpoints of the run in ``work``."""
     return work / "checkpoints"
 
 
 def tag_of(step: int) -> str:
-    """A checkpoint's name; tags sort as their steps do."""
+    """Return the tag, a checkpoint's name; tags sort as their steps do."""
     return f"step-{step:06d}"
 
 
 def newest(work: Path) -> str | None:
-    """The tag that the run would go on from; None before its first checkpoint."""
+    """Return the tag from which the run would go on; None before its first checkpoint."""
     pointer = checkpoints_of(work) / LATEST
     return str(json.loads(pointer.read_text())["tag"]) if pointer.is_file() else None
 
 
 def publish(work: Path, tag: str) -> None:
-    """Make ``tag`` the newest, in one rename, and drop all but the last KEPT checkpoints."""
+    """Make ``tag`` the newest in one rename, and delete all checkpoints except the last KEPT."""
     folder = checkpoints_of(work)
     draft = folder / (LATEST + ".draft")
     draft.write_text(json.dumps({"tag": tag}) + "\n")
@@ -44,7 +44,7 @@ def publish(work: Path, tag: str) -> None:
 
 
 def load_weights(model: PreTrainedModel, work: Path) -> list[float]:
-    """Put the newest checkpoint's weights into ``model``; returns the loss of every step that made them."""
+    """Put the newest checkpoint's weights into ``model``; return the loss of every step that made them."""
     tag = newest(work)
     if tag is None:
         raise InputError(f"{checkpoints_of(work)} holds no checkpoint yet")

@@ -1,7 +1,7 @@
-"""The training loop: one process, DeepSpeed's engine, AdamW, checkpoints that resume to the bit.
+"""The training loop runs DeepSpeed's engine with AdamW in one process, and resumes from checkpoints to the bit.
 
-The only file of training that imports deepspeed. Knows batches and a schedule as functions of the step;
-nothing of text, releases or pictures.
+It is training's only file that imports deepspeed. It knows batches and a schedule as functions of the step, and nothing
+of text, releases or pictures.
 """
 
 import os
@@ -19,13 +19,13 @@ from transformers import LlamaForCausalLM
 from calmops.foundation.errors import InputError
 from calmops.training.data.batches import Batches
 from calmops.training.loop import checkpoint
-from calmops.training.loop.training_options import TrainingOptions
+from calmops.training.training_options import TrainingOptions
 
 LOSSES = "losses.csv"
 
 
 class Progress(NamedTuple):
-    """What one step left: ``step`` counts from 1, ``loss`` is nats a token."""
+    """Reports one step: ``step`` counts from 1, ``loss`` is in nats per token."""
 
     step: int
     loss: float
@@ -36,8 +36,8 @@ def run_steps(
 ) -> list[float]:
     """Train to ``options.steps``, from the newest checkpoint in ``options.work`` if there is one.
 
-    Returns the loss (nats a token) of every step from the first on. ``model`` is left in ``options.dtype``
-    with the trained weights.
+    Returns the loss (nats per token) of every step from the first on. ``model`` is left with the trained weights, in
+    ``options.dtype``.
     """
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
@@ -60,10 +60,10 @@ def run_steps(
 
 @contextmanager
 def _single_process_world() -> Iterator[None]:
-    """A process group of one over gloo. Its store lives in this process, so no port is taken."""
+    """Open a process group of one over gloo. Its store lives in this process, so it takes no port."""
     if dist.is_initialized():
         raise RuntimeError("this process already belongs to a process group; train in a process of its own")
-    # DeepSpeed reads these; LOCAL_SIZE unset is a segmentation fault in its shared-memory op.
+    # DeepSpeed reads these; without LOCAL_SIZE its shared-memory op ends in a segmentation fault.
     os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", LOCAL_SIZE="1")
     dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
     try:
@@ -104,7 +104,7 @@ def _one_step(engine: Any, batches: Batches, step: int, options: TrainingOptions
 
 
 def _save(engine: Any, losses: list[float], options: TrainingOptions) -> None:
-    """Write a checkpoint beside the older ones, then point at it: a run killed in between goes on from the older."""
+    """Write a checkpoint beside the older ones, then publish it: a run killed in between goes on from an older one."""
     tag = checkpoint.tag_of(len(losses))
     state = {
         "losses": losses,
@@ -119,14 +119,14 @@ def _save(engine: Any, losses: list[float], options: TrainingOptions) -> None:
 
 
 def _resume(engine: Any, options: TrainingOptions) -> list[float]:
-    """Load the newest whole checkpoint and return the losses up to it; an empty list where there is none."""
+    """Load the newest whole checkpoint and return the losses up to it; an empty list if there is none."""
     tag = checkpoint.newest(options.work)
     if tag is None:
         return []
     folder = checkpoint.checkpoints_of(options.work)
     path, state = engine.load_checkpoint(str(folder), tag=tag)
     if path is None:
-        raise InputError(f"{folder / tag} can't be read; remove {folder} to start afresh")
+        raise InputError(f"{folder / tag} can't be read; remove {folder} to start from the first step")
     if state["fingerprint"] != options.fingerprint():
         raise InputError(f"{folder / tag} was made with other options; name another work folder")
     free = min(int(state["free_steps"]), options.free_steps())
@@ -140,7 +140,7 @@ def _resume(engine: Any, options: TrainingOptions) -> list[float]:
 
 
 def _open_log(path: Path, losses: list[float]) -> Any:
-    """The loss log, cut back to what the checkpoint knows, open for appending."""
+    """Cut the loss log back to what the checkpoint knows and open it for appending."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{step},{loss!r}\n" for step, loss in enumerate(losses, start=1)))
     return path.open("a")

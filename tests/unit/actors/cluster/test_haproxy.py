@@ -1,4 +1,4 @@
-"""The wrapper that stands in for HAProxy: what it rewrites, and that it starts nothing it couldn't harden."""
+"""The wrapper that stands in for HAProxy rewrites its configuration, and starts nothing that it couldn't harden."""
 
 import subprocess
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One request from acceptance to its end, over replicas that answer, fail, fall silent or aren't there."""
+"""One request is driven to its end over replicas that answer, fail, fall silent or aren't there."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,30 +10,26 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError
 
 from actors.gateway.attempts import AttemptDriver
 from actors.gateway.live_request import LiveRequest
-from actors.gateway.routing_book import BOOK
-from calmops.foundation.clock import SystemClock
+from actors.gateway.routing_book import RoutingBook
+from calmops.foundation.config_sections import FailoverConfig
 from calmops.foundation.errors import DeadlineError, LoadError, UnavailableError
-from calmops.intake.validate import Intake
-from calmops.messages.frame import Delta, Frame
 from calmops.messages.placement import Placement, Summary
-from calmops.messages.request import GenerationRequest, SamplingParams
-from calmops.streams.journal import Journal
-from calmops.tracing.context import begin
+from tests.support import live_requests
 
 TOKENS = 4
 Answer = Callable[[Placement, LiveRequest], Awaitable[Summary]]
 
 
 @dataclass
-class Switches:
-    """What the driver needs of a frame exchange."""
+class Exchange:
+    """Has what the driver needs of a frame exchange."""
 
-    heard: bool = True  # whether some replica of the model is
+    heard: bool = True  # whether a replica of the model is heard
     cancelled: list[tuple[int, str]] = field(default_factory=list)
     dead: list[str] = field(default_factory=list)
 
     @property
-    def liveness(self) -> "Switches":
+    def liveness(self) -> "Exchange":
         return self
 
     def lost_replicas(self) -> tuple[str, ...]:
@@ -42,7 +38,7 @@ class Switches:
     def serves(self, _model: str, _lost: tuple[str, ...]) -> bool:
         return self.heard
 
-    def died(self, replica_id: str, _why: str) -> None:
+    def replica_died(self, replica_id: str, _why: str) -> None:
         self.dead.append(replica_id)
 
     def cancel(self, live: LiveRequest, reason: str) -> None:
@@ -50,10 +46,11 @@ class Switches:
 
 
 class Handle:
-    """Serve's handle: each attempt goes to the next replica of the script."""
+    """Stands in for Serve's handle: each attempt goes to the next replica of the script."""
 
-    def __init__(self, live: LiveRequest, *answers: Answer) -> None:
+    def __init__(self, live: LiveRequest, book: RoutingBook, *answers: Answer) -> None:
         self._live = live
+        self._book = book
         self._answers = list(answers)
         self.placements: list[Placement] = []
 
@@ -65,7 +62,7 @@ class Handle:
         self.placements.append(placement)
         if not self._answers:
             return Call(asyncio.sleep(60))
-        BOOK.routed(placement, f"replica-{placement.attempt}")
+        self._book.note_route(placement, f"replica-{placement.attempt}")
         return Call(self._answers.pop(0)(placement, self._live))
 
 
@@ -82,63 +79,34 @@ class Call:
         self._task.cancel()
 
 
-def live_request(timeout_s: float = 30.0) -> LiveRequest:
-    request = GenerationRequest(
-        request_id="r", model="m", prompt_ids=(1, 2), params=SamplingParams(max_tokens=TOKENS), stream=True, timeout_s=timeout_s
-    )  # fmt: skip
-    intake = Intake(request=request, kind="completion", stream=True, include_usage=False, echo=False, prompt_text="")
-    return LiveRequest(intake, Journal(request, "gw", SystemClock().now_ns()), begin("r", 0))
-
-
-def say(placement: Placement, live: LiveRequest, until: int) -> None:
-    """Frames of an attempt: tokens up to ``until`` of TOKENS."""
+def say(live: LiveRequest, until: int) -> None:
+    """Hand the request frames of its attempt: tokens up to ``until`` of TOKENS."""
     for index in range(live.journal.journaled, until):
-        delta = Delta(
-            request_id="r", stream_token=placement.stream_token, attempt=placement.attempt, choice=0, index=index,
-            token_ids=(index,), text="x", released=index + 1, finish_reason="length" if index + 1 == TOKENS else None,
-        )  # fmt: skip
-        frame = Frame(
-            replica_id="x",
-            gang_id="g",
-            shard=0,
-            model="m",
-            fingerprint="f",
-            step=1,
-            link_seq=1,
-            engine_ns=0,
-            deltas=(delta,),
-        )
-        assert live.take(delta, frame, 0) is not None
+        end = "length" if index + 1 == TOKENS else None
+        live_requests.say(live, "x", token_ids=(index,), finish_reason=end)
 
 
 async def answers(placement: Placement, live: LiveRequest) -> Summary:
-    say(placement, live, TOKENS)
-    return Summary(
-        request_id="r",
-        stream_token=placement.stream_token,
-        attempt=placement.attempt,
-        replica_id="",
-        fingerprint="f",
-        choices=(),
-    )
+    say(live, TOKENS)
+    return Summary(stream_token=placement.stream_token)
 
 
 async def is_cancelled(_placement: Placement, _live: LiveRequest) -> Summary:
-    raise asyncio.CancelledError  # by Serve, as it does to the calls of an HTTP request whose client left
+    raise asyncio.CancelledError  # as Serve does to the calls of an HTTP request whose client left
 
 
-async def dies_halfway(placement: Placement, live: LiveRequest) -> Summary:
-    say(placement, live, 2)
+async def dies_halfway(_placement: Placement, live: LiveRequest) -> Summary:
+    say(live, 2)
     raise ActorDiedError
 
 
-async def is_unavailable_halfway(placement: Placement, live: LiveRequest) -> Summary:
-    say(placement, live, 2)
+async def is_unavailable_halfway(_placement: Placement, live: LiveRequest) -> Summary:
+    say(live, 2)
     raise ActorUnavailableError("it doesn't answer", None)
 
 
-async def ends_halfway(placement: Placement, live: LiveRequest) -> Summary:
-    say(placement, live, 2)
+async def ends_halfway(_placement: Placement, live: LiveRequest) -> Summary:
+    say(live, 2)
     live.lose("it ended")
     live.lose("it fell silent", perhaps=True)
     await asyncio.sleep(60)
@@ -160,46 +128,48 @@ async def hangs(_placement: Placement, _live: LiveRequest) -> Summary:
     raise AssertionError("nobody waits for it")
 
 
-def drive(*script: Answer, timeout_s: float = 30.0, heard: bool = True) -> tuple[LiveRequest, Handle, Switches]:
-    """Drive one request over replicas that answer so, in turn; after them none takes a call."""
+def drive(*script: Answer, timeout_s: float = 30.0, heard: bool = True) -> tuple[LiveRequest, Handle, Exchange]:
+    """Drive one request over replicas that answer as scripted, in turn; after them none takes a call."""
+    book = RoutingBook()
 
-    async def run() -> tuple[LiveRequest, Handle, Switches]:
-        live, switches = live_request(timeout_s), Switches(heard=heard)
-        handle = Handle(live, *script)
+    async def run() -> tuple[LiveRequest, Handle, Exchange]:
+        live = live_requests.live_request(live_requests.intake(timeout_s=timeout_s))
+        exchange = Exchange(heard=heard)
+        handle = Handle(live, book, *script)
         driver = AttemptDriver(
-            switches,  # type: ignore[arg-type]  # it has what the driver uses
+            exchange,  # type: ignore[arg-type]  # it has what the driver uses
+            book,
             lambda _model: handle,
             lambda: ("draining",),
-            max_attempts=3,
-            no_replica_s=0.2,
+            FailoverConfig(max_attempts=3, no_replica_s=0.2),
         )
-        await asyncio.wait_for(driver.drive(live, handle), 10)
-        return live, handle, switches
+        await asyncio.wait_for(driver.drive(live, handle), 60)
+        return live, handle, exchange
 
     ended = asyncio.run(run())
-    assert [BOOK.tokens(f"replica-{attempt}") for attempt in range(1, 4)] == [0, 0, 0], "tokens stay in flight"
+    assert [book.tokens(f"replica-{attempt}") for attempt in range(1, 4)] == [0, 0, 0], "tokens stay in flight"
     return ended
 
 
 def test_an_undisturbed_request_is_placed_once_and_cancels_nothing() -> None:
-    live, handle, switches = drive(answers)
+    live, handle, exchange = drive(answers)
     assert (live.done, live.error, live.outcome()) == (True, None, "length")
-    assert [one.lost for one in handle.placements] == [("draining", "long-lost")]
-    assert switches.cancelled == []
+    assert [placement.lost for placement in handle.placements] == [("draining", "long-lost")]
+    assert exchange.cancelled == []
 
 
 @pytest.mark.parametrize("loss", [dies_halfway, is_unavailable_halfway, ends_halfway])
-def test_a_lost_stream_goes_on_elsewhere_right_after_what_it_had_said(loss: Answer) -> None:
-    live, handle, switches = drive(loss, answers)
+def test_a_lost_stream_goes_on_elsewhere_right_after_the_tokens_that_it_had(loss: Answer) -> None:
+    live, handle, exchange = drive(loss, answers)
     assert (live.error, live.journal.journaled) == (None, TOKENS)
     second = handle.placements[1]
-    assert [one.token_ids for one in second.resumed] == [(0, 1)]
+    assert [choice.token_ids for choice in second.resumed] == [(0, 1)]
     assert "replica-1" in second.lost
     assert second.stream_token != handle.placements[0].stream_token
-    assert switches.cancelled == [(1, "fenced")]
+    assert exchange.cancelled == [(1, "fenced")]
 
 
-def test_a_call_tells_that_its_replica_died_and_only_then() -> None:
+def test_a_replica_counts_as_dead_only_if_its_call_says_so() -> None:
     assert drive(dies_halfway, answers)[2].dead == ["replica-1"]
     assert drive(is_unavailable_halfway, answers)[2].dead == []
     assert drive(ends_halfway, answers)[2].dead == []
@@ -208,7 +178,7 @@ def test_a_call_tells_that_its_replica_died_and_only_then() -> None:
 def test_a_silent_replica_is_left_but_not_shunned_and_not_left_at_the_last_attempt() -> None:
     live, handle, _ = drive(is_slow, is_slow, is_slow)
     assert (live.error, live.outcome(), len(handle.placements)) == (None, "length", 3)
-    assert [one.lost for one in handle.placements] == [("draining", "long-lost")] * 3
+    assert [placement.lost for placement in handle.placements] == [("draining", "long-lost")] * 3
 
 
 def test_a_request_is_given_up_after_its_last_attempt() -> None:
@@ -231,7 +201,7 @@ def test_a_full_replica_refuses_a_new_request_and_passes_on_one_that_has_begun()
     assert (live.error, len(handle.placements)) == (None, 3)
 
 
-def test_the_closing_record_tells_where_a_request_went_on_from() -> None:
+def test_the_closing_record_says_which_replicas_a_request_left_and_after_how_many_tokens() -> None:
     live, _, _ = drive(dies_halfway, is_full, answers)
     closed = live.journal.close("length", live.journal.accepted_ns, 0)
     assert [(move.attempt, move.replica_id, move.tokens) for move in closed.moves] == [
@@ -242,9 +212,9 @@ def test_the_closing_record_tells_where_a_request_went_on_from() -> None:
 
 
 def test_a_request_whose_deadline_passes_ends_with_it_and_frees_its_replica() -> None:
-    live, _, switches = drive(hangs, timeout_s=0.2)
+    live, _, exchange = drive(hangs, timeout_s=0.2)
     assert (type(live.error), live.outcome()) == (DeadlineError, "timeout")
-    assert switches.cancelled == [(1, "cancelled")]
+    assert exchange.cancelled == [(1, "cancelled")]
 
 
 def test_a_call_that_serve_cancels_is_an_attempt_that_failed() -> None:

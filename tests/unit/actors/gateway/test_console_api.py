@@ -1,4 +1,4 @@
-"""The console's state, with a meter and without."""
+"""The console shows its state with a meter and without."""
 
 import asyncio
 from types import SimpleNamespace
@@ -17,14 +17,14 @@ from calmops.messages.roster import Roster
 
 
 class NoPeers:
-    """No gateway but this one, and no gang."""
+    """Knows no gateway except this one, and no gang."""
 
     async def everywhere(self, _question: str) -> Answers:
         return Answers([], [])
 
 
 class Meter:
-    """Answers, unless there is none."""
+    """Answers as a meter does; None stands for a meter that isn't there."""
 
     def __init__(self, answer: bytes | None) -> None:
         self.answer, self.asked = answer, 0
@@ -50,13 +50,14 @@ def test_many_pages_ask_the_meter_once() -> None:
     meter = Meter(b'{"figures":[],"at_s":1}')
     (body,) = set(asyncio.run(looks(console(meter))))
     assert httpx.Response(200, content=body).json() == {
-        "gateway": "gw", "version": console_api.calmops.__version__, "environment": "test", "gangs": [], "figures": [], "at_s": 1,
+        "gateway": "gw", "version": console_api.calmops.__version__, "environment": "test", "gangs": [],
+        "figures": [], "at_s": 1,
     }  # fmt: skip
     assert meter.asked == 1
 
 
 def asked(meter: Meter, token: str | None, wanted: str | None = None) -> httpx.Response:
-    """The page's state for a caller with this token, where ``wanted`` is the operators' one."""
+    """Ask for the page's state with this token, where ``wanted`` is the operators' token."""
     app = FastAPI()
     app.include_router(build_console(operators_only(wanted), console(meter)))
 
@@ -71,16 +72,13 @@ def asked(meter: Meter, token: str | None, wanted: str | None = None) -> httpx.R
     return asyncio.run(ask())
 
 
-def test_without_a_meter_it_says_so_and_shows_the_rest() -> None:
+def test_without_a_meter_the_console_says_so_and_shows_the_rest() -> None:
     answer = asked(Meter(None), None)
-    told = answer.json()
-    assert (answer.status_code, told["alerts_unknown"], told["unmetered"]) == (
-        200,
-        "telemetry is off",
-        "telemetry is off",
-    )
-    assert told["figures"] == told["alerts"] == told["requests"] == told["gangs"] == []
+    shown = answer.json()
+    reasons = shown["alerts_unknown"], shown["unmetered"]
+    assert (answer.status_code, *reasons) == (200, "telemetry is off", "telemetry is off")
+    assert shown["figures"] == shown["alerts"] == shown["requests"] == shown["gangs"] == []
 
 
-def test_where_operators_have_a_token_it_is_theirs() -> None:
+def test_only_operators_see_the_state_if_they_have_a_token() -> None:
     assert [asked(Meter(b"{}"), token, "t").status_code for token in (None, "wrong", "t")] == [401, 401, 200]

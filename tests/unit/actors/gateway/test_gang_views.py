@@ -1,4 +1,4 @@
-"""One gang as several gateways see it, put together."""
+"""Several gateways' views of one gang are put together."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from actors.gateway.gang_views import merged_view
 
 
 def view(**more: Any) -> dict[str, Any]:
-    """What a gateway says of a gang that it hears and never sent anything to."""
+    """Return a gateway's view of a gang that it hears and never sent anything to."""
     return {
         "tokens_in_flight": 0, "routable": False, "linked": True, "step": 0, "heard_ms_ago": 20, "facts_step": -1,
         "running": 0, "waiting": 0, "kv_blocks_used": 0, "kv_blocks_total": None, **more,

@@ -1,4 +1,4 @@
-"""The probe behind /readyz belongs to nobody who asks."""
+"""The probe behind /readyz belongs to none of the callers that wait for it."""
 
 import asyncio
 import contextvars

@@ -1,4 +1,4 @@
-"""Which applications a change of the configuration concerns."""
+"""A change of the configuration concerns only some applications."""
 
 from pathlib import Path
 
@@ -52,12 +52,13 @@ def test_with_telemetry_off_there_is_no_meter_and_another_gateway() -> None:
 def test_another_token_concerns_the_gateway_which_reads_it_at_its_start(tmp_path: Path) -> None:
     file = tmp_path / "token"
     guarded = msgspec.structs.replace(BOTH, http=HttpConfig(admin_token_file=str(file)))
-    found = []
+    digests = []
     for token in ("one", "two"):
         file.write_text(token)
-        found.append(deploy_digests(guarded, {}))
-    assert {name for name in found[0] if found[0][name] != found[1][name]} == {"gateway"}
+        digests.append(deploy_digests(guarded, {}))
+    before, after = digests
+    assert {name for name in before if before[name] != after[name]} == {"gateway"}
 
 
-def test_what_every_process_is_started_with_concerns_all() -> None:
+def test_variables_that_every_process_is_started_with_concern_all() -> None:
     assert changed(BOTH, {"RAY_SERVE_HAPROXY_NBTHREAD": "2"}) == {"gateway", "telemetry", *MODELS}

@@ -1,4 +1,4 @@
-"""The meter's deployment: where it answers, and when it asks to be started again."""
+"""The meter answers under a secret path, and asks to be started again when a part of it has ended."""
 
 import threading
 
@@ -10,7 +10,7 @@ from calmops.telemetry.metering.meter import MeterEnded
 from calmops.watching.watch_server import WatchServer
 
 
-def test_it_answers_only_a_client_that_knows_its_path() -> None:
+def test_the_meter_answers_only_a_client_that_knows_its_path() -> None:
     server = WatchServer("127.0.0.1", lambda openmetrics: b"open" if openmetrics else b"plain", lambda: b"{}")
     threading.Thread(target=server.serve, daemon=True).start()
     address, _, path = server.url.removeprefix("http://").partition("/")
@@ -29,7 +29,7 @@ def test_it_answers_only_a_client_that_knows_its_path() -> None:
 
 
 class Folding:
-    """A meter's thread, well or not."""
+    """Stands in for the meter that folds, well or with an error."""
 
     def __init__(self, error: MeterEnded | None = None) -> None:
         self._error = error

@@ -1,4 +1,4 @@
-"""The engine thread and a gateway's end of its link, over real sockets, with an engine that follows a script."""
+"""The engine thread sends frames to a gateway over real sockets; its engine follows a script."""
 
 import asyncio
 import time
@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import pytest
 
+from actors.replica import engine_thread
 from actors.replica.engine_thread import GATEWAY_SILENT_NS, EngineThread, FrameHeader
 from calmops.engine.engine import StepResult
 from calmops.foundation.errors import CalmopsError, LoadError
@@ -30,7 +31,7 @@ def placement(name: str, tokens: int = 3, stream_token: int = 1) -> Placement:
 
 
 class ScriptedEngine:
-    """One token a step for every placement; ends each at its max_tokens or when it is cancelled."""
+    """Makes one token per step for every placement, and ends each at its max_tokens or when it is cancelled."""
 
     def __init__(self) -> None:
         self.cancelled: list[tuple[str, str]] = []
@@ -39,52 +40,50 @@ class ScriptedEngine:
         self._over: list[Summary] = []
         self._step = 0
 
-    def submit(self, given: Placement) -> None:
-        if given.request_id == "too much":
+    def submit(self, placement: Placement) -> None:
+        if placement.request_id == "too much":
             raise LoadError("too many wait")
-        self._placements[given.stream_token] = given
-        self._said[given.stream_token] = 0
+        self._placements[placement.stream_token] = placement
+        self._said[placement.stream_token] = 0
 
     def cancel(self, stream_token: int, reason: str) -> None:
-        given = self._placements.pop(stream_token, None)
-        if given is not None:
-            self.cancelled.append((given.request_id, reason))
-            self._over.append(summary(given, reason))
+        cancelled = self._placements.pop(stream_token, None)
+        if cancelled is not None:
+            self.cancelled.append((cancelled.request_id, reason))
+            self._over.append(summary(cancelled, reason))
 
     def step(self) -> StepResult | None:
         if not self._placements and not self._over:
             return None
         self._step += 1
         time.sleep(0.001)  # a step takes time; without it frames outrun the link's bound
-        deltas = tuple(self._delta(one) for one in list(self._placements.values()))
+        deltas = tuple(self._delta(placement) for placement in list(self._placements.values()))
         over, self._over = tuple(self._over), []
         facts = StepFacts(
-            started_ns=0, duration_ns=1, rows=1, decode_rows=1, prefill_rows=0, running=len(self._placements), waiting=0,
-            kv_blocks_used=0, kv_blocks_total=8, preempted=0,
+            started_ns=0, duration_ns=1, rows=1, decode_rows=1, prefill_rows=0, running=len(self._placements),
+            waiting=0, kv_blocks_used=0, kv_blocks_total=8, preempted=0,
         )  # fmt: skip
         return StepResult(step=self._step, facts=facts, deltas={"gw": deltas} if deltas else {}, summaries=over)
 
-    def _delta(self, one: Placement) -> Delta:
-        index = self._said[one.stream_token]
-        self._said[one.stream_token] += 1
-        last = index + 1 == one.params.max_tokens
+    def _delta(self, placement: Placement) -> Delta:
+        index = self._said[placement.stream_token]
+        self._said[placement.stream_token] += 1
+        last = index + 1 == placement.params.max_tokens
         if last:
-            del self._placements[one.stream_token]
-            self._over.append(summary(one))
+            del self._placements[placement.stream_token]
+            self._over.append(summary(placement))
         return Delta(
-            request_id=one.request_id, stream_token=one.stream_token, attempt=1, choice=0, index=index, token_ids=(7,),
-            text="x", released=index + 1, finish_reason="length" if last else None,
+            request_id=placement.request_id, stream_token=placement.stream_token, attempt=1, choice=0, index=index,
+            token_ids=(7,), text="x", released=index + 1, finish_reason="length" if last else None,
         )  # fmt: skip
 
 
-def summary(one: Placement, error: str | None = None) -> Summary:
-    return Summary(
-        request_id=one.request_id, stream_token=one.stream_token, attempt=one.attempt, replica_id="", fingerprint="f", choices=(), error=error
-    )  # fmt: skip
+def summary(placement: Placement, error: str | None = None) -> Summary:
+    return Summary(stream_token=placement.stream_token, error=error)
 
 
 class Gateway:
-    """A gateway's end: what it heard, and a way to speak."""
+    """Keeps what a gateway's end has heard, and can send to the replica."""
 
     def __init__(self, host: str | None) -> None:
         self.heard: list[Frame | Hello] = []
@@ -93,7 +92,7 @@ class Gateway:
 
     @property
     def frames(self) -> list[Frame]:
-        return [one for one in self.heard if isinstance(one, Frame)]
+        return [message for message in self.heard if isinstance(message, Frame)]
 
     def say(self, message: Cancel | GatewayAlive) -> None:
         assert self.server.send(self._link, encode(message))
@@ -117,13 +116,14 @@ def linked(test: Callable[[EngineThread, ScriptedEngine, Gateway], Awaitable[Non
             await test(thread, engine, gateway)
         finally:
             thread.stop()
-            await asyncio.to_thread(thread.join, 5)
+            await asyncio.to_thread(thread.join, 60)
             gateway.server.close()
 
     asyncio.run(run())
 
 
-async def until(holds: Callable[[], bool], within_s: float = 5.0) -> None:
+async def until(holds: Callable[[], bool], within_s: float = 60.0) -> None:
+    """Wait for it, as long as a busy machine may take."""
     for _ in range(int(within_s / 0.005)):
         if holds():
             return
@@ -138,9 +138,9 @@ def test_frames_come_in_order_without_a_gap_between_heartbeats(host: str | None)
         assert (await asyncio.wrap_future(future)).error is None
         await until(lambda: gateway.frames[-1].tokens_in_flight == 0 and gateway.frames[-1].facts is None)
         assert isinstance(gateway.heard[0], Hello)
-        assert [one.link_seq for one in gateway.frames] == list(range(1, len(gateway.frames) + 1))
-        said = [delta.index for frame in gateway.frames for delta in frame.deltas]
-        assert said == [0, 1, 2, 3, 4]
+        assert [frame.link_seq for frame in gateway.frames] == list(range(1, len(gateway.frames) + 1))
+        indexes = [delta.index for frame in gateway.frames for delta in frame.deltas]
+        assert indexes == [0, 1, 2, 3, 4]
         assert {frame.tokens_in_flight for frame in gateway.frames if frame.deltas} == {placement("r", tokens=5).tokens}
 
     linked(test, host)
@@ -150,7 +150,7 @@ def test_a_cancel_that_overtakes_its_placement_still_counts() -> None:
     async def test(thread: EngineThread, engine: ScriptedEngine, gateway: Gateway) -> None:
         gateway.say(Cancel(stream_token=99, reason="fenced"))
         gateway.say(Cancel(stream_token=98, reason="fenced"))
-        await asyncio.sleep(0.1)
+        await until(lambda: {98, 99} <= thread._early.keys())
         with pytest.raises(CalmopsError, match="before it came"):
             await asyncio.wrap_future(thread.submit(placement("r", stream_token=99)))
         assert (await asyncio.wrap_future(thread.submit(placement("r", stream_token=100)))).error is None
@@ -171,14 +171,31 @@ def test_a_cancelled_attempt_ends_with_its_reason_and_frees_its_tokens() -> None
     linked(test)
 
 
-def test_a_silent_gateway_loses_its_sequences_and_one_that_speaks_keeps_them() -> None:
+class StillClock:
+    """The engine thread's clock, which moves only when a test says so."""
+
+    def __init__(self) -> None:
+        self.now_ns = time.monotonic_ns()
+
+    def monotonic_ns(self) -> int:
+        return self.now_ns
+
+    def time_ns(self) -> int:
+        return time.time_ns()
+
+
+def test_a_silent_gateway_loses_its_sequences_and_one_that_speaks_keeps_them(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(thread: EngineThread, engine: ScriptedEngine, gateway: Gateway) -> None:
+        clock = StillClock()
+        monkeypatch.setattr(engine_thread, "time", clock)
         future = thread.submit(placement("r", tokens=10**9))
         for _ in range(5):
-            await asyncio.sleep(GATEWAY_SILENT_NS / 1e9 / 4)
+            clock.now_ns += GATEWAY_SILENT_NS * 3 // 4
             gateway.say(GatewayAlive(gateway_id="gw"))
+            await until(lambda: thread._links["gw"].heard_ns == clock.now_ns)
         assert engine.cancelled == []
-        assert (await asyncio.wait_for(asyncio.wrap_future(future), 5)).error == "cancelled"
+        clock.now_ns += GATEWAY_SILENT_NS + 1
+        assert (await asyncio.wait_for(asyncio.wrap_future(future), 60)).error == "cancelled"
 
     linked(test)
 

@@ -1,8 +1,10 @@
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -13,9 +15,10 @@ from typer.testing import CliRunner, Result
 import calmops
 from calmops.cli import main as main_module
 from calmops.cli.commands import setup
-from calmops.cli.main import build, main, refuse_intruders
+from calmops.cli.main import build, main, refuse_foreign_packages
 from calmops.foundation import config
 from calmops.foundation.errors import CalmopsError, ConfigError, SetupError, UnavailableError
+from calmops.training.training_options import TrainingOptions
 from tests.support.fake_platform import FakePlatform, last_event, refused, text_event
 
 Invoke = Callable[..., Result]
@@ -59,7 +62,7 @@ def test_every_command_explains_itself(invoke: Invoke) -> None:
         assert invoke(command, "--help").exit_code == 0
 
 
-def test_the_version_is_the_packages(invoke: Invoke) -> None:
+def test_the_version_is_that_of_the_package(invoke: Invoke) -> None:
     assert invoke("--version").output.strip() == calmops.__version__
 
 
@@ -75,10 +78,10 @@ OPERATIONS = {
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_an_operators_command_is_one_call(operation: str, invoke: Invoke, platform: FakePlatform) -> None:
-    arguments, path, said = OPERATIONS[operation]
+    arguments, path, message = OPERATIONS[operation]
     result = invoke(*arguments)
     assert result.exit_code == 0
-    assert result.output.strip() == said
+    assert result.output.strip() == message
     assert platform.calls == [("POST", path)]
     assert json.loads(invoke(*arguments, "--json").output)["done"]
 
@@ -194,6 +197,32 @@ def test_setup_names_what_is_ready(invoke: Invoke, monkeypatch: pytest.MonkeyPat
     assert invoke("setup", "moon").exit_code == 2
 
 
+def test_the_command_line_describes_a_training_run(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    figures = {"parameters": 1000, "tokens_seen": 2048, "bits_per_byte": 1.2, "ngram_bits_per_byte": 1.5}
+    runs: list[tuple[str, TrainingOptions]] = []
+
+    def run(name: str, options: TrainingOptions) -> dict[str, float]:
+        runs.append((name, options))
+        return figures
+
+    # The real module loads torch.
+    training = SimpleNamespace(train=partial(run, "train"), release_now=partial(run, "release_now"))
+    monkeypatch.setitem(sys.modules, "calmops.training.train", training)
+    monkeypatch.setenv("CALMOPS_HOME", str(tmp_path))
+    sizes = ("--steps", "50", "--batch-tokens", "4096")
+    shown = invoke("train", "--corpus", "books", "--release", "mine", *sizes).output
+    assert "mine: 1000 parameters, 2048 tokens seen; 1.200 bits per byte" in shown
+    assert json.loads(invoke("train", "--work", "w", "--release-now", "--json").output) == figures
+    work = tmp_path / "training" / "mine"
+    given = TrainingOptions(work=work, release=Path("mine"), corpus=Path("books"), steps=50, batch_tokens=4096)
+    assert runs == [
+        ("train", given),
+        ("release_now", TrainingOptions(work=Path("w"), release=Path("release"))),
+    ]
+
+
 def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     monkeypatch.setattr(sys, "argv", ["calmops", *arguments])
     with pytest.raises(SystemExit) as ended:
@@ -220,12 +249,12 @@ def test_outer_packages_bring_their_own_commands(platform: FakePlatform, monkeyp
     assert CliRunner().invoke(build(platform.connect), ["hello"]).output == "hi\n"
 
 
-def test_a_strangers_package_in_front_of_ours_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_foreign_package_in_place_of_ours_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for place in ("ours", "theirs"):
         (tmp_path / place / "chaos").mkdir(parents=True)
         (tmp_path / place / "chaos" / "__init__.py").write_text("")
     monkeypatch.setattr(sys, "path", [str(tmp_path / "theirs"), *sys.path])
     monkeypatch.delitem(sys.modules, "chaos", raising=False)
     with pytest.raises(SetupError, match="theirs"):
-        refuse_intruders(tmp_path / "ours")
-    refuse_intruders(tmp_path / "theirs")
+        refuse_foreign_packages(tmp_path / "ours")
+    refuse_foreign_packages(tmp_path / "theirs")

@@ -1,4 +1,4 @@
-"""A request again from its record."""
+"""An ended request is run again from its record, and its tokens are compared."""
 
 import json
 from pathlib import Path
@@ -10,9 +10,9 @@ from calmops.cli.request_replay import (
     Divergence,
     NotReplayable,
     body,
-    captured,
+    captured_request,
     divergences,
-    logged,
+    logged_request,
     marks,
     prompt_from,
 )
@@ -23,13 +23,13 @@ from calmops.messages.request import GenerationRequest, SamplingParams
 from calmops.streams.journal import Journal
 
 KEPT = Captured(
-    request_id="r1", model="m", at_ns=1, outcome="completed", fingerprint="f", params=SamplingParams(max_tokens=9, seed=7, stop=("x",), stop_ids=(0,)),
-    prompt_ids=(5, 6), answers=((1, 2, 3),),
+    request_id="r1", model="m", at_ns=1, outcome="completed", fingerprint="f", prompt_ids=(5, 6), answers=((1, 2, 3),),
+    params=SamplingParams(max_tokens=9, seed=7, stop=("x",), stop_ids=(0,)),
 )  # fmt: skip
 
 
 def came(ids: list[int], *counts: int) -> dict[int, str]:
-    """What event ids would say after so many tokens; after each if nothing is said."""
+    """The marks of event ids after these numbers of tokens; after each token if none is given."""
     every = marks(ids)
     return {count: every[count - 1] for count in counts or range(1, len(ids) + 1)}
 
@@ -75,11 +75,11 @@ def test_a_captured_request_is_found_among_others(tmp_path: Path) -> None:
     (tmp_path / "gw.jsonl").write_bytes(
         b"\n".join([*map(msgspec.json.encode, (other, KEPT)), msgspec.json.encode(KEPT)[:50]])
     )
-    assert captured(tmp_path, "r1") == KEPT
-    assert captured(tmp_path, "r2") is None
+    assert captured_request(tmp_path, "r1") == KEPT
+    assert captured_request(tmp_path, "r2") is None
 
 
-def test_what_is_asked_again_draws_the_same() -> None:
+def test_a_replay_asks_for_the_same_draws() -> None:
     asked = body(KEPT.model, KEPT.params, list(KEPT.prompt_ids), "", ignore_eos=True)
     assert {name: asked[name] for name in ("prompt", "seed", "stop", "stop_token_ids", "ignore_eos", "stream")} == {
         "prompt": [5, 6], "seed": 7, "stop": ["x"], "stop_token_ids": [0], "ignore_eos": True, "stream": True,
@@ -91,24 +91,26 @@ def test_what_is_asked_again_draws_the_same() -> None:
 
 
 def test_the_log_knows_a_request_but_not_one_whose_parameters_were_content(tmp_path: Path) -> None:
-    line = {"time": "2026-01-02", "request_id": "r1", "message": "request ended", "model": "m", "params": {"max_tokens": 3, "seed": 5},
-            "prompt_as": "ids", "ignore_eos": False, "fingerprint": "f", "marks_hash": "a", "prompt_hash": "b", "outcome": "length",
-            "content_parameters": []}  # fmt: skip
+    line = {
+        "time": "2026-01-02", "request_id": "r1", "message": "request ended", "model": "m",
+        "params": {"max_tokens": 3, "seed": 5}, "prompt_as": "ids", "ignore_eos": False, "fingerprint": "f",
+        "marks_hash": "a", "prompt_hash": "b", "outcome": "length", "content_parameters": [],
+    }  # fmt: skip
     lines = [
         line | {"time": "2026-01-01", "marks_hash": "older"},
         line,
         line | {"request_id": "r2", "content_parameters": ["stop"]},
     ]
     (tmp_path / "requests-gw.jsonl").write_text("\n".join([*map(json.dumps, lines), json.dumps(line)[:60]]))
-    found = logged(tmp_path, "r1")
-    assert found is not None
-    assert (found.params, found.marks_hash, found.prompt_as) == (SamplingParams(max_tokens=3, seed=5), "a", "ids")
-    assert logged(tmp_path, "r3") is None
+    entry = logged_request(tmp_path, "r1")
+    assert entry is not None
+    assert (entry.params, entry.marks_hash, entry.prompt_as) == (SamplingParams(max_tokens=3, seed=5), "a", "ids")
+    assert logged_request(tmp_path, "r3") is None
     with pytest.raises(NotReplayable, match="r2 had stop, which are content"):
-        logged(tmp_path, "r2")
+        logged_request(tmp_path, "r2")
 
 
-def test_a_prompt_file_holds_what_the_request_was_given() -> None:
+def test_a_prompt_file_holds_the_prompt_as_the_request_had_it() -> None:
     assert prompt_from("[1, 2]", "text") == "[1, 2]"
     assert prompt_from("[1, 2]", "ids") == [1, 2]
     assert prompt_from('[{"role": "user", "content": "x"}]', "messages") == [{"role": "user", "content": "x"}]

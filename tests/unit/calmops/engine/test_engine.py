@@ -85,7 +85,7 @@ def test_a_cancelled_request_frees_its_blocks_by_the_next_step(llama: Path) -> N
     run.engine.cancel(stream_token("a"), "client_cancelled")
     run.step()
     assert run.kv_blocks_used == 0
-    assert run.summaries["a"].error == "client_cancelled"
+    assert run.summaries[stream_token("a")].error == "client_cancelled"
     assert not run.step()
 
 

@@ -89,7 +89,7 @@ def test_a_cancelled_request_frees_its_blocks_before_the_next_step(driver: Drive
     driver.engine.cancel(stream_token("cancelled"), "client_cancelled")
     assert driver.step()
     assert (driver.facts[-1].kv_blocks_used, driver.facts[-1].running) == (0, 0)
-    assert driver.summaries["cancelled"].error == "client_cancelled"
+    assert driver.summary("cancelled").error == "client_cancelled"
     assert not driver.step()
 
 
@@ -102,7 +102,7 @@ def test_a_cancel_of_an_older_attempt_leaves_the_newer_one_running(driver: Drive
     driver.submit(place("moved", prompt(1, 10), attempt=2))
     driver.engine.cancel(stream_token("moved", 1), "fenced")
     driver.finish()
-    assert driver.summaries["moved"].error is None
+    assert driver.summary("moved", attempt=2).error is None
     assert len(driver.answer("moved").token_ids) == 16
 
 
@@ -133,7 +133,8 @@ def test_choices_of_one_request_share_their_prompts_blocks_and_differ(driver: Dr
     answers = [driver.answer("many", choice) for choice in range(4)]
     assert len({tuple(answer.token_ids) for answer in answers}) == 4
     assert [answer.cached for answer in answers] == [0, 64, 64, 64]
-    assert [one.choice for one in driver.summaries["many"].choices] == [0, 1, 2, 3]
+    assert [answer.finish_reason for answer in answers] == ["length"] * 4
+    assert driver.summary("many").error is None
     assert max(facts.kv_blocks_used for facts in driver.facts[-15:]) <= 4 + 4 * 2
     assert answers[0].token_ids == alone(driver, 3, 70, max_tokens=12)
 
@@ -147,7 +148,8 @@ def test_beam_search_finds_a_likelier_answer_than_greedy_and_gives_it_in_one_del
     assert sums == sorted(sums, reverse=True)
     assert sums[0] >= sum(one.logprob for one in driver.answer("greedy").logprobs) - 1e-4
     assert [len(driver.answer("beams", choice).released) for choice in range(2)] == [1, 1]
-    assert driver.summaries["beams"].choices[1].finish_reason == "length"
+    assert driver.answer("beams", 1).finish_reason == "length"
+    assert driver.summary("beams").error is None
     assert driver.facts[-1].kv_blocks_used == 0
 
 
@@ -175,7 +177,7 @@ def test_a_stop_string_ends_a_choice_and_is_not_released(driver: Driver) -> None
     assert answer.text == text[: text.index(stop)]
     assert (answer.finish_reason, answer.stop_match) == ("stop", stop)
     assert answer.released[-1] < len(answer.token_ids)
-    assert driver.summaries["stopped"].choices[0].tokens == len(answer.token_ids)
+    assert driver.summary("stopped").error is None
 
 
 def test_a_stop_id_ends_a_choice_and_counts_as_released(driver: Driver) -> None:
@@ -217,7 +219,8 @@ def test_a_resumed_placement_goes_on_right_after_what_was_emitted(driver: Driver
     assert rest.released[-1] == whole.released[-1]
     assert whole.text.endswith(rest.text)
     assert rest.recomputed == 21 + cut - 1
-    assert driver.summaries[f"resumed-{cut}"].choices[0].tokens == 30
+    assert (len(whole.token_ids), rest.finish_reason) == (30, "length")
+    assert driver.summary(f"resumed-{cut}", attempt=2).error is None
 
 
 def test_only_the_unfinished_choices_of_a_resumed_request_run(driver: Driver) -> None:
@@ -225,14 +228,17 @@ def test_only_the_unfinished_choices_of_a_resumed_request_run(driver: Driver) ->
     driver.submit(place("half", prompt(4, 21), n=2, resumed=resumed, attempt=2))
     driver.finish()
     assert ("half", 0) not in driver.answers
-    assert [one.tokens for one in driver.summaries["half"].choices] == [2, 16]
+    rest = driver.answer("half", 1)
+    assert (rest.first, len(rest.token_ids), rest.finish_reason) == (1, 15, "length")
+    assert driver.summary("half", attempt=2).error is None
 
 
 def test_a_resumed_request_with_nothing_left_to_do_is_over_at_once(driver: Driver) -> None:
     resumed = [ResumedChoice(choice=0, token_ids=(5, 6), finished=True)]
     driver.submit(place("over", prompt(4, 21), resumed=resumed, attempt=2))
     assert driver.step()
-    assert driver.summaries["over"].choices[0].tokens == 2
+    assert driver.summary("over", attempt=2).error is None
+    assert ("over", 0) not in driver.answers
     assert not driver.step()
 
 

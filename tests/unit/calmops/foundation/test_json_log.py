@@ -1,4 +1,4 @@
-"""One JSON object a line, and prompts named by a keyed hash."""
+"""A log has one JSON object per line and names prompts by a keyed hash."""
 
 import json
 import stat
@@ -18,9 +18,9 @@ def test_a_line_is_an_object_with_time_level_and_what_was_said() -> None:
     log = open_log("requests", "gw-1")
     log.warning("request ended", extra={"request_id": "r", "ttft_ms": 1.5, "detail": None, "odd": 'a "quoted"\nline'})
     (line,) = log_file("requests", "gw-1").read_text().splitlines()
-    told = json.loads(line)
-    assert told["time"].endswith("Z")
-    assert {key: value for key, value in told.items() if key != "time"} == {
+    entry = json.loads(line)
+    assert entry["time"].endswith("Z")
+    assert {key: value for key, value in entry.items() if key != "time"} == {
         "level": "warning", "logger": "calmops.requests", "message": "request ended", "request_id": "r", "ttft_ms": 1.5,
         "detail": None, "odd": 'a "quoted"\nline',
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Processes as the reaper knows them: alive, stopped, gone, or another one under the same pid."""
+"""A process is alive, stopped or gone; another one under the same pid is another process."""
 
 import os
 import signal
@@ -27,14 +27,14 @@ def test_a_living_process_has_a_start_time_and_a_zombie_has_none(sleeper: "subpr
     assert started_ticks(sleeper.pid) is None
 
 
-def test_a_stopped_process_is_told_from_a_running_one(sleeper: "subprocess.Popen[bytes]") -> None:
+def test_a_stopped_process_is_distinguished_from_a_running_one(sleeper: "subprocess.Popen[bytes]") -> None:
     assert not is_stopped(sleeper.pid)
     sleeper.send_signal(signal.SIGSTOP)
     os.waitid(os.P_PID, sleeper.pid, os.WSTOPPED | os.WNOWAIT)
     assert is_stopped(sleeper.pid)
 
 
-def test_a_pid_that_nobody_has_is_neither_alive_nor_stopped() -> None:
+def test_a_pid_that_no_process_has_is_neither_alive_nor_stopped() -> None:
     assert started_ticks(2**22 + 1) is None
     assert not lives(2**22 + 1, 1)
     assert not is_stopped(2**22 + 1)

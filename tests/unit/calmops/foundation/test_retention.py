@@ -1,4 +1,4 @@
-"""What earlier processes left goes; what living ones write stays."""
+"""Files of ended processes are deleted; files of living ones stay."""
 
 import os
 import subprocess
@@ -10,7 +10,10 @@ import pytest
 
 from calmops.foundation.retention import claim, forget, lives
 
-HOLDS = "import sys; from calmops.foundation.retention import claim; claim('other'); print('held', flush=True); sys.stdin.read()"
+HOLDS = (
+    "import sys; from calmops.foundation.retention import claim; "
+    "claim('other'); print('held', flush=True); sys.stdin.read()"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -22,28 +25,28 @@ def files(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def left(folder: Path, *names: str) -> None:
-    """100 bytes each, every one an hour older than the one before."""
+def write_files(folder: Path, *names: str) -> None:
+    """Write 100 bytes into each file; each is an hour older than the one before."""
     for age, name in enumerate(names):
         (folder / name).write_bytes(b"x" * 100)
         os.utime(folder / name, (time.time() - 3600 * age,) * 2)
 
 
-def test_the_oldest_go_first_until_the_rest_fits(tmp_path: Path) -> None:
-    left(tmp_path, "new", "old", "oldest")
+def test_the_oldest_files_are_deleted_until_the_rest_fits(tmp_path: Path) -> None:
+    write_files(tmp_path, "new", "old", "oldest")
     for _ in range(2):
         forget(tmp_path.glob("*"), lambda file: file.name, 250)
         assert files(tmp_path) == {"new", "old"}
 
 
-def test_what_is_too_old_goes_however_small(tmp_path: Path) -> None:
-    left(tmp_path, "new", "old", "oldest")
+def test_a_file_that_is_too_old_is_deleted_however_small(tmp_path: Path) -> None:
+    write_files(tmp_path, "new", "old", "oldest")
     forget(tmp_path.glob("*"), lambda file: file.name, 10_000, most_age_s=5400)
     assert files(tmp_path) == {"new", "old"}
 
 
-def test_what_a_living_process_writes_stays(tmp_path: Path) -> None:
-    left(tmp_path, "new", "other", "mine")
+def test_the_file_of_a_living_process_stays(tmp_path: Path) -> None:
+    write_files(tmp_path, "new", "other", "mine")
     holder = subprocess.Popen([sys.executable, "-c", HOLDS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"

@@ -1,4 +1,4 @@
-"""Parts beside the platform are ended again where the platform itself doesn't come up."""
+"""Services beside the platform are ended again if the platform itself doesn't start."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,8 +10,8 @@ from calmops.foundation.errors import ConfigError
 from calmops.local_services import services
 
 
-class Part:
-    """One that is only noted."""
+class FakeService:
+    """Runs if it has a pid."""
 
     def __init__(self, pid: int | None) -> None:
         self.pid = pid
@@ -22,32 +22,32 @@ class Part:
 
 
 @pytest.fixture
-def running(monkeypatch: pytest.MonkeyPatch) -> dict[str, Part]:
-    """Kafka runs from before; Prometheus and Alertmanager are begun."""
-    found = {"kafka": Part(7), "prometheus": Part(None), "alertmanager": Part(None)}
+def running(monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeService]:
+    """Kafka runs already; Prometheus and Alertmanager are started."""
+    fakes = {"kafka": FakeService(7), "prometheus": FakeService(None), "alertmanager": FakeService(None)}
 
     def start(config: Config, _wanted: str, _say: Callable[[str], Any]) -> services.Started:
-        found["prometheus"].pid, found["alertmanager"].pid = 8, 9
+        fakes["prometheus"].pid, fakes["alertmanager"].pid = 8, 9
         return services.Started(config, {})
 
-    monkeypatch.setattr(services, "_services", lambda: found)
+    monkeypatch.setattr(services, "_services", lambda: fakes)
     monkeypatch.setattr(services, "_start", start)
-    return found
+    return fakes
 
 
-def test_they_run_on_where_all_went_well(running: dict[str, Part]) -> None:
+def test_services_run_on_if_the_block_succeeds(running: dict[str, FakeService]) -> None:
     with services.started(Config(), "prometheus", print):
         pass
-    assert [part.pid for part in running.values()] == [7, 8, 9]
+    assert [service.pid for service in running.values()] == [7, 8, 9]
 
 
-def test_what_was_begun_is_ended_where_it_did_not(running: dict[str, Part]) -> None:
+def test_services_that_were_started_are_ended_if_the_block_fails(running: dict[str, FakeService]) -> None:
     with pytest.raises(RuntimeError, match="no room"), services.started(Config(), "prometheus", print):
         raise RuntimeError("no room")
-    assert [part.pid for part in running.values()] == [7, None, None]
+    assert [service.pid for service in running.values()] == [7, None, None]
 
 
-def test_services_are_refused_where_telemetry_is_off() -> None:
+def test_services_are_refused_if_telemetry_is_off() -> None:
     with (
         pytest.raises(ConfigError, match="telemetry is off"),
         services.started(Config(telemetry=False), "kafka", print),

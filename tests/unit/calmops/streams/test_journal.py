@@ -1,4 +1,4 @@
-"""The journal under thousands of simulated lives: frames, deaths, stale frames, duplicates, gaps."""
+"""The journal's books balance through simulated lives: frames, deaths, stale frames, duplicates, gaps."""
 
 import random
 from typing import Any
@@ -27,7 +27,7 @@ def delta(placement: Placement, index: int, ids: tuple[int, ...], **changes: Any
 
 
 class Replica:
-    """A fake replica: decodes the one right answer from wherever it is resumed, and may hold text back."""
+    """Decodes the one right answer from wherever it is resumed, and may hold text back."""
 
     def __init__(self, placement: Placement, answers: list[list[int]], rng: random.Random) -> None:
         self.placement = placement
@@ -36,11 +36,11 @@ class Replica:
         self.at = [0] * len(answers)
         self.released = [0] * len(answers)
         self.done = [False] * len(answers)
-        for one in placement.resumed:
-            assert list(one.token_ids) == answers[one.choice][: len(one.token_ids)]
-            self.at[one.choice] = len(one.token_ids)
-            self.released[one.choice] = len(one.token_ids)
-            self.done[one.choice] = one.finished
+        for resumed in placement.resumed:
+            assert list(resumed.token_ids) == answers[resumed.choice][: len(resumed.token_ids)]
+            self.at[resumed.choice] = len(resumed.token_ids)
+            self.released[resumed.choice] = len(resumed.token_ids)
+            self.done[resumed.choice] = resumed.finished
 
     def step(self) -> Delta | None:
         open_choices = [choice for choice, done in enumerate(self.done) if not done]
@@ -82,7 +82,7 @@ def test_a_stream_stays_gapless_and_its_books_balance_through_deaths_and_stale_f
             placement = journal.place(rng.getrandbits(62), 0, ())
             replica = Replica(placement, answers, rng)
             replica.released = [max(a, b.released) for a, b in zip([0] * n, journal._choices, strict=True)]
-            assert [list(one.token_ids) for one in placement.resumed] == [ids for ids in held if ids]
+            assert [list(resumed.token_ids) for resumed in placement.resumed] == [ids for ids in held if ids]
         now_ns += rng.randint(1, 10**9)
         if stale and rng.random() < 0.3:
             assert journal.take(rng.choice(stale), now_ns, now_ns) is None
@@ -117,30 +117,29 @@ def test_frames_of_another_attempt_token_or_choice_are_fenced_off(change: dict[s
     journal.place(6, 0, ())
     placement = journal.place(7, 0, ())
     assert journal.take(delta(placement, 0, (5,), **change), 1, 1) is None
-    assert journal.fenced == 1
     assert journal.journaled == 0
 
 
 def test_the_same_ids_give_the_same_event_ids_however_they_came() -> None:
-    marks = []
+    event_ids = []
     for cut in (1, 2, 3):
         journal = Journal(request(), "gw", accepted_ns=0)
         placement = journal.place(7, 0, ())
         journal.take(delta(placement, 0, (9, 8, 7)[:cut]), 1, 1)
         last = journal.take(delta(placement, cut, (9, 8, 7, 6)[cut:]), 2, 2)
         assert last is not None
-        marks.append(last.event_id)
-    assert len(set(marks)) == 1
-    assert marks[0].startswith("0:4:")
+        event_ids.append(last.event_id)
+    assert len(set(event_ids)) == 1
+    assert event_ids[0].startswith("0:4:")
 
 
-def test_beam_search_starts_anew_on_migration() -> None:
+def test_beam_search_starts_over_on_migration() -> None:
     journal = Journal(request(beam_width=2), "gw", accepted_ns=0)
     journal.place(7, 0, ())
     assert journal.place(8, 0, ("lost",)).resumed == ()
 
 
-def test_what_never_reached_the_server_counts_as_discarded() -> None:
+def test_tokens_that_never_reached_the_server_count_as_discarded() -> None:
     journal = Journal(request(), "gw", accepted_ns=10)
     placement = journal.place(7, 0, ())
     journal.take(delta(placement, 0, (5, 6, 7), released=2), 20, 30)
@@ -152,8 +151,8 @@ def test_what_never_reached_the_server_counts_as_discarded() -> None:
 def test_a_request_waits_until_its_first_step_began_and_not_before_it_came() -> None:
     for began_ns, queued_ns in (([30, 50], 20), ([5, 50], 0), ([], None)):
         journal = Journal(request(), "gw", accepted_ns=10)
-        for one_ns in began_ns:
-            journal.stepped(one_ns)
+        for step_ns in began_ns:
+            journal.stepped(step_ns)
         assert journal.close("timeout", 60, 60).queued_ns == queued_ns
 
 

@@ -80,7 +80,7 @@ def released(number: int, at_ns: int, shards: int = 1) -> list[Record]:
 def test_a_release_that_is_long_gone_makes_room_for_one_that_runs() -> None:
     rollouts = [record for n in range(3 * MOST_VALUES) for record in released(n, T0_NS + n * DAY_NS)]
     counts = counted(rollouts)
-    assert f"v{3 * MOST_VALUES - 1}" in {key[1] for key in counts.models}
+    assert f"v{3 * MOST_VALUES - 1}" in {key.version for key in counts.models}
     assert not any(OTHER in key for key in counts.models)
     assert len(counts.models) <= MOST_VALUES
 
@@ -94,8 +94,8 @@ def test_what_was_heard_of_today_keeps_its_name_however_much_comes() -> None:
     quiet = released(-1, T0_NS)
     flood = [record for n in range(2 * MOST_VALUES) for record in released(n, T0_NS + DAY_NS // 2 + n)]
     counts = counted([*quiet, *flood])
-    assert ("m", "v-1", "", "", "") in counts.models
-    assert ("m", OTHER, "", "", "") in counts.models
+    assert ModelLabels("m", "v-1") in counts.models
+    assert ModelLabels("m", OTHER) in counts.models
 
 
 def test_one_record_from_a_clock_that_is_days_ahead_retires_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +104,7 @@ def test_one_record_from_a_clock_that_is_days_ahead_retires_nobody(monkeypatch: 
     records = [*(record for n in range(3) for record in released(n, T0_NS)), *released(3, T0_NS + 10 * DAY_NS)]
     for envelope in envelopes("gw", records):
         fold(counts, envelope, T0_NS)
-    assert {key[1] for key in counts.models} == {"v0", "v1", "v2", OTHER}
+    assert {key.version for key in counts.models} == {"v0", "v1", "v2", OTHER}
 
 
 def ended(model: str, version: str, at_ns: int, shard: int, environment: str = "e") -> list[Record]:
@@ -127,7 +127,7 @@ def test_what_retired_labels_had_counted_is_kept_for_their_model_and_no_sum_fall
     before = sums(counts)
     retire(counts, T0_NS + 1)
     assert counts.shard_series == 1
-    assert list(counts.keys) == [("m", "new", "", "", "e")]
+    assert list(counts.keys) == [ModelLabels("m", "new", environment="e")]
     assert {place: sorted(rest.shards) for place, rest in counts.retired.items()} == {
         ("m", "e"): [OTHER_SHARD, NO_SHARD, 0],
         ELSEWHERE: [OTHER_SHARD],

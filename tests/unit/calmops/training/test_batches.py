@@ -16,15 +16,15 @@ def batches(seed: int = 1) -> Batches:
 
 def test_a_batch_depends_on_its_step_alone_not_on_what_was_read_before() -> None:
     read_through = [batches().batch(step) for step in range(14)]
-    one = batches()
-    backwards = [one.batch(step) for step in reversed(range(14))][::-1]
+    same_reader = batches()
+    backwards = [same_reader.batch(step) for step in reversed(range(14))][::-1]
     fresh = [batches().batch(step) for step in range(14)]
     for a, b, c in zip(read_through, backwards, fresh, strict=True):
         assert np.array_equal(a, b)
         assert np.array_equal(a, c)
 
 
-def test_each_phase_has_its_own_window_and_the_same_tokens_a_step() -> None:
+def test_each_phase_has_its_own_window_and_as_many_tokens_per_step() -> None:
     shapes = [batches().batch(step).shape for step in range(14)]
     assert shapes == [(4, 8)] * 9 + [(2, 16)] * 5
 

@@ -3,7 +3,7 @@ from pathlib import Path
 from calmops.training.card.card import card_text
 from calmops.training.card.card_figures import digest_matches, read_figures
 from calmops.training.card.loss_plot import write_curve
-from calmops.training.data.dataset import read_corpus
+from calmops.training.dataset import read_corpus
 
 ROOT = Path(__file__).resolve().parents[4]
 RELEASE = ROOT / "platform" / "calmops" / "models" / "stdlib-5m"

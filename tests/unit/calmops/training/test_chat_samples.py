@@ -29,8 +29,7 @@ def turns_of(text: str, path: str = "box.py") -> list[tuple[str, str]]:
 
 
 def test_a_documented_function_becomes_a_request_and_its_answer() -> None:
-    made = turns_of(SOURCE)
-    assert made == [
+    assert turns_of(SOURCE) == [
         (
             "Write a Python function named size. Return the size.",
             "def size(self):\n    return len(self.items)",
@@ -47,6 +46,6 @@ def test_the_other_wording_shows_the_signature() -> None:
     assert turns_of(text) == [('def add(a, b):\n    """Add two\n    numbers."""', "def add(a, b):\n    return a + b")]
 
 
-def test_what_is_no_python_gives_nothing() -> None:
+def test_a_file_that_is_not_python_gives_no_sample() -> None:
     assert turns_of("def broken(:\n") == []
     assert turns_of(SOURCE, "box.txt") == []

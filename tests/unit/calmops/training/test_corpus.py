@@ -6,7 +6,7 @@ import pytest
 
 from calmops.foundation.errors import InputError
 from calmops.training.data import corpus
-from calmops.training.data.dataset import read_corpus
+from calmops.training.dataset import read_corpus
 
 ROOT = Path(__file__).resolve().parents[4]
 ARCHIVE = ROOT / "tests" / "data" / "corpus" / "stdlib.tar.xz"
@@ -16,7 +16,7 @@ def long_text(word: str, lines: int = 30) -> str:
     return "".join(f"{word}_number_{n} = compute_the_{word}({n})\n" for n in range(lines))
 
 
-def test_cleaning_settles_newlines_and_drops_control_characters() -> None:
+def test_cleaning_makes_one_kind_of_line_end_and_drops_control_characters() -> None:
     cases = {
         "a\r\nb\rc": "a\nb\nc\n",
         "\ufeffx = 1   \n\n\n\n\n\ny\x00\x07 = 2\t\n": "x = 1\n\n\ny = 2\n",
@@ -58,10 +58,10 @@ def test_a_file_keeps_its_side_of_the_split_whatever_else_is_there() -> None:
 
 
 def test_the_manifest_digest_follows_the_text() -> None:
-    one = corpus.build_corpus([("a.py", long_text("alpha").encode())])
-    other = corpus.build_corpus([("a.py", long_text("gamma").encode())])
-    assert corpus.manifest_digest(one) != corpus.manifest_digest(other)
-    assert corpus.manifest_digest(one) == corpus.manifest_digest(
+    alpha = corpus.build_corpus([("a.py", long_text("alpha").encode())])
+    gamma = corpus.build_corpus([("a.py", long_text("gamma").encode())])
+    assert corpus.manifest_digest(alpha) != corpus.manifest_digest(gamma)
+    assert corpus.manifest_digest(alpha) == corpus.manifest_digest(
         corpus.build_corpus([("a.py", long_text("alpha").encode())])
     )
 
@@ -72,9 +72,9 @@ def test_an_archive_gives_back_the_files_and_keeps_the_licence(tmp_path: Path) -
     corpus.write_archive(files, archive, license_text="terms")
     assert list(corpus.archive_files(archive)) == sorted(files)
     with tarfile.open(archive) as tar:
-        found = tar.extractfile(corpus.ARCHIVE_LICENSE)
-        assert isinstance(found, io.BufferedReader)
-        assert found.read() == b"terms"
+        licence = tar.extractfile(corpus.ARCHIVE_LICENSE)
+        assert isinstance(licence, io.BufferedReader)
+        assert licence.read() == b"terms"
 
 
 def test_the_same_files_give_the_same_archive_byte_for_byte(tmp_path: Path) -> None:
@@ -86,12 +86,12 @@ def test_the_same_files_give_the_same_archive_byte_for_byte(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "path", ["test/x.py", "json/tests/x.py", "_sysconfigdata__linux.py", "config-3.11-x/a.py", "encodings/cp1.py"]
 )
-def test_tests_tables_and_machine_settings_are_no_corpus(path: str) -> None:
+def test_tests_tables_and_machine_settings_are_left_out_of_the_corpus(path: str) -> None:
     assert corpus.STDLIB_LEFT_OUT.search(path)
 
 
 @pytest.mark.parametrize("path", ["json/decoder.py", "unittest/mock.py", "contest/a.py", "configparser.py"])
-def test_the_library_itself_is_corpus(path: str) -> None:
+def test_the_library_itself_is_in_the_corpus(path: str) -> None:
     assert not corpus.STDLIB_LEFT_OUT.search(path)
 
 
@@ -109,6 +109,6 @@ def test_a_missing_corpus_folder_is_named(tmp_path: Path) -> None:
 def test_the_shipped_archive_is_small_and_names_its_licence() -> None:
     assert ARCHIVE.stat().st_size <= 10_000_000
     with tarfile.open(ARCHIVE) as tar:
-        found = tar.extractfile(corpus.ARCHIVE_LICENSE)
-        assert found is not None
-        assert "PYTHON SOFTWARE FOUNDATION LICENSE VERSION 2" in found.read().decode()
+        licence = tar.extractfile(corpus.ARCHIVE_LICENSE)
+        assert licence is not None
+        assert "PYTHON SOFTWARE FOUNDATION LICENSE VERSION 2" in licence.read().decode()

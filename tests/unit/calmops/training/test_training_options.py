@@ -4,15 +4,14 @@ from typing import Any
 import pytest
 
 from calmops.foundation.errors import InputError
-from calmops.training.cli_arguments import parse
-from calmops.training.loop.training_options import TrainingOptions
+from calmops.training.training_options import TrainingOptions
 
 
 def options(**given: Any) -> TrainingOptions:
     return TrainingOptions(work=Path("w"), release=Path("r"), **given)
 
 
-def test_the_rate_rises_stays_and_falls() -> None:
+def test_the_learning_rate_rises_stays_and_falls() -> None:
     run = options(steps=1000, warmup_steps=100, decay_share=0.4, peak_rate=1.0)
     rates = [run.rate(step) for step in range(1000)]
     assert rates[:100] == sorted(rates[:100])
@@ -27,7 +26,7 @@ def test_the_free_steps_are_the_same_in_a_longer_run() -> None:
     assert short.fingerprint() == long.fingerprint()
 
 
-def test_whatever_changes_the_weights_changes_the_fingerprint() -> None:
+def test_each_option_that_changes_the_weights_changes_the_fingerprint() -> None:
     plain = options().fingerprint()
     for change in ({"seed": 2}, {"layers": 4}, {"peak_rate": 1e-3}, {"batch_tokens": 4096}, {"dtype": "float32"}):
         assert options(**change).fingerprint() != plain, change
@@ -46,17 +45,3 @@ def test_whatever_changes_the_weights_changes_the_fingerprint() -> None:
 def test_a_wrong_option_is_refused_with_limit_and_value(given: dict[str, Any], named: str) -> None:
     with pytest.raises(InputError, match=named):
         options(**given)
-
-
-def test_the_command_line_describes_a_run() -> None:
-    run, release_now = parse(
-        ["--corpus", "books", "--work", "w", "--steps", "50", "--batch-tokens", "4096", "--name", "mine"]
-    )
-    assert (run.corpus, run.steps, run.batch_tokens, run.release.name, release_now) == (
-        Path("books"),
-        50,
-        4096,
-        "mine",
-        False,
-    )
-    assert parse(["--release-now"])[1]

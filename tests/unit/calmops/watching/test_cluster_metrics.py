@@ -1,4 +1,4 @@
-"""The roster as metrics."""
+"""The roster is shown as metrics."""
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -24,10 +24,9 @@ def test_gangs_are_counted_by_state_and_a_nodes_facts_once() -> None:
     facts = NodeFacts(oom_kills=3, gpus=(GpuFacts(index=0, memory_used_bytes=5, memory_total_bytes=10, busy=0.4),))
     roster = Roster(gangs=(gang(0, facts), gang(1, facts), gang(2, NodeFacts())), draining=("r1",))
     alive = {"node-0-long-enough": True, "node-1-long-enough": True, "node-2-long-gone": False}
-    values = {
-        (s.name, *sorted(s.labels.items())): s.value
-        for one in text_string_to_metric_families(rendered(list(cluster_families(roster, alive))).decode()) for s in one.samples
-    }  # fmt: skip
+    text = rendered(list(cluster_families(roster, alive))).decode()
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    values = {(sample.name, *sorted(sample.labels.items())): sample.value for sample in samples}
     node, model = ("node", "node-0-long-"), ("model", "m")
     assert values == {
         ("calmops_gangs", model, node, ("state", "serving")): 1,

@@ -1,4 +1,4 @@
-"""Files of promises and prices that somebody is editing."""
+"""Files of promises and prices are read again until they can be read."""
 
 from pathlib import Path
 
@@ -23,14 +23,14 @@ def test_files_that_somebody_is_editing_are_counted_and_read_later(
     assert failures == [True, True, False]
     prices.write_text("currency: EUR")
     files.read()
-    assert watcher._costs.prices.currency == "XXX", "not at each turn"
+    assert watcher._costs.prices.currency == "XXX", "it isn't read at every turn"
     monkeypatch.setattr(files, "_next_s", -AGAIN_S)
     files.read()
     assert watcher._costs.prices.currency == "EUR"
     assert b'calmops_watch_failures_total{part="objectives"} 2.0' in watcher.metrics()
 
 
-def test_what_ships_is_read_at_the_start() -> None:
+def test_the_shipped_promises_are_read_at_the_start() -> None:
     watcher = Watcher()
     files = PromiseFiles(ObjectivesConfig(), watcher)
     files.read()

@@ -1,4 +1,4 @@
-"""What the meter's watcher remembers over a restart."""
+"""The watcher remembers the evaluator's sums over a restart."""
 
 import threading
 from pathlib import Path
@@ -16,33 +16,39 @@ from tests.support.watched_meter import PROMISES, FoldedMeter, S, labelled, watc
 
 
 def burning(watcher: Watcher, meter: FoldedMeter, clock: ManualClock, minutes: int) -> Any:
-    """A bad request in a hundred for so long; what is left of the budget then."""
+    """Have one request in a hundred fail for so long; return what is left of the budget then."""
     for _ in range(4 * minutes):
         meter.take(
             watcher, *(labelled(closed("a", outcome="failed" if n == 0 else "completed"), shard=0) for n in range(100))
         )
         clock.advance(int(EVALUATE_S * S))
         watcher.tick(meter)
-    (left,) = (one["left"] for one in watcher.state()["objectives"] if one["name"] == "request-success")
+    (left,) = budgets_left(watcher)
     return left
 
 
-def test_a_meter_that_is_started_anew_still_knows_what_is_left_of_a_budget(tmp_path: Path) -> None:
+def budgets_left(watcher: Watcher) -> list[Any]:
+    """Return what is left of the budget of request-success, by label set."""
+    objectives = watcher.state()["objectives"]
+    return [objective["left"] for objective in objectives if objective["name"] == "request-success"]
+
+
+def test_a_meter_that_is_started_again_still_knows_what_is_left_of_a_budget(tmp_path: Path) -> None:
     watcher, meter, clock = watched()
     watcher.remember_in(tmp_path / "memory")
     before, over = burning(watcher, meter, clock, 30), threading.Event()
     over.set()
     watcher.run(meter, over)
-    anew = Watcher(clock=clock)
-    anew.remember_in(tmp_path / "memory")
-    anew.use(PROMISES)
-    anew.tick(meter)
+    restarted = Watcher(clock=clock)
+    restarted.remember_in(tmp_path / "memory")
+    restarted.use(PROMISES)
+    restarted.tick(meter)
     assert before is not None and before < 1
-    assert {one["left"] for one in anew.state()["objectives"] if one["name"] == "request-success"} == {before}
+    assert set(budgets_left(restarted)) == {before}
 
 
 @pytest.mark.parametrize("broken", ["a folder", "another's"])
-def test_a_memory_that_cant_be_read_costs_what_it_says_and_not_the_alerts(tmp_path: Path, broken: str) -> None:
+def test_saved_sums_that_cant_be_read_are_missing_and_the_alerts_go_on(tmp_path: Path, broken: str) -> None:
     if broken == "a folder":
         (tmp_path / "memory").mkdir()
     else:
@@ -53,10 +59,10 @@ def test_a_memory_that_cant_be_read_costs_what_it_says_and_not_the_alerts(tmp_pa
     watcher.use(PROMISES)
     assert burning(watcher, meter, clock, 5) is not None
     failures = {
-        one.labels["part"]: one.value
+        sample.labels["part"]: sample.value
         for family in text_string_to_metric_families(watcher.metrics().decode())
-        for one in family.samples
-        if one.name == "calmops_watch_failures_total"
+        for sample in family.samples
+        if sample.name == "calmops_watch_failures_total"
     }
     assert (failures["memory"] >= 1, failures["look"]) == (broken == "a folder", 0)
-    assert (tmp_path / "memory").is_dir() or saved_sums.read(tmp_path / "memory"), "it is written anew"
+    assert (tmp_path / "memory").is_dir() or saved_sums.read(tmp_path / "memory"), "it is written again"

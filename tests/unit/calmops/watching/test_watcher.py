@@ -1,4 +1,4 @@
-"""What the meter's process makes of its counts."""
+"""The watcher judges the meter's counts, and says what it can't judge."""
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -10,24 +10,24 @@ from tests.support.telemetry_records import T0_NS, closed, frame, opened
 from tests.support.watched_meter import PROD, PROMISES, S, events, labelled, watched
 
 
-def test_what_is_counted_is_judged_by_model_and_shard_and_what_never_happened_is_there_as_nought() -> None:
+def test_counts_are_judged_by_model_and_shard_and_events_that_never_happened_are_zero() -> None:
     watcher, meter, _ = watched()
     meter.take(
         watcher, labelled(opened("a")), labelled(frame(1, gap_ns=None)), labelled(frame(2, gap_ns=20_000_000)),
-        labelled(frame(3, gap_ns=400_000_000)), labelled(closed("a"), shard=0), labelled(closed("b", outcome="timeout")),
-        labelled(closed("c", outcome="client_cancelled")),
+        labelled(frame(3, gap_ns=400_000_000)), labelled(closed("a"), shard=0),
+        labelled(closed("b", outcome="timeout")), labelled(closed("c", outcome="client_cancelled")),
     )  # fmt: skip
     watcher.tick(meter)
-    found = events(watcher)
-    assert [found["token-latency-p99", "r1", "0", result] for result in ("good", "bad")] == [2, 2]
-    assert [found["request-success", "r1", "0", result] for result in ("good", "bad")] == [1, 0]
-    assert [found["request-success", "r1", "none", result] for result in ("good", "bad")] == [0, 1]
-    assert [found["pii-leakage", "r1", "none", result] for result in ("good", "bad")] == [0, 0]
-    assert [found["tokenization", "r1", "none", result] for result in ("good", "bad")] == [1, 0]
-    assert [found["telemetry-completeness", "", "none", result] for result in ("good", "bad")] == [7, 0]
+    counted = events(watcher)
+    assert [counted["token-latency-p99", "r1", "0", result] for result in ("good", "bad")] == [2, 2]
+    assert [counted["request-success", "r1", "0", result] for result in ("good", "bad")] == [1, 0]
+    assert [counted["request-success", "r1", "none", result] for result in ("good", "bad")] == [0, 1]
+    assert [counted["pii-leakage", "r1", "none", result] for result in ("good", "bad")] == [0, 0]
+    assert [counted["tokenization", "r1", "none", result] for result in ("good", "bad")] == [1, 0]
+    assert [counted["telemetry-completeness", "", "none", result] for result in ("good", "bad")] == [7, 0]
 
 
-def test_a_leak_that_a_scanner_reports_pages_and_the_console_tells_it() -> None:
+def test_a_leak_that_a_scanner_reports_pages_and_the_console_shows_it() -> None:
     watcher, meter, clock = watched()
     meter.take(watcher, labelled(opened("a")))
     watcher.tick(meter)
@@ -38,21 +38,17 @@ def test_a_leak_that_a_scanner_reports_pages_and_the_console_tells_it() -> None:
     clock.advance(int(EVALUATE_S * S))
     watcher.tick(meter)
     (alert,) = watcher.state()["alerts"]
-    assert (alert["alert"], alert["severity"], alert["model"], alert["since_s"]) == (
-        "PersonalDataLeaked",
-        "page",
-        "m",
-        T0_NS / S + EVALUATE_S,
-    )
+    assert (alert["alert"], alert["severity"], alert["model"]) == ("PersonalDataLeaked", "page", "m")
+    assert alert["since_s"] == T0_NS / S + EVALUATE_S
     assert alert["labels"] == PROD._asdict()
     assert alert["runbook"] == "/console/runbooks/PersonalDataLeaked.md"
-    told = {one["name"]: one for one in watcher.state()["objectives"]}
-    assert told["pii-leakage"]["kept"] is False
-    assert told["pii-leakage"]["labels"] == PROD._asdict()
+    objectives = {objective["name"]: objective for objective in watcher.state()["objectives"]}
+    assert objectives["pii-leakage"]["kept"] is False
+    assert objectives["pii-leakage"]["labels"] == PROD._asdict()
     assert [row["id"] for row in watcher.state()["requests"]] == ["a"]
 
 
-def test_whoever_names_a_place_for_runbooks_is_sent_there() -> None:
+def test_alerts_link_to_the_runbooks_address_that_the_promises_name() -> None:
     watcher, meter, clock = watched(PROMISES._replace(runbooks="https://wiki.example/runbooks"))
     meter.take(watcher, labelled(opened("a")))
     watcher.tick(meter)
@@ -61,30 +57,25 @@ def test_whoever_names_a_place_for_runbooks_is_sent_there() -> None:
     )
     clock.advance(int(EVALUATE_S * S))
     watcher.tick(meter)
-    assert [one["runbook"] for one in watcher.state()["alerts"]] == [
-        "https://wiki.example/runbooks/PersonalDataLeaked.md"
-    ]
+    (alert,) = watcher.state()["alerts"]
+    assert alert["runbook"] == "https://wiki.example/runbooks/PersonalDataLeaked.md"
+
+
+def tokenization_errors(value: int) -> Counted:
+    return Counted(
+        gateway_id="g", model="m", at_ns=T0_NS, name="tokenization_errors", reason="release_mismatch", value=value,
+        labels=PROD.rest,
+    )  # fmt: skip
 
 
 def test_a_tokenization_error_is_a_bad_event_under_its_models_labels() -> None:
     watcher, meter, _ = watched()
-    meter.take(
-        watcher,
-        Counted(
-            gateway_id="g",
-            model="m",
-            at_ns=T0_NS,
-            name="tokenization_errors",
-            reason="release_mismatch",
-            value=2,
-            labels=PROD.rest,
-        ),
-    )
+    meter.take(watcher, tokenization_errors(2))
     watcher.tick(meter)
     assert events(watcher)["tokenization", "r1", "none", "bad"] == 2
 
 
-def test_more_series_than_it_may_remember_are_said_not_to_be_evaluated() -> None:
+def test_the_console_says_that_too_many_series_arent_evaluated() -> None:
     watcher, meter, _ = watched()
     shards = MOST_COUNTERS // 8
     meter.take(watcher, *(labelled(frame(number + 1), shard=number) for number in range(shards)))
@@ -92,7 +83,7 @@ def test_more_series_than_it_may_remember_are_said_not_to_be_evaluated() -> None
     assert "run a Prometheus" in watcher.state()["alerts_unknown"]
 
 
-def test_what_breaks_beside_the_meter_is_counted_and_the_meter_goes_on(
+def test_a_failure_beside_the_meter_is_counted_and_the_meter_goes_on(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     watcher, meter, _ = watched()
@@ -103,20 +94,9 @@ def test_what_breaks_beside_the_meter_is_counted_and_the_meter_goes_on(
     assert meter.counts.folded == 2
 
 
-def test_the_first_request_that_fails_is_a_rise_from_nought() -> None:
+def test_the_first_request_that_fails_is_a_rise_from_zero() -> None:
     watcher, meter, clock = watched()
-    meter.take(
-        watcher,
-        Counted(
-            gateway_id="g",
-            model="m",
-            at_ns=T0_NS,
-            name="tokenization_errors",
-            reason="release_mismatch",
-            value=0,
-            labels=PROD.rest,
-        ),
-    )
+    meter.take(watcher, tokenization_errors(0))
     watcher.tick(meter)
     assert events(watcher)["request-success", "r1", "none", "bad"] == 0
     assert events(watcher)["pii-leakage", "r1", "none", "bad"] == 0
@@ -130,16 +110,17 @@ def test_a_stream_that_never_began_is_no_quick_first_token() -> None:
     watcher, meter, _ = watched()
     meter.take(
         watcher, labelled(closed("a"), shard=0), labelled(closed("b", outcome="timeout"), shard=0, ttft_ns=None),
-        labelled(closed("c", outcome="lost_gateway"), ttft_ns=None), labelled(closed("d", outcome="refused_load"), ttft_ns=None),
+        labelled(closed("c", outcome="lost_gateway"), ttft_ns=None),
+        labelled(closed("d", outcome="refused_load"), ttft_ns=None),
         labelled(closed("e", outcome="client_cancelled"), ttft_ns=None),
     )  # fmt: skip
     watcher.tick(meter)
-    found = events(watcher)
-    assert [found["time-to-first-token", "r1", "0", result] for result in ("good", "bad")] == [1, 1]
-    assert [found["time-to-first-token", "r1", "none", result] for result in ("good", "bad")] == [0, 1]
+    counted = events(watcher)
+    assert [counted["time-to-first-token", "r1", "0", result] for result in ("good", "bad")] == [1, 1]
+    assert [counted["time-to-first-token", "r1", "none", result] for result in ("good", "bad")] == [0, 1]
 
 
-def test_what_cant_be_read_is_lost_once() -> None:
+def test_records_that_cant_be_read_count_as_lost_once() -> None:
     watcher, meter, _ = watched()
     meter.counts.unreadable, meter.counts.misread, meter.counts.gaps = 7, 5, 2
     watcher.tick(meter)
@@ -156,15 +137,12 @@ def test_a_request_that_names_no_model_is_no_model() -> None:
         nameless,
     )
     watcher.tick(meter)
-    families = {one.name: one.samples for one in text_string_to_metric_families(watcher.metrics().decode())}
-    assert {
-        s.labels["model"]
-        for s in families["calmops_objective_events"]
-        if s.labels["objective"] != "telemetry-completeness"
-    } == {"m"}
+    families = {family.name: family.samples for family in text_string_to_metric_families(watcher.metrics().decode())}
+    labels = [sample.labels for sample in families["calmops_objective_events"]]
+    assert {label["model"] for label in labels if label["objective"] != "telemetry-completeness"} == {"m"}
 
 
-def test_no_alert_is_said_to_be_silent_that_nobody_has_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_console_says_when_nobody_has_evaluated_the_alerts(monkeypatch: pytest.MonkeyPatch) -> None:
     watcher, meter, clock = watched()
     assert watcher.state()["alerts_unknown"] == NOT_YET
     watcher.tick(meter)
@@ -179,7 +157,7 @@ def test_no_alert_is_said_to_be_silent_that_nobody_has_evaluated(monkeypatch: py
     assert watcher.state()["alerts_unknown"] is None
 
 
-def test_too_many_series_are_forgiven_once_they_are_fewer() -> None:
+def test_alerts_are_evaluated_again_once_there_are_fewer_series() -> None:
     watcher, meter, clock = watched()
     meter.take(watcher, *(labelled(frame(number + 1), shard=number) for number in range(MOST_COUNTERS // 8)))
     watcher.tick(meter)

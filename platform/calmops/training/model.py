@@ -1,6 +1,6 @@
-"""The shape of the models that we train: small Llamas with tied embeddings and heads of 64.
+"""The models that we train are small Llamas with tied embeddings and heads of 64 channels.
 
-Knows transformers' LlamaConfig and nothing of data, optimizers or DeepSpeed.
+This module knows transformers' LlamaConfig, and nothing of data, optimizers or DeepSpeed.
 """
 
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from calmops.foundation.errors import UnsupportedModel
 from calmops.training.data.tokenizer import SMALLEST_VOCABULARY
 
-HEAD_SIZE = 64
+HEAD_SIZE = 64  # channels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """Sizes of a model. ``hidden`` and ``intermediate`` in channels, ``context`` and ``vocabulary`` in tokens."""
+    """Holds a model's sizes: ``hidden`` and ``intermediate`` in channels, ``context`` and ``vocabulary`` in tokens."""
 
     vocabulary: int = 4096
     hidden: int = 256
@@ -40,7 +40,7 @@ class Shape:
 
 
 def llama_config(shape: Shape) -> LlamaConfig:
-    """The transformers configuration of ``shape``; begin is token 0 and end token 1, as tokenizer.py numbers them."""
+    """Return the transformers configuration of ``shape``; begin is token 0, end is token 1, as in tokenizer.py."""
     return LlamaConfig(
         vocab_size=shape.vocabulary,
         hidden_size=shape.hidden,
@@ -60,12 +60,12 @@ def llama_config(shape: Shape) -> LlamaConfig:
 
 
 def new_model(shape: Shape, seed: int) -> LlamaForCausalLM:
-    """A freshly initialised fp32 model on the CPU; the same seed gives the same weights."""
+    """Return a new fp32 model with random weights on the CPU; the same seed gives the same weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return LlamaForCausalLM(llama_config(shape))
 
 
 def parameter_count(model: torch.nn.Module) -> int:
-    """Number of trained scalars, tied ones counted once."""
+    """Return the number of trained scalars; tied ones count once."""
     return sum(parameter.numel() for parameter in model.parameters())

@@ -1,4 +1,7 @@
-"""A corpus as a model sees it: read, tokenized, with chat samples. Deterministic for the same files and options."""
+"""A dataset is a corpus as a model sees it: tokenized, with chat samples.
+
+The same files and options give the same dataset.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,13 +13,13 @@ from calmops.foundation.errors import InputError
 from calmops.training.data.chat_samples import conversations
 from calmops.training.data.corpus import Corpus, archive_files, build_corpus, folder_files, stdlib_files
 from calmops.training.data.tokenizer import encode_chat, encode_file, train_tokenizer
-from calmops.training.loop.model import Shape
-from calmops.training.loop.training_options import TrainingOptions
+from calmops.training.model import Shape
+from calmops.training.training_options import TrainingOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """``files`` and ``chats`` are token ids of the training split, one list a document or conversation."""
+    """Holds token ids of the training split in ``files`` and ``chats``: one list per document or conversation."""
 
     corpus: Corpus
     tokenizer: Tokenizer
@@ -25,7 +28,7 @@ class Dataset:
 
 
 def prepare(options: TrainingOptions) -> Dataset:
-    """Read the corpus, train the tokenizer on its training split, encode both."""
+    """Read the corpus, train the tokenizer on its training split, and encode files and chats."""
     corpus = read_corpus(options.corpus)
     tokenizer = train_tokenizer((document.text for document in corpus.training), options.vocabulary)
     return Dataset(
@@ -37,7 +40,7 @@ def prepare(options: TrainingOptions) -> Dataset:
 
 
 def read_corpus(source: Path | None) -> Corpus:
-    """The corpus of a folder, of an archive (.xz) or, for None, of Python's standard library.
+    """Return the corpus of a folder, of an archive (.xz) or, for None, of Python's standard library.
 
     Raises InputError if either split is empty.
     """
@@ -51,7 +54,7 @@ def read_corpus(source: Path | None) -> Corpus:
 
 
 def shape_of(options: TrainingOptions, vocabulary: int) -> Shape:
-    """The model's sizes, its vocabulary as large as the tokenizer turned out."""
+    """Return the model's sizes, with a vocabulary as large as the tokenizer's."""
     return Shape(
         vocabulary=vocabulary,
         hidden=options.hidden,

@@ -1,6 +1,6 @@
-"""Everything that a training run can be told, with the values that made the shipped model as defaults.
+"""One record holds every option of a training run; its defaults are the values that made the shipped model.
 
-Knows no torch: the command line reads it without loading any.
+It knows no torch, so it can be read without loading any.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from calmops.training.data.batches import Phase
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingOptions:
-    """One run. Sizes are in tokens and channels.
+    """Describes one run. Sizes are in tokens and channels.
 
     ``corpus`` is a folder, a .tar.xz archive or None for Python's standard library; ``work`` holds checkpoints
     and losses; ``release`` gets the finished model.
@@ -61,7 +61,7 @@ class TrainingOptions:
             )
 
     def phases(self) -> tuple[Phase, ...]:
-        """Short windows first, then whole contexts."""
+        """Return the phases of the run: first short windows, then whole contexts."""
         long_steps = round(self.steps * self.long_share)
         both = (
             Phase(steps=self.steps - long_steps, window_tokens=self.first_window),
@@ -70,7 +70,7 @@ class TrainingOptions:
         return tuple(phase for phase in both if phase.steps)
 
     def rate(self, step: int) -> float:
-        """Learning rate of ``step`` (from 0): linear warm-up, level, then a cosine down to a fiftieth of the peak."""
+        """Return the rate of ``step`` (from 0): linear warm-up, level, then a cosine down to a fiftieth of the peak."""
         if step < self.warmup_steps:
             return self.peak_rate * (step + 1) / self.warmup_steps
         first = self.free_steps()
@@ -80,12 +80,12 @@ class TrainingOptions:
         return self.peak_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
 
     def free_steps(self) -> int:
-        """How many first steps don't depend on ``steps``: a checkpoint of these can go on to another length."""
+        """Return how many first steps don't depend on ``steps``: from these, a run can go on to another length."""
         tail = max(self.decay_share, self.long_share)
         return self.steps - round(self.steps * tail)
 
     def fingerprint(self) -> str:
-        """Digest of every option that changes the weights, ``steps`` left out (free_steps() rules on it)."""
+        """Return a digest of every option that changes the weights, except ``steps`` (see free_steps)."""
         given = asdict(self)
         for name in ("work", "release", "corpus", "checkpoint_every", "steps"):
             del given[name]
