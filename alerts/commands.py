@@ -1,4 +1,7 @@
-"""`calmops slo`: check what is promised, and generate the rules that hold it."""
+"""Adds `calmops slo`, which checks what is promised and generates the rules that watch it.
+
+Reads and writes a folder of promises. Knows neither PromQL nor a running platform.
+"""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,13 +22,13 @@ FOLDER = Annotated[
     typer.Option(
         "--folder",
         "-f",
-        help="holds objectives/, and its own windows.yaml, receivers.yaml, maintenance.yaml and links.yaml if any",
+        help="Folder with objectives/, and optionally windows.yaml, receivers.yaml, maintenance.yaml, links.yaml.",
     ),
 ]
 
 
 def commands(app: typer.Typer) -> None:
-    """Add this package's commands."""
+    """Add this package's commands to the command line."""
     group = typer.Typer(
         help="Check the objectives (OpenSLO) and generate the rules that alert when one isn't kept.",
         no_args_is_help=True,
@@ -36,7 +39,7 @@ def commands(app: typer.Typer) -> None:
 
 
 def check(folder: FOLDER = SHIPPED, as_json: bool = AS_JSON) -> None:
-    """Read every objective; say which windows can fire for it. A problem is named with file, line and remedy (exit 2)."""
+    """Read every objective and show which windows can fire for it. Name problems by file, line and remedy (exit 2)."""
     promises = read_folder(folder).promises
     rows = [_row(one, promises.windows) for one in promises.objectives]
     if as_json:
@@ -61,15 +64,23 @@ def generate(
 def _row(objective: AnyObjective, windows: Windows) -> dict[str, Any]:
     usable, left_out = windows.of(objective) if isinstance(objective, Ratio) else ([], [])
     return {
-        "objective": objective.name, "promise": _promise(objective), "severity": objective.severity, "alert": objective.alert,
-        "team": objective.team, "windows": ", ".join(one.name for one in usable),
-        "left out": ", ".join(f"{one.name} ({one.factor:g} x {objective.budget:g} >= 1)" for one in left_out if isinstance(objective, Ratio)),
-    }  # fmt: skip
+        "objective": objective.name,
+        "promise": _promise(objective),
+        "severity": objective.severity,
+        "alert": objective.alert,
+        "team": objective.team,
+        "windows": ", ".join(one.name for one in usable),
+        "left out": ", ".join(
+            f"{one.name} ({one.factor:g} x {objective.budget:g} >= 1)"
+            for one in left_out
+            if isinstance(objective, Ratio)
+        ),
+    }
 
 
 def _promise(objective: AnyObjective) -> str:
     if isinstance(objective, Value):
-        return f"{objective.gauge} {SIGNS[objective.op]} {objective.bound:g}, but for {span(objective.for_s)}"
+        return f"{objective.gauge} {SIGNS[objective.op]} {objective.bound:g}, except for up to {span(objective.for_s)}"
     within = f" within {objective.source.within_s:g} s" if objective.source.within_s is not None else ""
-    told = f"{objective.target:.12g} of" if isinstance(objective, Ratio) else "all"
-    return f"{told} {objective.source.events}{within}"
+    share = f"{objective.target:.12g} of" if isinstance(objective, Ratio) else "all"
+    return f"{share} {objective.source.events}{within}"

@@ -1,10 +1,13 @@
-"""What is generated from a folder of promises, by the file's path within it. Compared in tests, written by `calmops slo generate`."""
+"""Generates rules, routes and rule tests from a folder of promises.
+
+`calmops slo generate` writes the files; tests compare them. Knows no running platform.
+"""
 
 from pathlib import Path
 
 from calmops.objectives.promises_folder import Folder, shipped
 from calmops.objectives.rule_tests.ratio import rule_tests
-from calmops.objectives.rule_tests.telemetry import watcher_tests
+from calmops.objectives.rule_tests.telemetry import telemetry_rule_tests
 from calmops.objectives.rules.alertmanager import alertmanager_file
 from calmops.objectives.rules.rule_file import as_yaml, rule_file
 
@@ -15,20 +18,20 @@ ALERTMANAGER = "generated/alertmanager.yaml"
 
 
 def generated(folder: Folder) -> dict[str, str]:
-    """Every file's text."""
+    """Return the text of every generated file, by its path within the folder."""
     promises = folder.promises
     rules = f"../{RULES}"
-    told = {one.name: rule_tests(one, promises.windows, rules) for one in promises.objectives} | watcher_tests(rules)
-    tests = {f"rule_tests/{name}.yaml": as_yaml(content) for name, content in told.items()}
+    tests = {one.name: rule_tests(one, promises.windows, rules) for one in promises.objectives}
+    tests |= telemetry_rule_tests(rules)
     files = {
         RULES: as_yaml(rule_file(promises, folder.links)),
         ALERTMANAGER: as_yaml(alertmanager_file(folder.receivers, promises.objectives)),
-        **tests,
+        **{f"rule_tests/{name}.yaml": as_yaml(content) for name, content in tests.items()},
     }
     return {name: HEAD + text for name, text in files.items()}
 
 
 def once_generated(folder: Path) -> list[str]:
-    """Files that were generated into the folder, whether they still are or not."""
-    found = sorted((folder / "rule_tests").glob("*.yaml"))
-    return [f"rule_tests/{path.name}" for path in found if path.read_text(encoding="utf-8").startswith(HEAD)]
+    """Return the rule tests that were generated into the folder, even if no objective needs them any more."""
+    paths = sorted((folder / "rule_tests").glob("*.yaml"))
+    return [f"rule_tests/{path.name}" for path in paths if path.read_text(encoding="utf-8").startswith(HEAD)]

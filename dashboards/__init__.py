@@ -1,1 +1,1 @@
-"""What Grafana shows: four dashboards written in Python, and the JSON that is generated from them."""
+"""Defines what Grafana shows: four dashboards in Python, the JSON generated from them, and the push into a Grafana."""

@@ -1,4 +1,7 @@
-"""`calmops dashboards`: what Grafana shows, as JSON and in a Grafana; `calmops alerts push`: the alerts there."""
+"""Adds `calmops dashboards`, which generates and pushes dashboards, and `calmops alerts push`.
+
+Knows the options of `generate` only; grafana/ knows those of the others.
+"""
 
 from typing import Annotated
 
@@ -11,7 +14,7 @@ from dashboards.grafana.mark_command import register_mark
 
 
 def commands(app: typer.Typer) -> None:
-    """Add this package's commands."""
+    """Add this package's commands to the command line."""
     group = typer.Typer(help="Generate Grafana's dashboards and push them to a Grafana.", no_args_is_help=True)
     group.command("generate")(generate)
     push_commands.register_dashboards(group)
@@ -24,7 +27,7 @@ def commands(app: typer.Typer) -> None:
 
 
 def _group() -> None:
-    """A group stays one with a single command."""
+    """Keep `alerts` a group, although it has only one command."""
 
 
 def generate(
@@ -34,7 +37,8 @@ def generate(
     as_json: bool = AS_JSON,
 ) -> None:
     """Write the dashboards' JSON files, which Grafana can import."""
-    from dashboards.generate import SHIPPED, generated  # Grafana's builders take a while to import
+    # Grafana's builders take a while to import.
+    from dashboards.generate import SHIPPED, generated
 
     files = generated()
     changed = (differing if only_check else write)(files, SHIPPED)

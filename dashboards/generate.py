@@ -1,4 +1,7 @@
-"""The dashboards as JSON, by the file's name under generated/. Compared in tests, written by `calmops dashboards generate`."""
+"""Generates the dashboards' JSON, which `calmops dashboards generate` writes and tests compare.
+
+Knows which dashboards there are, not what they show.
+"""
 
 import json
 from pathlib import Path
@@ -12,7 +15,7 @@ DASHBOARDS = {"executive": executive, "on-call": on_call, "debug": debug, "game-
 
 
 def generated() -> dict[str, str]:
-    """Every file's text."""
+    """Return every file's text, by the file's path within this folder."""
     return {
         f"generated/{name}.json": json.dumps(module.build().build(), cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
         for name, module in DASHBOARDS.items()

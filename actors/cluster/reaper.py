@@ -1,7 +1,7 @@
-"""One small actor a node that holds the gangs' pids and ends a gang whole. Knows no request and no model.
+"""One small actor per node that holds the gangs' pids and ends a gang whole. Knows no request and no model.
 
-A stopped process can't kill itself and a rank whose peer died spins in the all-reduce until it is killed,
-so neither can be left to the gang. A pidfd tells of a death at once, a look at /proc of a stop, the gateways of silence.
+A stopped process can't kill itself, and a rank whose peer died spins in the all-reduce until it is killed: so neither can
+be left to the gang. A pidfd reports a death at once, /proc shows a stop, and the gateways report silence.
 """
 
 import os
@@ -39,16 +39,16 @@ class Reaper:
             if gang_id in self._gangs:
                 return
             self._gangs[gang_id] = members
-            for one in members:
-                if lives(one.pid, one.started_ticks):
-                    pidfd = os.pidfd_open(one.pid)
+            for member in members:
+                if lives(member.pid, member.started_ticks):
+                    pidfd = os.pidfd_open(member.pid)
                     self._pidfds[pidfd] = gang_id
                     self._poll.register(pidfd, select.POLLIN)
 
     def lease(self, gang_id: str, count: int) -> tuple[int, ...]:
-        """Cores of this node for a gang that is held, none of which another gang has; () if so many aren't left.
+        """Lease cores of this node to a gang that is held, none of which another gang has; () if too few are left.
 
-        They come back when the gang ends.
+        The lease ends with the gang.
         """
         with self._lock:
             if gang_id not in self._gangs:
@@ -57,19 +57,19 @@ class Reaper:
             return cores
 
     def release(self, gang_id: str) -> None:
-        """The gang ends by itself, in order: let it."""
+        """Stop watching a gang that ends by itself, in order."""
         with self._lock:
             self._forget(gang_id)
 
     def kill(self, gang_id: str) -> int:
-        """SIGKILL every rank that still lives; how many that were. Unknown gangs count 0."""
+        """Send SIGKILL to every rank that still lives; return how many. An unknown gang has none."""
         with self._lock:
             members = self._gangs.get(gang_id, ())
             self._forget(gang_id)
         return sum(_kill(one) for one in members)
 
     def gangs(self) -> dict[str, tuple[Member, ...]]:
-        """Who is watched."""
+        """Return the gangs that are watched, with their members."""
         with self._lock:
             return dict(self._gangs)
 
@@ -102,25 +102,25 @@ class Reaper:
 
 
 def spare_cores(all_cores: tuple[int, ...], leases: Mapping[str, tuple[int, ...]], count: int) -> tuple[int, ...]:
-    """The first ``count`` cores that nobody has leased; () if there aren't so many."""
+    """Return the first ``count`` cores that nobody has leased; () if there are fewer."""
     taken = {core for cores in leases.values() for core in cores}
     spare = tuple(core for core in all_cores if core not in taken)
     return spare[:count] if len(spare) >= count else ()
 
 
 def reaper_of(node_id: str) -> "ray.actor.ActorHandle":
-    """The node's reaper, started if it isn't there."""
+    """Return the node's reaper, started if it isn't there."""
     return Reaper.options(
         name=reaper_name(node_id), namespace=NAMESPACE, lifetime="detached", get_if_exists=True,
         scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
     ).remote()  # fmt: skip
 
 
-def _kill(one: Member) -> bool:
-    if not lives(one.pid, one.started_ticks):
+def _kill(member: Member) -> bool:
+    if not lives(member.pid, member.started_ticks):
         return False
     try:
-        os.kill(one.pid, signal.SIGKILL)
+        os.kill(member.pid, signal.SIGKILL)
     except ProcessLookupError:
         return False
     return True

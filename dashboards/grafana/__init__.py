@@ -1,1 +1,1 @@
-"""A push into a Grafana: what is ours there, what would change, and the client that sends it."""
+"""Pushes dashboards and alerts into a Grafana: decides what is ours there and what would change, and sends it."""

@@ -1,6 +1,6 @@
-"""What `calmops slo generate` wrote into a folder of promises, and the files beside it: read here, made there.
+"""Reads what `calmops slo generate` wrote into a folder of promises, and the files beside it, for a push to Grafana.
 
-Only files are read: this package doesn't know the one that writes them.
+Reads only files: this package doesn't know the package that writes them.
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ from calmops.objectives.rules.alertmanager import ReceiversFile, read_receivers
 SHIPPED = Path(__file__).resolve().parents[2] / "alerts"
 RULES = "generated/prometheus-rules.yaml"
 ROUTES = "generated/alertmanager.yaml"
-Whole = Annotated[str, Meta(pattern=SPAN.pattern)]  # a span with one unit, as all that is generated has it
+Whole = Annotated[str, Meta(pattern=SPAN.pattern)]  # a span with one unit, as every generated span has
 File = TypeVar("File", bound=Struct)
 
 
 class Rule(Struct, frozen=True, kw_only=True):
-    """One rule of Prometheus: it alerts, or it records."""
+    """Holds one rule of Prometheus, which either alerts or records."""
 
     expr: str
     alert: str | None = None
@@ -35,7 +35,7 @@ class Rule(Struct, frozen=True, kw_only=True):
 
 
 class RuleGroup(Struct, frozen=True, kw_only=True):
-    """Rules that are evaluated together."""
+    """Holds rules that are evaluated together."""
 
     name: str
     interval: Whole
@@ -43,7 +43,7 @@ class RuleGroup(Struct, frozen=True, kw_only=True):
 
 
 class Route(Struct, frozen=True, kw_only=True):
-    """Who of Alertmanager's receivers is told of what, and how often."""
+    """Says which alerts go to which of Alertmanager's receivers, and how often."""
 
     receiver: str
     group_by: tuple[str, ...]
@@ -55,30 +55,30 @@ class Route(Struct, frozen=True, kw_only=True):
     routes: tuple["Route", ...] = ()
 
     def of(self, labels: dict[str, str]) -> list["Route"]:
-        """Those that an alert with these labels takes, one after the other; this one if none of its branches matches."""
-        taken = []
+        """Return the branches that an alert with these labels takes, in order; this route if no branch matches."""
+        branches = []
         for route in self.routes:
             if all(_matches(matcher, labels) for matcher in route.matchers):
-                taken.append(route)
+                branches.append(route)
                 if not route.goes_on:
                     break
-        return taken or [self]
+        return branches or [self]
 
 
 class RulesFile(Struct, frozen=True, kw_only=True):
-    """prometheus-rules.yaml."""
+    """Holds the content of prometheus-rules.yaml."""
 
     groups: tuple[RuleGroup, ...]
 
 
 class RoutesFile(Struct, frozen=True, kw_only=True):
-    """alertmanager.yaml, as far as it is read here."""
+    """Holds alertmanager.yaml, as far as it is read here."""
 
     route: Route
 
 
 class AlertsFolder(NamedTuple):
-    """Everything that a push of alerts is made of."""
+    """Holds everything from which a push of alerts is made."""
 
     groups: Sequence[RuleGroup]
     route: Route
@@ -87,7 +87,7 @@ class AlertsFolder(NamedTuple):
 
 
 def read_alerts(folder: Path = SHIPPED) -> AlertsFolder:
-    """Read a folder. Files that an own folder lacks, but for the generated ones, are those that ship. Raises ConfigError."""
+    """Read a folder. Where it lacks a file that isn't generated, read the one that ships. Raises ConfigError."""
     groups = _generated(folder, RULES, RulesFile).groups
     route = _generated(folder, ROUTES, RoutesFile).route
     receivers = read_receivers(_beside(folder, "receivers.yaml"), ())
@@ -95,7 +95,7 @@ def read_alerts(folder: Path = SHIPPED) -> AlertsFolder:
     strangers = sorted({one.receiver for one in (route, *route.routes)} - known)
     if strangers:
         raise ConfigError(
-            f"{folder / ROUTES}: tells {', '.join(strangers)}, whom receivers.yaml doesn't name; {_anew(folder)}"
+            f"{folder / ROUTES}: notifies {', '.join(strangers)}, not named in receivers.yaml; {_remedy(folder)}"
         )
     return AlertsFolder(groups, route, receivers, read_maintenance(_beside(folder, "maintenance.yaml")))
 
@@ -106,16 +106,16 @@ def _generated(folder: Path, name: str, record: type[File]) -> File:
         return msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), record)
     except OSError as error:
         raise ConfigError(
-            f"{path}: can't be read: {error.strerror}; name the folder that holds it by --alerts, or {_anew(folder)}"
+            f"{path}: can't be read: {error.strerror}; name its folder with --alerts, or {_remedy(folder)}"
         ) from error
     except (UnicodeDecodeError, yaml.YAMLError, msgspec.ValidationError) as error:
         raise ConfigError(
-            f"{path}: isn't as it was generated ({' '.join(str(error).split())}); {_anew(folder)}"
+            f"{path}: isn't as it was generated ({' '.join(str(error).split())}); {_remedy(folder)}"
         ) from error
 
 
-def _anew(folder: Path) -> str:
-    return f"write it anew by `calmops slo generate --folder {folder}`"
+def _remedy(folder: Path) -> str:
+    return f"write it again with `calmops slo generate --folder {folder}`"
 
 
 def _beside(folder: Path, name: str) -> Path:
@@ -124,6 +124,6 @@ def _beside(folder: Path, name: str) -> Path:
 
 
 def _matches(matcher: str, labels: dict[str, str]) -> bool:
-    """``name="value"``: what is generated has no other matchers."""
+    """Return whether the labels satisfy ``name="value"``. Generated routes have no other matchers."""
     name, _, value = matcher.partition("=")
     return labels.get(name) == value.strip('"')

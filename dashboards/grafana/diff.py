@@ -1,8 +1,8 @@
-"""What a push would change: each thing as Grafana keeps it beside how it should be, and the difference as a unified diff.
+"""Compares each thing as Grafana keeps it with how it should be, and shows the difference as a unified diff.
 
-Grafana adds fields of its own to what it is sent. Of those that name, count and date a thing none is compared; any other
-that we don't send is compared unless it is empty, so that what somebody adds by hand is seen and a new Grafana's defaults
-are not.
+Grafana adds fields of its own to what it receives. Fields that name, count or date a thing aren't compared. Any other
+field that we don't send is compared unless it is empty, so that what somebody added by hand is seen and a new Grafana's
+defaults are not. Knows no kind of thing and no API.
 """
 
 import difflib
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from dashboards.grafana.ownership import Json
+from dashboards.ownership import Json
 
 Action = Literal["create", "update", "remove", "same"]
 
@@ -23,19 +23,19 @@ DEFAULTS: tuple[Any, ...] = (*NOTHING, False, 0, "0s")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One thing, before and after. ``before`` None: it isn't there; ``after`` None: it is to go."""
+    """Holds one thing before and after. ``before`` None: it isn't there; ``after`` None: remove it."""
 
     kind: str
     name: str
     before: Json | None
     after: Json | None
-    body: Json | None = None  # what is sent, where that isn't ``after``; of a rule: None, it goes with its group
-    found: Json | None = None  # all that Grafana answered: versions, and what is left as it is
+    body: Json | None = None  # what is sent, if not ``after``; None for a rule, which goes with its group
+    current: Json | None = None  # all that Grafana answered: versions, and what is left as it is
     touched: bool = False  # a group that is sent because one of its rules differs
 
     @property
     def action(self) -> Action:
-        """What is to be done."""
+        """Return what to do."""
         if self.before is None:
             return "create"
         if self.after is None:
@@ -44,7 +44,7 @@ class Change:
 
     @property
     def diff(self) -> str:
-        """From how it is to how it should be; empty if nothing differs."""
+        """Return a unified diff from how it is to how it should be; empty if nothing differs."""
         title = f"{self.kind} {self.name}"
         lines = difflib.unified_diff(
             _lines(self.before), _lines(self.after), f"grafana: {title}", f"calmops: {title}", lineterm=""
@@ -52,41 +52,41 @@ class Change:
         return "\n".join(lines)
 
 
-def only(found: Json, keys: Json) -> Json:
-    """The fields of ``found`` that are ours to set."""
-    return {key: value for key, value in found.items() if key in keys}
+def only(current: Json, keys: Json) -> Json:
+    """Return the fields of ``current`` that are ours to set."""
+    return {key: value for key, value in current.items() if key in keys}
 
 
-def comparable(found: Any, wanted: Any, *, top: bool = True) -> Any:
-    """``found`` without what Grafana added to ``wanted``, and with what it left out because it is empty."""
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        counted = ADDED if top else frozenset()
+def comparable(current: Any, wanted: Any, *, top: bool = True) -> Any:
+    """Return ``current`` without what Grafana added to ``wanted``, and with the empty fields that it left out."""
+    if isinstance(current, dict) and isinstance(wanted, dict):
+        ignored = ADDED if top else frozenset()
         kept = {
-            key: wanted[key] if key in counted else comparable(value, wanted[key], top=False)
-            for key, value in found.items()
+            key: wanted[key] if key in ignored else comparable(value, wanted[key], top=False)
+            for key, value in current.items()
             if key in wanted
         }
         more = {
             key: value
-            for key, value in found.items()
-            if key not in wanted and key not in counted and not _among(value, DEFAULTS)
+            for key, value in current.items()
+            if key not in wanted and key not in ignored and not _among(value, DEFAULTS)
         }
-        left_out = {key: value for key, value in wanted.items() if key not in found and _among(value, NOTHING)}
+        left_out = {key: value for key, value in wanted.items() if key not in current and _among(value, NOTHING)}
         return kept | more | left_out
-    if isinstance(found, list) and isinstance(wanted, list):
-        paired = [comparable(one, other, top=False) for one, other in zip(found, wanted, strict=False)]
-        return paired + found[len(wanted) :]
-    return wanted if _among(found, NOTHING) and _among(wanted, NOTHING) else found
+    if isinstance(current, list) and isinstance(wanted, list):
+        paired = [comparable(one, other, top=False) for one, other in zip(current, wanted, strict=False)]
+        return paired + current[len(wanted) :]
+    return wanted if _among(current, NOTHING) and _among(wanted, NOTHING) else current
 
 
-def masked(url: str) -> str:
-    """An address whose path may hold a secret, so that a diff shows that it changed and not what it is."""
+def mask(url: str) -> str:
+    """Mask an address whose path may hold a secret: a diff then shows that it changed, and not what it is."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.hostname}/... (sha256 {hashlib.sha256(url.encode()).hexdigest()[:12]})"
 
 
 def _among(value: Any, trivial: tuple[Any, ...]) -> bool:
-    """1 is no True here, and 0 no False, but both of the latter are trivial."""
+    """Return whether a value is one of ``trivial``. Types are compared too, so that 0 and False differ."""
     return any(type(value) is type(one) and value == one for one in trivial)
 
 

@@ -1,4 +1,7 @@
-"""`calmops dashboards mark`: a deploy or a game day, written into Grafana where our dashboards show it over every panel."""
+"""Adds `calmops dashboards mark`, which writes a deploy or a game day into Grafana for our dashboards to show.
+
+Knows no panel: every dashboard of ours shows marks by their tags.
+"""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -7,8 +10,8 @@ import typer
 
 from calmops.cli.output import AS_JSON, print_json
 from calmops.foundation.errors import ConfigError
-from dashboards.grafana.ownership import MARKS
 from dashboards.grafana.target import TOKEN, TOKEN_FILE, URL, grafana_at
+from dashboards.ownership import MARKS
 
 SINCE = Annotated[
     str | None,
@@ -26,14 +29,19 @@ def register_mark(group: typer.Typer) -> None:
     def mark(
         kind: Annotated[str, typer.Argument(help=f"Kind of mark: {' or '.join(MARKS)}.")],
         text: Annotated[str, typer.Argument(help="Text that people read when they point at the mark.")],
-        since: SINCE = None, until: UNTIL = None, url: URL = None, token: TOKEN = None, token_file: TOKEN_FILE = None, as_json: bool = AS_JSON,
-    ) -> None:  # fmt: skip
+        since: SINCE = None,
+        until: UNTIL = None,
+        url: URL = None,
+        token: TOKEN = None,
+        token_file: TOKEN_FILE = None,
+        as_json: bool = AS_JSON,
+    ) -> None:
         """Mark a deploy or a game day in Grafana.
 
         `calmops up` marks its deploys itself if calmops.yaml names a Grafana.
         """
         if kind not in MARKS:
-            raise ConfigError(f"{kind!r} is no kind of mark; there are: {', '.join(MARKS)}")
+            raise ConfigError(f"{kind!r} is no kind of mark; give one of: {', '.join(MARKS)}")
         if not text.strip():
             raise ConfigError("the text of the mark is empty; say what happened")
         begins, ends = _moment("--from", since) or datetime.now(UTC), _moment("--to", until)
@@ -42,15 +50,8 @@ def register_mark(group: typer.Typer) -> None:
         grafana = grafana_at(url, token, token_file)
         grafana.mark(kind, text, _ms(begins), None if ends is None else _ms(ends))
         if as_json:
-            print_json(
-                {
-                    "url": grafana.url,
-                    "kind": kind,
-                    "text": text,
-                    "from": begins.isoformat(),
-                    "to": ends and ends.isoformat(),
-                }
-            )
+            span = {"from": begins.isoformat(), "to": ends and ends.isoformat()}
+            print_json({"url": grafana.url, "kind": kind, "text": text, **span})
         else:
             typer.echo(f"marked in {grafana.url}: {kind}: {text}")
 

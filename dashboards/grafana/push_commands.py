@@ -1,6 +1,6 @@
-"""`calmops dashboards push` and `calmops alerts push`: options to a plan, and the plan to what people and machines read.
+"""Adds `calmops dashboards push` and `calmops alerts push`: plans the changes, sends them and reports them.
 
-Grafana's client and builders are imported when they are needed.
+Grafana's client and builders are imported only when a command runs. Knows neither panels nor Grafana's API.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ import typer
 
 from calmops.cli.output import AS_JSON, print_json
 from calmops.foundation.errors import ConfigError
-from dashboards.grafana.ownership import SOURCE_UID
-from dashboards.grafana.target import TOKEN, TOKEN_FILE, URL, grafana_at, refuse_wrong
+from dashboards.grafana.target import TOKEN, TOKEN_FILE, URL, grafana_at, refuse_bad_address
+from dashboards.ownership import SOURCE_UID
 
 if TYPE_CHECKING:
     from dashboards.grafana.client import Grafana
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 ALERTS = Path(__file__).resolve().parents[2] / "alerts"
 DONE = {"create": "created", "update": "updated", "remove": "removed"}
 
-
 PROMETHEUS = Annotated[
     str | None,
     typer.Option(
         "--prometheus",
         help="Address at which Grafana reaches Prometheus. "
-        f"With it, the data source {SOURCE_UID} is made or corrected.",
+        f"With it, the data source {SOURCE_UID} is created or updated.",
     ),
 ]
 SOURCE = Annotated[
     str | None,
     typer.Option("--source", help=f"Uid of the Prometheus data source that the rules query. Default: {SOURCE_UID}."),
 ]
+FOLDER = Annotated[Path, typer.Option("--alerts", help="Folder of promises, with its generated/ files.")]
 DRY_RUN = Annotated[bool, typer.Option("--dry-run", help="Show what differs; change nothing.")]
 
 
@@ -43,9 +43,13 @@ def register_dashboards(group: typer.Typer) -> None:
 
     @group.command("push")
     def push(
-        url: URL = None, token: TOKEN = None, token_file: TOKEN_FILE = None, prometheus: PROMETHEUS = None,
-        dry_run: DRY_RUN = False, as_json: bool = AS_JSON,
-    ) -> None:  # fmt: skip
+        url: URL = None,
+        token: TOKEN = None,
+        token_file: TOKEN_FILE = None,
+        prometheus: PROMETHEUS = None,
+        dry_run: DRY_RUN = False,
+        as_json: bool = AS_JSON,
+    ) -> None:
         """Update the dashboards in Grafana's folder `calmops`.
 
         A second push changes nothing. What calmops hasn't made is left alone.
@@ -55,10 +59,11 @@ def register_dashboards(group: typer.Typer) -> None:
         from dashboards.generate import generated
         from dashboards.grafana.push import dashboard_changes
 
-        refuse_wrong("--prometheus", prometheus)
+        refuse_bad_address("--prometheus", prometheus)
         grafana = grafana_at(url, token, token_file)
         boards = [json.loads(text) for text in generated().values()]
-        changes = dashboard_changes(grafana.kept_dashboards([board["uid"] for board in boards]), boards, prometheus)
+        state = grafana.dashboards_state([board["uid"] for board in boards])
+        changes = dashboard_changes(state, boards, prometheus)
         _carry_out(grafana, changes, [], dry_run=dry_run, as_json=as_json)
 
 
@@ -67,11 +72,15 @@ def register_alerts(group: typer.Typer) -> None:
 
     @group.command("push")
     def push(
-        url: URL = None, token: TOKEN = None, token_file: TOKEN_FILE = None, prometheus: PROMETHEUS = None,
+        url: URL = None,
+        token: TOKEN = None,
+        token_file: TOKEN_FILE = None,
+        prometheus: PROMETHEUS = None,
         source: SOURCE = None,
-        folder: Annotated[Path, typer.Option("--alerts", help="Folder of promises, with its generated/ files.")] = ALERTS,
-        dry_run: DRY_RUN = False, as_json: bool = AS_JSON,
-    ) -> None:  # fmt: skip
+        folder: FOLDER = ALERTS,
+        dry_run: DRY_RUN = False,
+        as_json: bool = AS_JSON,
+    ) -> None:
         """Update the alert rules, contact points and mute timings in Grafana.
 
         A second push changes nothing. What calmops hasn't made is left alone. Prometheus must have loaded the recording
@@ -80,39 +89,40 @@ def register_alerts(group: typer.Typer) -> None:
         """
         from dashboards.grafana.alert_rules import grafana_groups
         from dashboards.grafana.alerts_folder import read_alerts
-        from dashboards.grafana.contact_points import contact_points, left_to_rules, mute_timings
-        from dashboards.grafana.push import Wanted, alert_changes
+        from dashboards.grafana.contact_points import contact_points, mute_timings, single_model_notes
+        from dashboards.grafana.push import WantedAlerts, alert_changes
 
-        refuse_wrong("--prometheus", prometheus)
+        refuse_bad_address("--prometheus", prometheus)
         if prometheus is not None and source is not None:
             raise ConfigError(
-                f"--prometheus makes the data source {SOURCE_UID} and --source names another; give one of them"
+                f"--prometheus creates the data source {SOURCE_UID} and --source names another; give one of them"
             )
-        asked = source or SOURCE_UID
+        source = source or SOURCE_UID
         alerts, now = read_alerts(folder), datetime.now(UTC)
         mutes = mute_timings(alerts.announced, now)
-        groups = grafana_groups(alerts, asked, [one["name"] for one in mutes])
-        wanted = Wanted(groups, contact_points(alerts.receivers), mutes)
+        groups = grafana_groups(alerts, source, [one["name"] for one in mutes])
+        wanted = WantedAlerts(groups, contact_points(alerts.receivers), mutes)
         grafana = grafana_at(url, token, token_file)
-        changes = alert_changes(grafana.kept_alerts([group.name for group in groups]), wanted, prometheus, asked)
-        _carry_out(grafana, changes, left_to_rules(alerts.announced, now), dry_run=dry_run, as_json=as_json)
+        state = grafana.alerts_state([group.name for group in groups])
+        changes = alert_changes(state, wanted, prometheus, source)
+        _carry_out(grafana, changes, single_model_notes(alerts.announced, now), dry_run=dry_run, as_json=as_json)
 
 
 def _carry_out(
     grafana: "Grafana", changes: Sequence["Change"], notes: Sequence[str], *, dry_run: bool, as_json: bool
 ) -> None:
-    """Make what differs, each said once it is made; a dry run says what would be."""
+    """Send each change and report it once it is sent; a dry run only reports what would change."""
     due = [change for change in changes if change.action != "same"]
     for change in due:
         if not dry_run:
-            grafana.make(change)
+            grafana.send(change)
         if not as_json:
             typer.echo(f"{'would be ' if dry_run else ''}{DONE[change.action]}: {change.kind} {change.name}")
             if dry_run and change.diff:
                 typer.echo(change.diff)
     if as_json:
-        told = [{"kind": one.kind, "name": one.name, "action": one.action, "diff": one.diff} for one in changes]
-        print_json({"url": grafana.url, "dry_run": dry_run, "changed": len(due), "changes": told, "notes": list(notes)})
+        rows = [{"kind": one.kind, "name": one.name, "action": one.action, "diff": one.diff} for one in changes]
+        print_json({"url": grafana.url, "dry_run": dry_run, "changed": len(due), "changes": rows, "notes": list(notes)})
         return
     for note in notes:
         typer.echo(note)

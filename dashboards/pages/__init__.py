@@ -1,1 +1,1 @@
-"""The dashboards, one module each, and how their panels look."""
+"""Builds the dashboards, one module each, out of shared queries and panels."""

@@ -1,46 +1,137 @@
-"""The executive dashboard: is what was promised kept, for how many requests, and at what cost."""
+"""Builds the executive dashboard: whether what was promised is kept, for how many requests, and at what cost.
+
+Knows metrics and where each is shown, not how a panel looks.
+"""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from calmops.foundation import metric_names as names
-from calmops.objectives.promises.objective import EVENTS_SERIES, GAUGES
 from calmops.objectives.promises.windows import seconds
 from calmops.objectives.rules.series import left_series
-from dashboards.pages import outcome_matchers
-from dashboards.pages.panels import HALF, RATE, Figure, Lines, Query, Rows, Section, chosen, dashboard
-from dashboards.pages.reported_answers import ANSWERS
+from dashboards.pages.panels import Figure, Lines, Query, Rows, Section, dashboard
+from dashboards.pages.promql import COUNTED, MODEL, RANGE, VERSION, WELL, increase, rate, series, total
 
-VERSION = chosen("model", "version", "variant")
-LEFT = f"{left_series(seconds('30d'))}{{{VERSION}}}"
-GOOD, EVERY = (f'{EVENTS_SERIES}{{{VERSION}, result="good"}}', f"{EVENTS_SERIES}{{{VERSION}}}")
-KEPT = f"sum by (objective) (increase({GOOD}[$__range])) / sum by (objective) (increase({EVERY}[$__range]) > 0)"
-WELL, COUNTED = (
-    f"{names.REQUESTS.name}{{{VERSION}, {outcome}}}" for outcome in (outcome_matchers.WELL, outcome_matchers.COUNTED)
-)
+BUDGET_LEFT = f"{left_series(seconds('30d'))}{{{VERSION}}}"
 
 
 def build() -> Dashboard:
-    """`calmops-executive`."""
-    return dashboard("calmops-executive", "calmops: executive", "What was promised, to how many, and at what cost.", (
-        Section("At a glance", (
-            Figure("Requests a second", "reqps", Query(f"sum(rate({names.ACCEPTED.name}{{{VERSION}}}[{RATE}]))")),
-            Figure("Requests that ended well", "percentunit", Query(f"sum(increase({WELL}[$__range])) / (sum(increase({COUNTED}[$__range])) > 0)"), 0.99, falling=True, says="Those that a client cancelled or wrote wrongly don't count."),
-            Figure("Tokens delivered a second", "short", Query(f'sum(rate({names.TOKENS.name}{{{VERSION}, kind="delivered"}}[{RATE}]))')),
-            Figure("Least budget left", "percentunit", Query(f"min({LEFT})"), 0.5, falling=True, says="Of any objective of any model: below 0 a promise is broken for this month."),
-            Figure("Cost of 1,000 tokens", "short", Query(f"avg({GAUGES[0]}{{{VERSION}}})"), says="In the price file's currency."),
-            Figure("Alerts that page", "short", Query(f'count(ALERTS{{alertstate="firing", severity="page", {VERSION}}}) or vector(0)'), 1),
-        )),
-        Section("Promises", (
-            Rows("Kept, in the time shown", Query(KEPT), {"objective": "Objective", "Value": "Good"}, unit="percentunit"),
-            Lines("Budget left", "percentunit", (Query(f"min by (objective, model, version) ({LEFT})", "{{objective}} {{model}} {{version}}"),), says="Of 30 days. A steep fall is an incident, a steady one a habit."),
-        )),
-        Section("Cost", (
-            Lines("Money an hour, by how it is paid for", "short", (Query(f'sum by (model, pricing) ({names.SPENDING.name}{{{chosen("model")}}})', "{{model}} {{pricing}}"),), stacked=True, says="Owned and reserved replicas cost the same idle or busy."),
-            Lines("Cost of 1,000 tokens, over time", "short", (Query(f"avg by (model, environment) ({GAUGES[0]}{{{VERSION}}})", "{{model}} {{environment}}"),), says="Falls as traffic rises: what runs is paid for anyway."),
-        )),
-        ANSWERS,
-        Section("Use", (
-            Lines("Requests a second, by model", "reqps", (Query(f"sum by (model) (rate({names.ACCEPTED.name}{{{VERSION}}}[{RATE}]))", "{{model}}"),), stacked=True),
-            Lines("Tokens a second, by kind", "short", (Query(f"sum by (kind) (rate({names.TOKENS.name}{{{VERSION}}}[{RATE}]))", "{{kind}}"),), width=HALF, says="Discarded and recomputed tokens were paid for and reached nobody."),
-        )),
-    ))  # fmt: skip
+    """Build `calmops-executive`."""
+    sections = (_at_a_glance(), _promises(), _cost(), reported_answers(), _use())
+    description = "What was promised, to how many, and at what cost."
+    return dashboard("calmops-executive", "calmops: executive", description, sections)
+
+
+def reported_answers() -> Section:
+    """Build the section on what scanners, judges and drift jobs reported, which the debug dashboard shows too."""
+    bad = rate(names.REPORTS, "name, model", VERSION, 'result="bad"')
+    checked = rate(names.REPORTS, "name, model", VERSION)
+    drift = series(names.REPORTED_VALUE, VERSION)
+    panels = (
+        Lines(
+            "Bad answers, of those checked",
+            "percentunit",
+            (Query(f"{bad} / ({checked} > 0)", "{{name}} {{model}}"),),
+            description=(
+                "Hallucinations, personal data, and what else scanners and judges report; empty if nobody reports."
+            ),
+        ),
+        Lines(
+            "Drift",
+            "short",
+            (Query(drift, "{{name}} {{model}} {{version}}"),),
+            description="Distance from the baseline, in the check's own unit.",
+        ),
+    )
+    return Section("What others reported about the answers", panels)
+
+
+def _at_a_glance() -> Section:
+    well, counted = (increase(names.REQUESTS, "", VERSION, outcome, span=RANGE) for outcome in (WELL, COUNTED))
+    paging = f'count(ALERTS{{alertstate="firing", severity="page", {VERSION}}}) or vector(0)'
+    panels = (
+        Figure("Requests per second", "reqps", Query(rate(names.ACCEPTED, "", VERSION))),
+        Figure(
+            "Requests that ended well",
+            "percentunit",
+            Query(f"{well} / ({counted} > 0)"),
+            0.99,
+            falling=True,
+            description="Requests that a client cancelled or wrote wrongly don't count.",
+        ),
+        Figure("Tokens delivered per second", "short", Query(rate(names.TOKENS, "", VERSION, 'kind="delivered"'))),
+        Figure(
+            "Least budget left",
+            "percentunit",
+            Query(f"min({BUDGET_LEFT})"),
+            0.5,
+            falling=True,
+            description="The least of any objective of any model: under 0 a promise is broken for this month.",
+        ),
+        Figure(
+            "Cost of 1,000 tokens",
+            "short",
+            Query(f"avg({series(names.COST, VERSION)})"),
+            description="In the price file's currency.",
+        ),
+        Figure("Alerts that page", "short", Query(paging), 1),
+    )
+    return Section("At a glance", panels)
+
+
+def _promises() -> Section:
+    good = increase(names.OBJECTIVE_EVENTS, "objective", VERSION, 'result="good"', span=RANGE)
+    events = f"sum by (objective) (increase({series(names.OBJECTIVE_EVENTS, VERSION)}[{RANGE}]) > 0)"
+    left = f"min by (objective, model, version) ({BUDGET_LEFT})"
+    panels = (
+        Rows(
+            "Promises kept, in the time shown",
+            Query(f"{good} / {events}"),
+            {"objective": "Objective", "Value": "Good"},
+            unit="percentunit",
+        ),
+        Lines(
+            "Budget left",
+            "percentunit",
+            (Query(left, "{{objective}} {{model}} {{version}}"),),
+            description="Of 30 days. A steep fall is an incident, a steady one a habit.",
+        ),
+    )
+    return Section("Promises", panels)
+
+
+def _cost() -> Section:
+    cost = f"avg by (model, environment) ({series(names.COST, VERSION)})"
+    panels = (
+        Lines(
+            "Money per hour, by how it is paid for",
+            "short",
+            (Query(total(names.SPENDING, "model, pricing", MODEL), "{{model}} {{pricing}}"),),
+            description="Owned and reserved replicas cost the same whether idle or busy.",
+            stacked=True,
+        ),
+        Lines(
+            "Cost of 1,000 tokens, over time",
+            "short",
+            (Query(cost, "{{model}} {{environment}}"),),
+            description="It falls as traffic rises, since running replicas are paid for anyway.",
+        ),
+    )
+    return Section("Cost", panels)
+
+
+def _use() -> Section:
+    panels = (
+        Lines(
+            "Requests per second, by model",
+            "reqps",
+            (Query(rate(names.ACCEPTED, "model", VERSION), "{{model}}"),),
+            stacked=True,
+        ),
+        Lines(
+            "Tokens per second, by kind",
+            "short",
+            (Query(rate(names.TOKENS, "kind", VERSION), "{{kind}}"),),
+            description="Discarded and recomputed tokens were paid for and reached nobody.",
+        ),
+    )
+    return Section("Use", panels)

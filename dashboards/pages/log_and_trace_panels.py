@@ -1,7 +1,7 @@
-"""Panels that don't ask Prometheus: requests in the log, from Loki, and kept traces, from Tempo. Each source is a variable of its own.
+"""Builds panels that don't query Prometheus: the request log from Loki, and kept traces from Tempo.
 
-What our log holds is in platform/deploy/logs/README.md, whatever ships it should give it the label ``job="calmops"``. A Grafana
-without such a source shows an empty panel that says what it would need.
+Each source is a variable of its own. platform/deploy/logs/README.md says what our log holds; a shipper should label it
+``job="calmops"``. A Grafana without such a source shows an empty panel that says what it needs. Knows no metric.
 """
 
 from typing import NamedTuple
@@ -16,47 +16,46 @@ LOKI, TEMPO = (
 )
 NEEDS_LOKI = "Needs a Loki with calmops' request log (platform/deploy/logs) under the label job=calmops."
 NEEDS_TEMPO = "Needs a Tempo that tracing.endpoint leads to. A click on a trace opens its waterfall."
-MOST_LINES, MOST_TRACES = 200, 20
+MAX_LINES, MAX_TRACES = 200, 20
 
 
 class LogLines(NamedTuple):
-    """Lines of the request log; no prompt is in any, only its keyed hash."""
+    """Describes a panel of request log lines. No line holds a prompt, only its keyed hash."""
 
     title: str
     query: str  # LogQL
     width: int
-    says: str = ""
+    description: str = ""
 
 
 class KeptTraces(NamedTuple):
-    """Traces, newest first."""
+    """Describes a panel of traces, newest first."""
 
     title: str
     query: str  # TraceQL
     width: int
-    says: str = ""
+    description: str = ""
 
 
 def sources() -> list[build.DatasourceVariable]:
-    """The variables that name them."""
+    """Return the variables that name the two data sources."""
     return [
-        build.DatasourceVariable("logs").label("Loki").type("loki"), build.DatasourceVariable("traces").label("Tempo").type("tempo")
-    ]  # fmt: skip
+        build.DatasourceVariable("logs").label("Loki").type("loki"),
+        build.DatasourceVariable("traces").label("Tempo").type("tempo"),
+    ]
 
 
 def lines_panel(panel: LogLines) -> logs.Panel:
-    """Newest first, each with its fields behind a click."""
-    query = loki.Dataquery().expr(panel.query).max_lines(MOST_LINES).datasource(LOKI).ref_id("A")
-    made = (
+    """Build a panel of log lines, newest first; a click on one shows its fields."""
+    query = loki.Dataquery().expr(panel.query).max_lines(MAX_LINES).datasource(LOKI).ref_id("A")
+    return (
         logs.Panel()
         .title(panel.title)
-        .description(f"{panel.says} {NEEDS_LOKI}".strip())
+        .description(f"{panel.description} {NEEDS_LOKI}".strip())
         .datasource(LOKI)
         .span(panel.width)
         .height(8)
-    )
-    return (
-        made.show_time(True)
+        .show_time(True)
         .enable_log_details(True)
         .wrap_log_message(True)
         .sort_order(common.LogsSortOrder.DESCENDING)
@@ -65,10 +64,22 @@ def lines_panel(panel: LogLines) -> logs.Panel:
 
 
 def traces_panel(panel: KeptTraces) -> table.Panel:
-    """A row a trace."""
+    """Build a table with one row per trace."""
     query = (
-        tempo.Dataquery().query(panel.query).query_type(str(TempoQueryType.TRACEQL)).table_type(SearchTableType.TRACES).limit(MOST_TRACES)
-        .datasource(TEMPO).ref_id("A")
-    )  # fmt: skip
-    made = table.Panel().title(panel.title).description(f"{panel.says} {NEEDS_TEMPO}".strip()).datasource(TEMPO)
-    return made.span(panel.width).height(8).with_target(query)
+        tempo.Dataquery()
+        .query(panel.query)
+        .query_type(str(TempoQueryType.TRACEQL))
+        .table_type(SearchTableType.TRACES)
+        .limit(MAX_TRACES)
+        .datasource(TEMPO)
+        .ref_id("A")
+    )
+    return (
+        table.Panel()
+        .title(panel.title)
+        .description(f"{panel.description} {NEEDS_TEMPO}".strip())
+        .datasource(TEMPO)
+        .span(panel.width)
+        .height(8)
+        .with_target(query)
+    )

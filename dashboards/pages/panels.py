@@ -1,4 +1,7 @@
-"""How every panel of ours looks: units, bounds, legends, variables and links, once. Knows Grafana's builders, no metric."""
+"""Decides how every panel of ours looks: units, bounds, legends, variables and links.
+
+Knows Grafana's builders, and of the metrics only the one whose labels the variables list.
+"""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -10,69 +13,69 @@ from grafana_foundation_sdk.models import common
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from dashboards.grafana.ownership import MARKS, TAG
+from calmops.objectives.promises.objective import EVENTS_SERIES
+from dashboards.ownership import MARKS, TAG
 from dashboards.pages.log_and_trace_panels import KeptTraces, LogLines, lines_panel, sources, traces_panel
+from dashboards.pages.promql import VARIABLES, matchers
 
 SOURCE = common.DataSourceRef(type_val="prometheus", uid="${source}")
-WHOLE, HALF, THIRD, QUARTER, SIXTH = 24, 12, 8, 6, 4
-VARIABLES = ("model", "version", "variant", "shard")  # in the order in which each narrows the next
-RATE = "$__rate_interval"
+WHOLE, HALF, THIRD, SIXTH = 24, 12, 8, 4
 DEBUG_URL = "/d/calmops-debug?${__url_time_range}"
-RED, GREEN, ORANGE = "red", "green", "orange"
+RED, GREEN = "red", "green"
 
 
 class Query(NamedTuple):
-    """One expression and how its series are named."""
+    """Holds one expression, and the legend that names its series."""
 
     expression: str
     legend: str = ""
 
 
 class Figure(NamedTuple):
-    """A panel with one number: ``bad_from``: where it turns red; ``falling``: bad lies below that instead."""
+    """Describes a panel with one number. It is red from ``bad_from`` on or, if ``falling``, under it."""
 
     title: str
     unit: str
     query: Query
     bad_from: float | None = None
     falling: bool = False
-    says: str = ""
+    description: str = ""
 
 
 class Lines(NamedTuple):
-    """A panel with lines over time; ``bound``: a red line at what shouldn't be passed."""
+    """Describes a panel with lines over time, and a red line at ``bound``, which they shouldn't pass."""
 
     title: str
     unit: str
     queries: Sequence[Query]
     bound: float | None = None
-    says: str = ""
+    description: str = ""
     width: int = HALF
     stacked: bool = False
 
 
 class Rows(NamedTuple):
-    """A table with one row a series, as it is now."""
+    """Describes a table of current values, with one row per series."""
 
     title: str
     query: Query
     columns: dict[str, str]  # label to heading; "Value" is the number
     unit: str = "short"
     width: int = HALF
-    says: str = ""
+    description: str = ""
 
 
 class Heat(NamedTuple):
-    """A histogram's buckets over time."""
+    """Describes a heatmap of a histogram's buckets over time."""
 
     title: str
     query: Query  # its legend is {{le}}
-    says: str = ""
+    description: str = ""
     width: int = HALF
 
 
 class Words(NamedTuple):
-    """A panel that says something."""
+    """Describes a panel of text."""
 
     title: str
     markdown: str
@@ -83,24 +86,19 @@ Panel = Figure | Lines | Rows | Heat | Words | LogLines | KeptTraces
 
 
 class Section(NamedTuple):
-    """A heading and what stands under it."""
+    """Holds a heading and the panels under it."""
 
     title: str
     panels: Sequence[Panel]
 
 
-def chosen(*names: str) -> str:
-    """Label matchers for the chosen variables; "All" also takes series that lack the label."""
-    return ", ".join(f'{name}=~"${name}"' for name in names or VARIABLES)
-
-
-def dashboard(uid: str, title: str, says: str, sections: Iterable[Section]) -> build.Dashboard:
-    """One dashboard, with our variables, links to the others, and marks where something was deployed or broken on purpose."""
+def dashboard(uid: str, title: str, description: str, sections: Iterable[Section]) -> build.Dashboard:
+    """Build a dashboard with our variables, links to our other dashboards, and marks of deploys and game days."""
     sections = list(sections)
-    made = (
+    board = (
         build.Dashboard(title)
         .uid(uid)
-        .description(says)
+        .description(description)
         .tags([TAG, "generated"])
         .readonly()
         .time("now-1h", "now")
@@ -117,23 +115,23 @@ def dashboard(uid: str, title: str, says: str, sections: Iterable[Section]) -> b
         )
     )
     for name in VARIABLES:
-        made.with_variable(_variable(name))
+        board.with_variable(_variable(name))
     if any(isinstance(panel, LogLines | KeptTraces) for section in sections for panel in section.panels):
         for source in sources():
-            made.with_variable(source)
+            board.with_variable(source)
     for name, colour in MARKS.items():
-        made.annotation(_marks(name, colour))
+        board.annotation(_marks(name, colour))
     for section in sections:
-        made.with_row(build.Row(section.title))
+        board.with_row(build.Row(section.title))
         for panel in section.panels:
-            made.with_panel(_panel(panel))
-    return made
+            board.with_panel(_panel(panel))
+    return board
 
 
 def _variable(name: str) -> build.QueryVariable:
-    """Its values narrow with those before it."""
+    """Build a variable whose values are narrowed by the variables before it."""
     before = VARIABLES[: VARIABLES.index(name)]
-    series = f"calmops_objective_events_total{{{chosen(*before)}}}" if before else "calmops_objective_events_total"
+    series = f"{EVENTS_SERIES}{{{matchers(*before)}}}" if before else EVENTS_SERIES
     every = models.VariableOption(selected=True, text="All", value="$__all")
     return (
         build.QueryVariable(name)
@@ -150,10 +148,11 @@ def _variable(name: str) -> build.QueryVariable:
 
 
 def _marks(tag: str, colour: str) -> build.AnnotationQuery:
-    """Annotations that bear our tag and this one: `calmops` writes them when it deploys and on game days."""
+    """Build a query for annotations with our tag and this one: `calmops` writes them at deploys and on game days."""
     grafana = common.DataSourceRef(type_val="grafana", uid="-- Grafana --")
     target = build.AnnotationTarget().limit(100).match_any(False).tags([TAG, tag]).type("tags")
-    return build.AnnotationQuery().name(tag).datasource(grafana).enable(True).icon_color(colour).target(target)  # type: ignore[arg-type]
+    query = build.AnnotationQuery().name(tag).datasource(grafana).enable(True).icon_color(colour)
+    return query.target(target)  # type: ignore[arg-type]
 
 
 def _panel(panel: Panel) -> "timeseries.Panel | stat.Panel | table.Panel | heatmap.Panel | text.Panel | logs.Panel":
@@ -173,19 +172,20 @@ def _panel(panel: Panel) -> "timeseries.Panel | stat.Panel | table.Panel | heatm
 
 
 def _query(query: Query, number: int, *, instant: bool = False) -> prometheus.Dataquery:
-    made = (
+    target = (
         prometheus.Dataquery()
         .expr(query.expression)
         .legend_format(query.legend or "__auto")
         .ref_id(chr(ord("A") + number))
     )
-    if "_bucket{" in query.expression:  # a point then leads to a trace
-        made.exemplar(True)
-    return made.instant() if instant else made.range()
+    # With exemplars, a point of a histogram leads to a trace.
+    if "_bucket{" in query.expression:
+        target.exemplar(True)
+    return target.instant() if instant else target.range()
 
 
 def _steps(bad_from: float | None, *, falling: bool = False) -> build.ThresholdsConfig:
-    """Green, and red from ``bad_from`` on; without one always green."""
+    """Build thresholds: green, and red from ``bad_from`` on; always green if it is None."""
     first, then = (RED, GREEN) if falling else (GREEN, RED)
     steps = [models.Threshold(value=None, color=GREEN if bad_from is None else first)]
     if bad_from is not None:
@@ -194,10 +194,10 @@ def _steps(bad_from: float | None, *, falling: bool = False) -> build.Thresholds
 
 
 def _lines(panel: Lines) -> timeseries.Panel:
-    made = (
+    lines = (
         timeseries.Panel()
         .title(panel.title)
-        .description(panel.says)
+        .description(panel.description)
         .datasource(SOURCE)
         .unit(panel.unit)
         .span(panel.width)
@@ -208,38 +208,42 @@ def _lines(panel: Lines) -> timeseries.Panel:
         .show_points(common.VisibilityMode.NEVER)
         .legend(
             build_common.VizLegendOptions()
-            .display_mode(common.LegendDisplayMode.LIST).placement(common.LegendPlacement.BOTTOM).show_legend(True)
+            .display_mode(common.LegendDisplayMode.LIST)
+            .placement(common.LegendPlacement.BOTTOM)
+            .show_legend(True)
         )
-        .tooltip(build_common.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI).sort(common.SortOrder.DESCENDING))
+        .tooltip(
+            build_common.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI).sort(common.SortOrder.DESCENDING)
+        )
         .data_links([build.DashboardLink("Debug this model").url(_debug_url(panel))])
-    )  # fmt: skip
+    )
     if panel.stacked:
-        made.stacking(build_common.StackingConfig().mode(common.StackingMode.NORMAL))
+        lines.stacking(build_common.StackingConfig().mode(common.StackingMode.NORMAL))
     if panel.bound is not None:
-        made.thresholds(_steps(panel.bound))
-        made.thresholds_style(build_common.GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.LINE))
+        lines.thresholds(_steps(panel.bound))
+        lines.thresholds_style(build_common.GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.LINE))
     for number, query in enumerate(panel.queries):
-        made.with_target(_query(query, number))
-    return made
+        lines.with_target(_query(query, number))
+    return lines
 
 
 def _debug_url(panel: Lines) -> str:
-    """Debugging what a line is about: its own labels, which its legend names, and what is chosen for the others."""
+    """Return a link to the debug dashboard for one line: its own labels, named in its legend, and the chosen others."""
     own = [name for name in VARIABLES if all(f"{{{{{name}}}}}" in query.legend for query in panel.queries)]
     if not own:
         return f"{DEBUG_URL}&${{__all_variables}}"
-    told = [
+    parameters = [
         f"var-{name}=${{__field.labels.{name}}}" if name in own else f"${{{name}:queryparam}}"
         for name in ("source", *VARIABLES)
     ]
-    return "&".join((DEBUG_URL, *told))
+    return "&".join((DEBUG_URL, *parameters))
 
 
 def _figure(panel: Figure) -> stat.Panel:
     return (
         stat.Panel()
         .title(panel.title)
-        .description(panel.says)
+        .description(panel.description)
         .datasource(SOURCE)
         .unit(panel.unit)
         .span(SIXTH)
@@ -255,23 +259,30 @@ def _figure(panel: Figure) -> stat.Panel:
 def _rows(panel: Rows) -> table.Panel:
     order = {label: number for number, label in enumerate(panel.columns)}
     hidden = {"Time": True} | ({} if "Value" in panel.columns else {"Value": True})
-    arranged = models.DataTransformerConfig(
+    arrangement = models.DataTransformerConfig(
         id_val="organize", options={"excludeByName": hidden, "indexByName": order, "renameByName": dict(panel.columns)}
     )
-    made = (
+    return (
         table.Panel()
         .title(panel.title)
-        .description(panel.says)
+        .description(panel.description)
         .datasource(SOURCE)
         .unit(panel.unit)
         .span(panel.width)
         .height(8)
+        .with_target(_query(panel.query, 0, instant=True).format(PromQueryFormat.TABLE))
+        .with_transformation(arrangement)
     )
-    query = _query(panel.query, 0, instant=True).format(PromQueryFormat.TABLE)
-    return made.with_target(query).with_transformation(arranged)
 
 
 def _heat(panel: Heat) -> heatmap.Panel:
-    query = _query(panel.query, 0).format(PromQueryFormat.HEATMAP)
-    made = heatmap.Panel().title(panel.title).description(panel.says).datasource(SOURCE).span(panel.width).height(8)
-    return made.calculate(False).with_target(query)
+    return (
+        heatmap.Panel()
+        .title(panel.title)
+        .description(panel.description)
+        .datasource(SOURCE)
+        .span(panel.width)
+        .height(8)
+        .calculate(False)
+        .with_target(_query(panel.query, 0).format(PromQueryFormat.HEATMAP))
+    )

@@ -1,5 +1,6 @@
-"""The exposition of a little of everything, and the golden file that it must equal: ``python -m tests.support.golden_exposition``
-writes the file again, and `make gen` runs it.
+"""The exposition of a little of everything, and the golden file that it must equal.
+
+``python -m tests.support.golden_exposition`` writes the file again, and `make gen` runs it.
 """
 
 from pathlib import Path

@@ -69,7 +69,6 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     vllm_names: Annotated[bool, Meta(description="show the metrics under vLLM's names too; doubles the series")] = False
 
 
-
 def find(path: Path | None) -> Path | None:
     """The file in force: the given one, $CALMOPS_CONFIG, ./calmops.yaml if it is there, else None (the defaults)."""
     if path is not None:
@@ -215,7 +214,9 @@ def _kafka_contradictions(kafka: KafkaConfig | None) -> list[Problem]:
     if kafka is None:
         return []
     wrong = [server for server in kafka.servers() if not re.fullmatch(r".+:\d+", server)]
-    problems = [Problem("kafka.bootstrap_servers", f"{server!r} is not host:port; name each broker so") for server in wrong]
+    problems = [
+        Problem("kafka.bootstrap_servers", f"{server!r} is not host:port; name each broker so") for server in wrong
+    ]
     if not kafka.security_protocol.startswith("SASL"):
         return problems
     needed = {"sasl_mechanism": kafka.sasl_mechanism, "sasl_username": kafka.sasl_username}

@@ -1,6 +1,7 @@
-"""A folder of promises as one value: objectives/, windows.yaml, receivers.yaml, maintenance.yaml, links.yaml.
+"""Reads a folder of promises: objectives/, windows.yaml, receivers.yaml, maintenance.yaml and links.yaml.
 
-Files that somebody's own folder lacks are those that ship, so that an own objective needs one file.
+Where a folder of your own lacks a file, the one that ships is read, so that an objective of your own needs one file.
+Knows nothing of what is made from the promises: rules, routes and judgement.
 """
 
 from importlib.util import find_spec
@@ -21,14 +22,14 @@ from calmops.objectives.rules.alertmanager import ReceiversFile, read_receivers
 
 
 class LinksFile(Struct, frozen=True, kw_only=True):
-    """links.yaml."""
+    """Holds the content of links.yaml."""
 
     runbooks: Annotated[str, Meta(pattern="^https?://", description="where runbooks lie: an http or https address")]
     dashboards: Annotated[str, Meta(pattern="^https?://", description="where dashboards lie: an http or https address")]
 
 
 class Folder(NamedTuple):
-    """Everything that was written down."""
+    """Holds everything that was read from a folder of promises."""
 
     promises: Promises
     receivers: ReceiversFile
@@ -36,29 +37,29 @@ class Folder(NamedTuple):
 
 
 def shipped() -> Path:
-    """The folder that ships, which is the package ``alerts``: looked up, not imported, since it lies above."""
-    found = find_spec("alerts")
-    if found is None or found.origin is None:
+    """Return the folder that ships: the package ``alerts``, located but not imported, since it is an outer package."""
+    spec = find_spec("alerts")
+    if spec is None or spec.origin is None:
         raise SetupError("the package `alerts` did not come with this installation of calmops; install it again")
-    return Path(found.origin).parent
+    return Path(spec.origin).parent
 
 
 def read_folder(folder: Path | None = None) -> Folder:
-    """Read a folder, what ships if None. Raises ConfigError, one line for each problem of the files that could be read."""
-    ships = shipped()
-    folder = folder or ships
+    """Read a folder, or the one that ships if None. Raises ConfigError, one line per problem."""
+    default = shipped()
+    folder = folder or default
     if not (folder / "objectives").is_dir():
         raise ConfigError(
-            f"{folder}: has no folder objectives/; name the folder that holds it, or copy {ships} and change that"
+            f"{folder}: has no folder objectives/; name the folder that holds it, or copy {default} and change that"
         )
 
     def file(name: str) -> Path:
-        return folder / name if (folder / name).is_file() else ships / name
+        return folder / name if (folder / name).is_file() else default / name
 
     windows = read_windows(file("windows.yaml"))
     objectives = read_objectives(folder / "objectives", windows)
     announced = read_maintenance(file("maintenance.yaml"))
-    own_links = folder != ships and (folder / "links.yaml").is_file()
+    own_links = folder != default and (folder / "links.yaml").is_file()
     links = msgspec.convert(parse(file("links.yaml"), LinksFile, lambda _: []), LinksFile)
     return Folder(
         Promises(objectives, windows, announced, links.runbooks.rstrip("/") if own_links else None),

@@ -1,1 +1,1 @@
-"""Telemetry: frames to counts. Records go ring -> spool -> (Kafka) -> fold -> exposition; nothing here waits on the hot path."""
+"""Telemetry: frames to counts. Records go ring, spool, (Kafka), fold, exposition; the hot path waits for none of them."""

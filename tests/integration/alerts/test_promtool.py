@@ -18,18 +18,18 @@ TESTS = sorted((SHIPPED / "rule_tests").glob("*.yaml"))
 
 
 def test_prometheus_accepts_the_rules() -> None:
-    done = promtool(SHIPPED, "check", "rules", RULES)
-    assert done.returncode == 0, done.stdout + done.stderr
+    finished = promtool(SHIPPED, "check", "rules", RULES)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
 
 
 def test_alertmanager_accepts_its_configuration() -> None:
     promtool(SHIPPED, "--version")  # installs the tools
     amtool = [str(program(TOOLS, "amtool")), "check-config", ALERTMANAGER]
-    done = subprocess.run(amtool, cwd=SHIPPED, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    finished = subprocess.run(amtool, cwd=SHIPPED, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
 
 
-def test_adjacent_and_overlapping_maintenance_leaves_no_hole(tmp_path: Path) -> None:
+def test_adjacent_and_overlapping_maintenance_leaves_no_gap(tmp_path: Path) -> None:
     began = datetime(1970, 1, 1, tzinfo=UTC)
     spans = [(10, 20), (20, 30), (25, 40), (50, 60)]
     announced = [
@@ -54,11 +54,11 @@ def test_adjacent_and_overlapping_maintenance_leaves_no_hole(tmp_path: Path) -> 
     (tmp_path / "tests.yaml").write_text(
         as_yaml({"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": tests}), encoding="utf-8"
     )
-    done = promtool(tmp_path, "test", "rules", "tests.yaml")
-    assert done.returncode == 0, done.stdout + done.stderr
+    finished = promtool(tmp_path, "test", "rules", "tests.yaml")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
 
 
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
-def test_the_rule_tests_of_each_objective_pass(path: Path) -> None:
-    done = promtool(path.parent, "test", "rules", path.name)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_the_generated_rule_tests_pass(path: Path) -> None:
+    finished = promtool(path.parent, "test", "rules", path.name)
+    assert finished.returncode == 0, finished.stdout + finished.stderr

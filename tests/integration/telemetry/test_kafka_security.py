@@ -71,7 +71,11 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaSettings]:
     while not answers(secure_port):  # the broker opens its listeners one after the other
         assert time.monotonic() < end, "the secure listener did not open within 30 s"
         time.sleep(0.05)
-    yield KafkaSettings(config=KafkaConfig(bootstrap_servers=f"127.0.0.1:{secure_port}", topic="secure", security_protocol="SASL_SSL", sasl_mechanism="PLAIN", sasl_username="calmops", ssl_cafile=str(certificate)), sasl_password=PASSWORD)  # fmt: skip
+    config = KafkaConfig(
+        bootstrap_servers=f"127.0.0.1:{secure_port}", topic="secure", security_protocol="SASL_SSL",
+        sasl_mechanism="PLAIN", sasl_username="calmops", ssl_cafile=str(certificate),
+    )  # fmt: skip
+    yield KafkaSettings(config=config, sasl_password=PASSWORD)
     broker.stop()
     shutil.rmtree(folder)
 

@@ -1,4 +1,4 @@
-"""A Prometheus whose past is filled in, with what the shipped rules would have recorded in it."""
+"""Runs a Prometheus with a given past, and with what the shipped rules would have recorded in it."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ from tests.support.alerts.real_servers import RealPrometheus, layers
 
 
 class Past(NamedTuple):
-    """From when to when, Unix s, and how often its rules were evaluated."""
+    """Says when the past begins and ends (Unix seconds), and how often its rules were evaluated."""
 
     begin_s: int
     end_s: int
@@ -22,9 +22,9 @@ class Past(NamedTuple):
 def filled(
     folder: Path, lines: Iterable[str], rules: list[Rule], past: Past
 ) -> Iterator[tuple[RealPrometheus, list[float]]]:
-    """It runs; and the times at which its rules were evaluated: a group has an offset of its own. ``lines``: OpenMetrics text.
+    """Yield a running Prometheus, and the times at which its rules were evaluated: a group has an offset of its own.
 
-    A past that is filled in has no marks where a series ends: a value counts for one evaluation alone.
+    ``lines``: OpenMetrics text. A given past has no marks where a series ends: a value counts for one evaluation only.
     """
     server = RealPrometheus(folder, f"--query.lookback-delta={past.every_s - 1}s")
     server.fill(lines)
@@ -38,5 +38,5 @@ def filled(
 
 
 def rules_of(rule_file: dict[str, Any]) -> list[Rule]:
-    """All of a rule file, in their order."""
+    """Return all rules of a rule file, in order."""
     return [rule for group in rule_file["groups"] for rule in group["rules"]]

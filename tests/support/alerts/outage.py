@@ -1,4 +1,4 @@
-"""What a synthetic outage needs: an exporter of which some shards can be made bad, and a receiver that counts notifications."""
+"""Simulates an outage: an exporter whose shards can be made bad, and a receiver that keeps notifications."""
 
 import json
 import threading
@@ -12,22 +12,25 @@ from calmops.foundation.metric_names import BAD, GOOD
 from calmops.objectives.promises.objective import EVENTS_SERIES, AnyObjective, Value
 
 HIT, SPARED = ("hit-a", "hit-b"), "spared"  # models with and without a bad shard
-SHARDS = {"0": 3, "1": 1}  # of every model, and how the traffic is spread
-WORST = "1"  # the bad one of the models that are hit
+SHARDS = {"0": 3, "1": 1}  # every model's shards, and how its traffic is spread over them
+WORST = "1"  # the bad shard of each model that is hit
 BAD_SHARE = SHARDS[WORST] / sum(SHARDS.values())  # of such a model's traffic
 
 
 class Exporter:
-    """Steady traffic for every objective, on each shard of each model; counts by the clock, at each scrape."""
+    """Exports steady traffic for every objective, on each shard of each model; counts by the clock at each scrape."""
 
     def __init__(self, objectives: Iterable[AnyObjective], rate_per_s: float) -> None:
-        """``rate_per_s``: of each objective, on the shard with least traffic."""
+        """``rate_per_s``: events of each objective on the shard with least traffic."""
         self._objectives = list(objectives)
         self._rate_per_s = rate_per_s
         self._counted = {
             (one.name, model, shard): [0.0, 0.0]
-            for one in self._objectives if not isinstance(one, Value) for model in (*HIT, SPARED) for shard in SHARDS
-        }  # fmt: skip
+            for one in self._objectives
+            if not isinstance(one, Value)
+            for model in (*HIT, SPARED)
+            for shard in SHARDS
+        }
         self._folded = 0.0
         self._since_s = time.monotonic()
         self._bad = False
@@ -37,18 +40,21 @@ class Exporter:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """Return the port on which it listens."""
         return int(self._server.server_address[1])
 
     def turn(self, *, bad: bool) -> float:
-        """From now on all is bad on the worst shard of each model that is hit, or good everywhere; the time, monotonic s."""
+        """Make every event bad on the worst shard of each model that is hit, or good everywhere.
+
+        Returns the time, monotonic seconds.
+        """
         with self._lock:
             self._count()
             self._bad = bad
             return self._since_s
 
     def stop(self) -> None:
-        """Close it."""
+        """Stop listening."""
         self._server.shutdown()
 
     def _count(self) -> None:
@@ -71,8 +77,10 @@ class Exporter:
             ]
             lines += [
                 f"{one.gauge}{{{_labels(model)}}} {one.bound * (2 if self._bad and model in HIT else 0.5)}"
-                for one in self._objectives if isinstance(one, Value) for model in (*HIT, SPARED)
-            ]  # fmt: skip
+                for one in self._objectives
+                if isinstance(one, Value)
+                for model in (*HIT, SPARED)
+            ]
             lines += [f"{metric_names.FOLDED.name} {self._folded}", f"{metric_names.MISSING.name} {int(self._bad)}"]
         return 200, ("\n".join(lines) + "\n").encode()
 
@@ -81,41 +89,43 @@ def _labels(model: str) -> str:
     return f'model="{model}",version="1",variant="stable",tier="base",environment="test"'
 
 
-class Notified(NamedTuple):
-    """One notification, of a group of alerts: what the first of them says of itself."""
+class Notification(NamedTuple):
+    """Holds one notification of a group of alerts: what the first of them says."""
 
     at_s: float  # monotonic
     receiver: str
     status: str  # "firing" or "resolved"
     alert: str
     severity: str
-    model: str  # empty for an alert of no model
-    others: int  # alerts beside it that are of another name, severity or model: a group has none
-    said: tuple[str, ...]  # all annotations of each alert
+    model: str  # empty for an alert without a model
+    others: int  # alerts beside it with another name, severity or model: a group has none
+    texts: tuple[str, ...]  # all annotations of each alert
 
 
 class Receiver:
-    """Alertmanager's webhook: keeps what it is sent."""
+    """Takes Alertmanager's webhook and keeps its notifications."""
 
     def __init__(self) -> None:
-        self.notified: list[Notified] = []
+        self.notifications: list[Notification] = []
         self._server = _serve(self._take)
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """Return the address on which it listens."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def stop(self) -> None:
-        """Close it."""
+        """Stop listening."""
         self._server.shutdown()
 
     def _take(self, body: bytes) -> tuple[int, bytes]:
-        told: dict[str, Any] = json.loads(body)
-        kinds = [_kind(one["labels"]) for one in told["alerts"]]
-        said = tuple("\n".join(one["annotations"].values()) for one in told["alerts"])
+        group: dict[str, Any] = json.loads(body)
+        kinds = [_kind(one["labels"]) for one in group["alerts"]]
+        texts = tuple("\n".join(one["annotations"].values()) for one in group["alerts"])
         others = sum(kind != kinds[0] for kind in kinds)
-        self.notified.append(Notified(time.monotonic(), told["receiver"], told["status"], *kinds[0], others, said))
+        self.notifications.append(
+            Notification(time.monotonic(), group["receiver"], group["status"], *kinds[0], others, texts)
+        )
         return 200, b""
 
 
@@ -139,7 +149,7 @@ def _serve(answer: Any) -> ThreadingHTTPServer:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()

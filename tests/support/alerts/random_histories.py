@@ -1,6 +1,7 @@
-"""Random histories of good and bad events, a reading a minute: outages, slow burns, idle hours, restarts, missing readings.
+"""Makes random histories of good and bad events, one reading per minute.
 
-And of gauges that pass their bound for a while; some models are maintained meanwhile.
+They hold outages, slow burns, idle hours, restarts, missing readings, gauges that pass their bound for a while, and
+models in maintenance.
 """
 
 import random
@@ -11,25 +12,24 @@ from calmops.foundation.model_labels import ModelLabels, ShardLabels
 from calmops.objectives.evaluation.event_counters import Counter
 from calmops.objectives.promises.objective import AnyObjective, Ratio, Value
 
-Told = list[float | None]  # one a minute; None: it couldn't be had
-Span = tuple[int, int]  # minutes, the last one not within
-LOOKED_BACK = (
-    10  # minutes, more than two evaluations: so long a gap is one to whoever still sees the last value for a while
-)
+Readings = list[float | None]  # one per minute; None: it couldn't be read
+Span = tuple[int, int]  # minutes, the last one excluded
+# More than two evaluations: so long a gap is seen even by a reader that keeps the last value for a while.
+LEAST_GAP_MINUTES = 10
 
 
 class History(NamedTuple):
-    """One model's counters, or its gauge for an objective that is a value."""
+    """Holds one model's counters or, for an objective that is a value, its gauge."""
 
     model: str
-    counters: dict[Counter, Told]
-    gauges: dict[ModelLabels, Told]
+    counters: dict[Counter, Readings]
+    gauges: dict[ModelLabels, Readings]
     minutes: int
     maintained: tuple[Span, ...]
 
 
 class _Shard:
-    """What one shard counts, minute by minute."""
+    """Counts one shard's events, minute by minute."""
 
     def __init__(self, rng: random.Random, minutes: int, budget: float) -> None:
         self._rng = rng
@@ -42,7 +42,7 @@ class _Shard:
         self._counted = [0, 0]
 
     def minute(self, now: int) -> tuple[float, float] | None:
-        """Good and bad so far; None if they can't be read."""
+        """Return the good and bad events so far; None if they can't be read."""
         if now in self._restarts:
             self._counted = [0, 0]
         if not any(first <= now < last for first, last in self._idle):
@@ -65,42 +65,40 @@ class _Shard:
 
 
 def random_history(seed: int, objective: AnyObjective, minutes: int) -> History:
-    """The same for the same seed."""
+    """Make a history, which is the same for the same seed."""
     rng = random.Random(seed)
     labels = ModelLabels(f"m{seed}", "1", "stable", "base", "test")
-    counters: dict[Counter, Told] = {}
-    gauges: dict[ModelLabels, Told] = {}
+    counters: dict[Counter, Readings] = {}
+    gauges: dict[ModelLabels, Readings] = {}
     if isinstance(objective, Value):
         gauges[labels] = _gauge(rng, objective.bound, minutes)
     else:
         for shard in range(rng.choice((1, 1, 2))):
-            counting, born = (
-                _Shard(rng, minutes, objective.budget if isinstance(objective, Ratio) else 0.0),
-                rng.choice((0, 0, rng.randrange(minutes // 2))),
-            )
-            told = [None if minute < born else counting.minute(minute) for minute in range(minutes)]
+            counting = _Shard(rng, minutes, objective.budget if isinstance(objective, Ratio) else 0.0)
+            born = rng.choice((0, 0, rng.randrange(minutes // 2)))
+            readings = [None if minute < born else counting.minute(minute) for minute in range(minutes)]
             for which, result in enumerate((GOOD, BAD)):
                 counters[Counter(objective.name, ShardLabels(labels, str(shard)), result)] = [
-                    None if one is None else one[which] for one in told
+                    None if one is None else one[which] for one in readings
                 ]
     maintained = tuple(_within(rng, minutes, 5, 180) for _ in range(rng.choice((0, 0, 1))))
     return History(labels.model, counters, gauges, minutes, maintained)
 
 
-def _gauge(rng: random.Random, bound: float, minutes: int) -> Told:
-    """Below its bound, at it, and past it now and then; sometimes it can't be read."""
-    told: Told = []
-    while len(told) < minutes:
+def _gauge(rng: random.Random, bound: float, minutes: int) -> Readings:
+    """Make a gauge that is under its bound or at it, past it now and then, and sometimes unreadable."""
+    readings: Readings = []
+    while len(readings) < minutes:
         level = bound * rng.choice((0.1, 0.5, 0.99, 1.0))
-        told += [level] * rng.randrange(1, 120)
+        readings += [level] * rng.randrange(1, 120)
     for first, last in (_within(rng, minutes, 5, 120) for _ in range(rng.choice((0, 0, 1, 2, 3)))):
-        told[first:last] = [bound * rng.choice((1.01, 2.0, 5.0))] * (last - first)
-    for first, last in (_within(rng, minutes, LOOKED_BACK, 60) for _ in range(rng.choice((0, 0, 1)))):
-        told[first:last] = [None] * (last - first)
-    return told[:minutes]
+        readings[first:last] = [bound * rng.choice((1.01, 2.0, 5.0))] * (last - first)
+    for first, last in (_within(rng, minutes, LEAST_GAP_MINUTES, 60) for _ in range(rng.choice((0, 0, 1)))):
+        readings[first:last] = [None] * (last - first)
+    return readings[:minutes]
 
 
 def _within(rng: random.Random, minutes: int, least: int, most: int) -> Span:
-    """A span of some length, wherever it lies."""
+    """Choose a span of ``least`` to ``most`` minutes."""
     first = rng.randrange(minutes)
     return first, first + rng.randrange(least, most)

@@ -1,4 +1,4 @@
-"""Real Prometheus and Alertmanager on loopback, for tests. Prometheus can be given a past, and what rules recorded in it."""
+"""Runs a real Prometheus and Alertmanager on loopback, for tests. Prometheus can get a past with recorded series."""
 
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,13 +20,13 @@ OPTIONS = ("--storage.tsdb.retention.time=10y", "--query.max-samples=500000000",
 
 
 def alertmanager(folder: Path) -> LocalAlertmanager:
-    """One that isn't started."""
+    """Return an Alertmanager that isn't started yet."""
     install(TOOLS)
     return LocalAlertmanager(TOOLS, folder, free_port())
 
 
 class RealPrometheus:
-    """``options``: of its command line; ``settings``: of its configuration file."""
+    """Runs a Prometheus. ``options`` go to its command line, ``settings`` into its configuration file."""
 
     def __init__(self, folder: Path, *options: str, settings: Mapping[str, Any] | None = None) -> None:
         install(TOOLS)
@@ -37,33 +37,33 @@ class RealPrometheus:
 
     @property
     def url(self) -> str:
-        """Where it answers."""
+        """Return the address at which it answers."""
         return self._server.url
 
     def start(self) -> None:
-        """Start it; returns when it is ready."""
+        """Start it and return once it is ready."""
         self._server.start(self._settings, *self._options)
 
     def stop(self) -> None:
-        """End it."""
+        """Stop it."""
         self._server.stop()
 
     def give_rules(self, groups: Mapping[str, Any]) -> None:
-        """The rule file that its settings name."""
+        """Write the rule file that its settings name."""
         (self.folder / RULES).write_text(yaml.safe_dump(dict(groups)), encoding="utf-8")
 
     def fill(self, lines: Iterable[str]) -> None:
-        """Give it a past, as OpenMetrics text with times; only while it doesn't run."""
+        """Give it a past, as OpenMetrics text with times; it must not run."""
         assert self._server.pid is None
         past = self.folder / "past.txt"
-        with past.open("w", encoding="utf-8") as written:
-            written.writelines(f"{line}\n" for line in lines)
-            written.write("# EOF\n")
+        with past.open("w", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in lines)
+            file.write("# EOF\n")
         _promtool(self.folder, "tsdb", "create-blocks-from", "openmetrics", "past.txt", "data")
         past.unlink()
 
     def record(self, rules: list[Rule], start_s: int, end_s: int, every_s: int) -> None:
-        """What recording rules would have recorded in its past; it runs before and after."""
+        """Add what recording rules would have recorded in its past; it must run, and runs again afterwards."""
         self.give_rules({"groups": [{"name": "past", "interval": f"{every_s}s", "rules": rules}]})
         _promtool(
             self.folder, "tsdb", "create-blocks-from", "rules", f"--start={start_s}", f"--end={end_s}",
@@ -73,7 +73,7 @@ class RealPrometheus:
         self.start()
 
     def recorded(self, series: str, start_s: float, end_s: float) -> list[float]:
-        """The times at which something was recorded."""
+        """Return the times at which a series was recorded."""
         answer = httpx.post(
             f"{self.url}/api/v1/query", data={"query": f"{series}[{end_s - start_s:.0f}s]", "time": end_s}, timeout=60.0
         ).json()
@@ -82,7 +82,7 @@ class RealPrometheus:
     def over(
         self, expression: str, start_s: float, end_s: float, every_s: int
     ) -> Iterator[tuple[dict[str, str], list[tuple[float, float]]]]:
-        """A query over a span: each series' labels, and its values by time."""
+        """Query a span, and yield each series' labels with its times and values."""
         answer = httpx.post(
             f"{self.url}/api/v1/query_range", timeout=600.0,
             data={"query": expression, "start": start_s, "end": end_s, "step": every_s},
@@ -93,7 +93,7 @@ class RealPrometheus:
 
 
 def layers(rules: list[Rule]) -> Iterator[list[Rule]]:
-    """Recording rules, each after those that it reads."""
+    """Yield recording rules in layers, each after the rules that it reads."""
     waiting = list(rules)
     while waiting:
         names = {rule["record"] for rule in waiting}
@@ -104,7 +104,7 @@ def layers(rules: list[Rule]) -> Iterator[list[Rule]]:
 
 
 def promtool(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run it in a folder; whatever it says."""
+    """Run promtool in a folder, and return its result even if it failed."""
     install(TOOLS)
     return subprocess.run(
         [str(program(TOOLS, "promtool")), *arguments],

@@ -1,4 +1,4 @@
-"""The fake Grafana's provisioning API: contact points, mute timings, alert rules and their groups. See grafana_fake.py."""
+"""Fakes Grafana's provisioning API: contact points, mute timings, alert rules and their groups. See fake_grafana.py."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ NO_DATA, ERRORS = {"OK", "NoData", "Alerting", "KeepLast"}, {"OK", "Error", "Ale
 
 
 class FakeAlerting:
-    """Its state is plain: a test changes it as a person would in Grafana."""
+    """Keeps its state in plain dictionaries: a test changes it as a person would in Grafana."""
 
     def __init__(self, folders: dict[str, Json], sources: dict[str, Json], ids: Iterator[int]) -> None:
         self.contact_points: dict[str, Json] = {}
@@ -21,6 +21,9 @@ class FakeAlerting:
         self.rules: dict[str, Json] = {}
         self.intervals: dict[tuple[str, str], int] = {}
         self._folders, self._sources, self._ids = folders, sources, ids
+
+    def rule(self, title: str) -> Json:
+        return next(one for one in self.rules.values() if one["title"] == title)
 
     def list_contact_points(self) -> Answer:
         return Answer(200, sorted(self.contact_points.values(), key=lambda one: one["name"]))
@@ -121,7 +124,7 @@ class FakeAlerting:
         needs(rule, *RULE_NEEDS)
         a_uid(rule.get("uid") or "made")
         refs = [query["refId"] for query in rule["data"]]
-        told = rule.get("notification_settings") or {}
+        settings = rule.get("notification_settings") or {}
         sources = {query["datasourceUid"] for query in rule["data"]} - {"__expr__"}
         problems = {
             "title and ruleGroup have 1 to 190 characters": not all(
@@ -132,18 +135,18 @@ class FakeAlerting:
             or rule["execErrState"] not in ERRORS,
             "for is no duration": not SPAN.match(rule["for"]),
             "data source not found": not sources <= set(self._sources),
-            "receiver does not exist": bool(told)
-            and told["receiver"] not in {one["name"] for one in self.contact_points.values()},
-            "mute timing does not exist": not set(told.get("mute_time_intervals") or []) <= set(self.mute_timings),
-            "group_by must include alertname and grafana_folder": bool(told.get("group_by"))
-            and not {"alertname", "grafana_folder"} <= set(told["group_by"]),
+            "receiver does not exist": bool(settings)
+            and settings["receiver"] not in {one["name"] for one in self.contact_points.values()},
+            "mute timing does not exist": not set(settings.get("mute_time_intervals") or []) <= set(self.mute_timings),
+            "group_by must include alertname and grafana_folder": bool(settings.get("group_by"))
+            and not {"alertname", "grafana_folder"} <= set(settings["group_by"]),
         }
         for problem, is_so in problems.items():
             if is_so:
                 raise Refused(400, f"invalid alert rule: {problem}")
 
     def _kept_rule(self, rule: Json) -> Json:
-        """With what Grafana adds to it: durations in its own writing, defaults of a query, what counts and dates it."""
+        """Return a rule with what Grafana adds: its own way to write durations, a query's defaults, ids and dates."""
         kept = {key: value for key, value in deepcopy(rule).items() if value not in ({}, [])}
         for query in kept["data"]:
             query["model"] = {"intervalMs": 1000, "maxDataPoints": 43200} | query["model"]
@@ -183,7 +186,7 @@ def _timing(body: Json) -> None:
 
 
 def _written(span: str) -> str:
-    """As model.Duration is written: 90m to 1h30m, 7d to 1w."""
+    """Write a span as model.Duration does: 90m as 1h30m, 7d as 1w."""
     match = SPAN.match(span)
     assert match is not None
     left_s = sum(

@@ -1,4 +1,4 @@
-"""How the fake Grafana answers and refuses: what its folders, dashboards, data sources and alerting have in common."""
+"""Answers and refuses for the fake Grafana: shared by its folders, dashboards, data sources and alerting."""
 
 import json
 import re
@@ -9,7 +9,7 @@ WORDS = re.compile(r"^[A-Za-z0-9_-]{1,40}$")
 
 
 class Refused(Exception):
-    """An answer that isn't 2xx."""
+    """Carries an answer that isn't 2xx."""
 
     def __init__(self, status: int, message: str, /, **more: Any) -> None:
         super().__init__(message)

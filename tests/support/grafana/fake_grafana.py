@@ -1,9 +1,9 @@
-"""Grafana's HTTP API as far as a push uses it: keeps what it is sent, adds what Grafana adds, refuses what Grafana refuses.
+"""Fakes Grafana's HTTP API as far as a push uses it: keeps what is sent, and adds and refuses as Grafana does.
 
-Written from the documentation of Grafana 12 and 13 (docs/sources/developers/http_api/: folder.md, dashboard.md,
+It is written from the documentation of Grafana 12 and 13 (docs/sources/developers/http_api/: folder.md, dashboard.md,
 data_source.md, other.md, alerting_provisioning.md with shared/alerts/alerting_provisioning.md; the last two moved to
-developer-resources/api-reference/http-api/api-legacy/ in 13), and where that says nothing of a status or a conflict, from
-what Grafana's own handlers return (pkg/services/ngalert/api, provisioning). It evaluates no rule and shows no dashboard.
+developer-resources/api-reference/http-api/api-legacy/ in 13). Where that says nothing about a status or a conflict, it
+does what Grafana's own handlers do (pkg/services/ngalert/api, provisioning). It evaluates no rule and shows no board.
 """
 
 import json
@@ -27,12 +27,12 @@ TOKENS: dict[str, set[str] | None] = {
 
 
 class FakeGrafana:
-    """Its state is plain: a test changes it as a person would in Grafana."""
+    """Keeps its state in plain dictionaries: a test changes it as a person would in Grafana."""
 
     def __init__(self) -> None:
         self.version = "13.0.1"
-        self.broken: Answer | None = None  # what is answered to every call instead
-        self.meanwhile: Callable[[], object] | None = None  # what happens just before the next write
+        self.broken: Answer | None = None  # the answer to every call instead
+        self.meanwhile: Callable[[], object] | None = None  # runs just before the next write
         self.folders: dict[str, Json] = {}
         self.sources: dict[str, Json] = {}
         self.dashboards: dict[str, Json] = {}
@@ -46,10 +46,10 @@ class FakeGrafana:
             def answer(self) -> None:
                 sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 status, body = fake.answer(self.command, self.path, self.headers.get("Authorization", ""), sent)
-                text = isinstance(body, str)
+                is_text = isinstance(body, str)
                 raw = b"" if status == 204 else body.encode() if isinstance(body, str) else json.dumps(body).encode()
                 self.send_response(status)
-                self.send_header("Content-Type", "text/html; charset=UTF-8" if text else "application/json")
+                self.send_header("Content-Type", "text/html; charset=UTF-8" if is_text else "application/json")
                 if status in {301, 302}:
                     self.send_header("Location", body)
                 self.send_header("Content-Length", str(len(raw)))
@@ -81,8 +81,8 @@ class FakeGrafana:
         if path == "/api/health":
             return Answer(200, {"commit": "0", "database": "ok", "version": self.version})
         if method != "GET" and self.meanwhile is not None:
-            happens, self.meanwhile = self.meanwhile, None
-            happens()
+            change, self.meanwhile = self.meanwhile, None
+            change()
         try:
             return self._handle(method, path, authorization, sent)
         except Refused as refused:
@@ -97,10 +97,9 @@ class FakeGrafana:
             if match and verb == method:
                 allowed = TOKENS[token]
                 if allowed is not None and permission not in allowed:
-                    said = (
-                        f"You'll need additional permissions to perform this action. Permissions needed: {permission}"
-                    )
-                    raise Refused(403, said, title="Access denied", accessErrorId="ACE0000000001")
+                    message = "You'll need additional permissions to perform this action."
+                    message = f"{message} Permissions needed: {permission}"
+                    raise Refused(403, message, title="Access denied", accessErrorId="ACE0000000001")
                 names = [unquote(one) for one in match.groups()]
                 return handler(
                     self.alerting if path.startswith(ALERTING) else self,
@@ -145,15 +144,15 @@ class FakeGrafana:
         if folder and folder not in self.folders:
             raise Refused(400, "folder not found")
         uid = a_uid(board.get("uid") or f"made-{next(self._ids)}")
-        found = self.dashboards.get(uid)
-        if found is not None and not body.get("overwrite"):
-            same = board.get("version") == found["dashboard"]["version"]
+        current = self.dashboards.get(uid)
+        if current is not None and not body.get("overwrite"):
+            same = board.get("version") == current["dashboard"]["version"]
             if board.get("id") is None:
                 raise Refused(412, "A dashboard with the same uid already exists", status="name-exists")
             if not same:
                 raise Refused(412, "The dashboard has been changed by someone else", status="version-mismatch")
-        version = 1 if found is None else found["dashboard"]["version"] + 1
-        number = next(self._ids) if found is None else found["dashboard"]["id"]
+        version = 1 if current is None else current["dashboard"]["version"] + 1
+        number = next(self._ids) if current is None else current["dashboard"]["id"]
         kept = board | {"id": number, "uid": uid, "version": version}
         self.dashboards[uid] = {"dashboard": kept, "meta": {"folderUid": folder, "slug": "s", "version": version}}
         return Answer(
@@ -167,21 +166,7 @@ class FakeGrafana:
         return Answer(200, {"message": "Annotation added", "id": len(self.annotations)})
 
     def list_sources(self) -> Answer:
-        shown = (
-            "id",
-            "orgId",
-            "uid",
-            "name",
-            "type",
-            "access",
-            "url",
-            "user",
-            "database",
-            "basicAuth",
-            "isDefault",
-            "jsonData",
-            "readOnly",
-        )
+        shown = "id orgId uid name type access url user database basicAuth isDefault jsonData readOnly".split()
         return Answer(200, [{key: one[key] for key in shown} for one in self.sources.values()])
 
     def get_source(self, uid: str) -> Answer:
@@ -216,15 +201,19 @@ class FakeGrafana:
         )
 
     def put_source(self, uid: str, body: Json) -> Answer:
-        found = there(self.sources, uid, "Data source not found")
+        current = there(self.sources, uid, "Data source not found")
         needs(body, "name", "type", "access")
-        emptied = {
-            key: None if key == "jsonData" else "" for key in ("url", "basicAuthUser", "jsonData")
-        }  # it replaces
-        self.sources[uid] = found | emptied | body | {"version": found["version"] + 1}
+        # A data source is replaced: a field that isn't sent is emptied.
+        emptied = {key: None if key == "jsonData" else "" for key in ("url", "basicAuthUser", "jsonData")}
+        self.sources[uid] = current | emptied | body | {"version": current["version"] + 1}
         return Answer(
             200,
-            {"datasource": self.sources[uid], "id": found["id"], "message": "Datasource updated", "name": body["name"]},
+            {
+                "datasource": self.sources[uid],
+                "id": current["id"],
+                "message": "Datasource updated",
+                "name": body["name"],
+            },
         )
 
 

@@ -1,4 +1,4 @@
-"""What is generated is committed as it is generated, and says what the objectives promise."""
+"""Shows that rules, routes and rule tests are committed as generated, and hold what the objectives promise."""
 
 import re
 from pathlib import Path
@@ -32,20 +32,19 @@ def run(*arguments: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def test_what_is_committed_is_what_is_generated() -> None:
+def test_the_committed_files_are_as_generated() -> None:
     assert not differing(generated(read_folder()), SHIPPED, once_generated(SHIPPED)), "run `calmops slo generate`"
 
 
-def test_every_alert_has_a_runbook_a_summary_and_somebody_who_is_told() -> None:
-    told = {
-        one["name"] for one in yaml.safe_load((SHIPPED / "receivers.yaml").read_text(encoding="utf-8"))["receivers"]
-    }
+def test_every_alert_has_a_runbook_a_summary_and_receivers() -> None:
+    receivers = yaml.safe_load((SHIPPED / "receivers.yaml").read_text(encoding="utf-8"))["receivers"]
+    names = {one["name"] for one in receivers}
     alerts = [rule for rule in rules() if "alert" in rule]
     assert alerts
     for rule in alerts:
         assert {"summary", "description", "runbook_url", "dashboard_url"} <= set(rule["annotations"]), rule["alert"]
         assert rule["annotations"]["runbook_url"].endswith(f"/{rule['alert']}.md")
-        assert {rule["labels"]["team"], rule["labels"]["escalation"]} <= told
+        assert {rule["labels"]["team"], rule["labels"]["escalation"]} <= names
         assert rule["labels"]["severity"] in ("page", "ticket")
 
 
@@ -56,21 +55,22 @@ def test_pages_sum_over_shards_and_tickets_dont() -> None:
             assert f"{level}:calmops_objective_burn" in rule["expr"], rule["alert"]
 
 
-def test_maintenance_silences_all_but_zeros_and_watchers() -> None:
+def test_maintenance_silences_all_alerts_except_zeros_and_telemetry() -> None:
     loud = {rule["alert"] for rule in rules() if "alert" in rule and "calmops:maintenance:active" not in rule["expr"]}
     assert loud == {"TokenizationFailing", "PersonalDataLeaked", "TelemetryStopped", "TelemetryLagging"}
 
 
 def test_an_alert_is_about_one_environment_and_about_a_shard_only_where_it_has_one() -> None:
     alerts = {(rule["alert"], rule["labels"]["severity"]): rule["annotations"] for rule in rules() if "alert" in rule}
-    with_shard = {name for name, told in alerts.items() if "$labels.shard" in told["summary"]}
+    with_shard = {name for name, annotations in alerts.items() if "$labels.shard" in annotations["summary"]}
     burning = {
         (rule["alert"], "ticket")
         for rule in rules()
         if "alert" in rule and "shard:calmops_objective_burn" in rule["expr"]
     }
     assert with_shard == burning
-    assert all("environment=%q" in told["description"] for told in alerts.values() if "topk" in told["description"])
+    descriptions = [annotations["description"] for annotations in alerts.values()]
+    assert all("environment=%q" in text for text in descriptions if "topk" in text)
 
 
 def test_a_dashboards_address_has_no_variable_without_a_value() -> None:
@@ -82,7 +82,7 @@ def test_a_dashboards_address_has_no_variable_without_a_value() -> None:
             assert "var-" not in re.sub(r"\{\{ with .*?\{\{ end \}\}", "", address)
 
 
-def test_what_pages_read_is_never_older_than_half_of_what_prometheus_looks_back() -> None:
+def test_what_a_page_reads_is_evaluated_within_half_of_prometheus_lookback() -> None:
     groups = yaml.safe_load((SHIPPED / RULES).read_text(encoding="utf-8"))["groups"]
     intervals = {
         rule["record"]: seconds(group["interval"]) for group in groups for rule in group["rules"] if "record" in rule
@@ -105,62 +105,62 @@ def test_every_objective_has_each_scenario_that_it_can_have() -> None:
         "maintenance",
         "missing series",
     }
-    for one in folder.promises.objectives:
-        tests = yaml.safe_load((SHIPPED / "rule_tests" / f"{one.name}.yaml").read_text(encoding="utf-8"))["tests"]
-        told = " ".join(test["name"] for test in tests)
-        wanted = common - {"low traffic", "counter reset"} if isinstance(one, Value) else common
-        assert {kind for kind in common if kind in told} == wanted, one.name
-        asked = str([test["promql_expr_test"] for test in tests])
+    for objective in folder.promises.objectives:
+        file = SHIPPED / "rule_tests" / f"{objective.name}.yaml"
+        tests = yaml.safe_load(file.read_text(encoding="utf-8"))["tests"]
+        names = " ".join(test["name"] for test in tests)
+        wanted = common - {"low traffic", "counter reset"} if isinstance(objective, Value) else common
+        assert {kind for kind in common if kind in names} == wanted, objective.name
+        checks = str([test["promql_expr_test"] for test in tests])
         severities = (
-            {window.severity for window in folder.promises.windows.of(one)[0]}
-            if isinstance(one, Ratio)
-            else {one.severity}
+            {window.severity for window in folder.promises.windows.of(objective)[0]}
+            if isinstance(objective, Ratio)
+            else {objective.severity}
         )
-        assert {severity for severity in ("page", "ticket") if f'severity="{severity}"' in asked} == severities, (
-            one.name
-        )
-        if "page" in severities and isinstance(one, Ratio):
-            assert "at risk: 4.5 times" in told and "not at risk" in told
+        checked = {severity for severity in ("page", "ticket") if f'severity="{severity}"' in checks}
+        assert checked == severities, objective.name
+        if "page" in severities and isinstance(objective, Ratio):
+            assert "at risk: 4.5 times" in names and "not at risk" in names
 
 
-def test_every_series_that_a_rule_reads_is_recorded_or_a_metric() -> None:
+def test_every_recorded_series_that_a_rule_reads_is_recorded() -> None:
     recorded = {rule["record"] for rule in rules() if "record" in rule} | {"calmops:maintenance:active"}
     for rule in rules():
         for series in re.findall(r"\w+:calmops\w*:\w+|calmops:\w+:\w+", rule["expr"]):
             assert series in recorded, f"{rule.get('alert') or rule['record']} reads {series}"
 
 
-def test_a_pace_makes_every_span_shorter_alike() -> None:
+def test_a_pace_shortens_every_span_by_the_same_factor() -> None:
     promises = read_folder().promises
     text = str(rule_file(promises, Links("http://r", "http://d"), Pace(60, least_s=4)))
     assert "rate5s" in text and "rate1m" in text and "left12h" in text and "[1h]" not in text
 
 
-def test_the_command_checks_and_generates_an_own_folder(tmp_path: Path) -> None:
+def test_the_command_checks_and_generates_a_folder_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "objectives").mkdir()
     own = tmp_path / "objectives" / "mine.yaml"
     own.write_text((SHIPPED / "objectives" / "request-success.yaml").read_text(encoding="utf-8"), encoding="utf-8")
     folder = ("--folder", str(tmp_path))
     assert run("check", *folder)[0] == 0
     assert run("generate", "--check", *folder)[0] == 1
-    code, said = run("generate", *folder)
-    assert code == 0 and "rule_tests/request-success.yaml: written" in said
+    code, output = run("generate", *folder)
+    assert code == 0 and "rule_tests/request-success.yaml: written" in output
     assert run("generate", "--check", *folder) == (0, f"all 5 files of {tmp_path} are as they should be\n")
     by_hand, left_over = (tmp_path / "rule_tests" / name for name in ("by-hand.yaml", "left-over.yaml"))
     by_hand.write_text("tests: []\n", encoding="utf-8")
     left_over.write_text(f"{HEAD}tests: []\n", encoding="utf-8")
     assert run("generate", *folder)[0] == 0 and by_hand.is_file() and not left_over.exists()
     own.write_text(own.read_text(encoding="utf-8").replace("target: 0.99", "target: 1"), encoding="utf-8")
-    code, said = run("check", *folder)
-    assert code == 2 and "mine.yaml:28: spec.objectives[0].target" in said
+    code, output = run("check", *folder)
+    assert code == 2 and "mine.yaml:28: spec.objectives[0].target" in output
 
 
 def test_the_command_says_which_windows_can_fire() -> None:
-    code, said = run("check")
-    assert code == 0 and "day (3 x 0.5 >= 1)" in said and "three-days" in said
+    code, output = run("check")
+    assert code == 0 and "day (3 x 0.5 >= 1)" in output and "three-days" in output
 
 
 @pytest.mark.parametrize("name", ["no-such-folder", "."])
 def test_a_folder_without_objectives_is_refused(name: str, tmp_path: Path) -> None:
-    code, said = run("check", "--folder", str(tmp_path / name))
-    assert code == 2 and "has no folder objectives/" in said
+    code, output = run("check", "--folder", str(tmp_path / name))
+    assert code == 2 and "has no folder objectives/" in output

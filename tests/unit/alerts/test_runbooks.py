@@ -1,4 +1,4 @@
-"""Every alert has its runbook, and what a runbook says can be typed: its commands and queries name what there is."""
+"""Shows that every alert has its runbook, whose commands and queries can be typed because they name what exists."""
 
 import re
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_a_runbooks_commands_exist(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", runbooks(), ids=lambda path: path.stem)
-def test_a_runbooks_queries_ask_for_series_that_there_are(path: Path) -> None:
+def test_a_runbooks_queries_ask_for_series_that_exist(path: Path) -> None:
     recorded = {rule["record"] for rule in rules() if "record" in rule}
     exposed = {
         f"{one.name}{end}"

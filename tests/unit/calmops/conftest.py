@@ -1,4 +1,4 @@
-"""Unit tests of the core are pure: no Ray, no connection to anywhere, no sleeping. Those of the engine run real ranks."""
+"""Unit tests of the core are pure: no Ray, no connection, no sleeping. Those of the engine run real ranks."""
 
 import socket
 import sys

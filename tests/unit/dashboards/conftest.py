@@ -1,4 +1,4 @@
-"""A fake Grafana, the command line pointed at it, and a folder of promises of one's own."""
+"""Provides a fake Grafana, the command line pointed at it, and a folder of promises to change."""
 
 import shutil
 import sys
@@ -9,7 +9,7 @@ import pytest
 
 from calmops.cli import main as main_module
 from tests.support.grafana.fake_grafana import ADMIN, FakeGrafana
-from tests.support.grafana.typed_pushes import SHIPPED, Point, Run, Said
+from tests.support.grafana.typed_pushes import SHIPPED, EntryPoint, Output, Run
 
 
 @pytest.fixture
@@ -21,16 +21,16 @@ def grafana() -> Iterator[FakeGrafana]:
 
 @pytest.fixture
 def run(grafana: FakeGrafana, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    monkeypatch.setattr(main_module, "entry_points", lambda **_: [Point])
+    monkeypatch.setattr(main_module, "entry_points", lambda **_: [EntryPoint])
     monkeypatch.setenv("GRAFANA_URL", grafana.url)
     monkeypatch.setenv("GRAFANA_TOKEN", ADMIN)
 
-    def call(*arguments: str) -> Said:
+    def call(*arguments: str) -> Output:
         monkeypatch.setattr(sys, "argv", ["calmops", *arguments])
-        with pytest.raises(SystemExit) as ended:
+        with pytest.raises(SystemExit) as exit_info:
             main_module.main()
-        said = capsys.readouterr()
-        return Said(int(ended.value.code or 0), said.out, said.err)
+        printed = capsys.readouterr()
+        return Output(int(exit_info.value.code or 0), printed.out, printed.err)
 
     return call
 

@@ -1,4 +1,4 @@
-"""What a push says when it can't: what failed, where, what Grafana said to it, and what to do. Never a traceback."""
+"""Shows that a failed push says what failed, where, what Grafana answered and what to do, without a traceback."""
 
 import json
 import os
@@ -12,23 +12,23 @@ import pytest
 import dashboards.grafana.client
 from tests.support.grafana.fake_answers import Answer
 from tests.support.grafana.fake_grafana import ADMIN, EDITOR, VIEWER, FakeGrafana
-from tests.support.grafana.typed_pushes import ALERTS, DASHBOARDS, SHIPPED, Run, Said
+from tests.support.grafana.typed_pushes import ALERTS, DASHBOARDS, SHIPPED, Output, Run
 
 PATHS = {"PYTHONPATH": os.pathsep.join((str(SHIPPED.parent), str(SHIPPED.parent / "platform")))}
 BOTH = pytest.mark.parametrize("command", [DASHBOARDS, ALERTS], ids=["dashboards", "alerts"])
 
 
-def refused(said: Said, status: int, *words: str) -> None:
-    """One line of a sentence, all the words in it, nothing of how it came about."""
-    assert said.status == status, said
-    assert said.err.startswith("calmops: ") and said.err.count("\n") == 1
-    assert "Traceback" not in said.err and "object at 0x" not in said.err and ADMIN not in said.err
+def refused(output: Output, status: int, *words: str) -> None:
+    """Assert that a push failed with one line that has all the words, and nothing of the code behind it."""
+    assert output.status == status, output
+    assert output.err.startswith("calmops: ") and output.err.count("\n") == 1
+    assert "Traceback" not in output.err and "object at 0x" not in output.err and ADMIN not in output.err
     for word in words:
-        assert word in said.err, said.err
+        assert word in output.err, output.err
 
 
 @BOTH
-def test_a_wrong_token(
+def test_a_wrong_token_is_refused_with_a_remedy(
     command: tuple[str, ...], run: Run, grafana: FakeGrafana, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GRAFANA_TOKEN", "glsa_wrong")
@@ -37,19 +37,19 @@ def test_a_wrong_token(
 
 
 MISSING = {
-    "may read alone": (DASHBOARDS, VIEWER, "folders:create"),
+    "may only read": (DASHBOARDS, VIEWER, "folders:create"),
     "may write dashboards": (DASHBOARDS, EDITOR, "datasources:create"),
     "may write no alerts": (ALERTS[:2], EDITOR, "alert.provisioning:write"),
 }
 
 
-@pytest.mark.parametrize("who", MISSING)
-def test_a_missing_permission_is_named_with_what_it_was_for(
-    who: str, run: Run, grafana: FakeGrafana, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("role", MISSING)
+def test_a_missing_permission_is_named_with_its_purpose(
+    role: str, run: Run, grafana: FakeGrafana, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command, token, permission = MISSING[who]
+    command, token, permission = MISSING[role]
     if command == ALERTS[:2]:
-        run(*DASHBOARDS)  # an administrator makes folder and data source
+        run(*DASHBOARDS)  # an administrator creates folder and data source
     monkeypatch.setenv("GRAFANA_TOKEN", token)
     refused(
         run(*command),
@@ -69,16 +69,16 @@ def test_a_viewers_token_is_enough_for_a_dry_run(run: Run, monkeypatch: pytest.M
 
 
 @BOTH
-def test_nobody_answers(command: tuple[str, ...], run: Run) -> None:
+def test_an_address_where_nobody_answers_is_named(command: tuple[str, ...], run: Run) -> None:
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # bound, so nobody else's; not listening, so refused
+        taken.bind(("127.0.0.1", 0))  # bound, so that nobody else takes it; not listening, so that calls are refused
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         refused(
             run(*command, "--url", url), 5, f"Grafana at {url} can't be reached", "Connection refused", "check --url"
         )
 
 
-def test_it_answers_too_late(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_grafana_that_answers_too_late_is_given_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dashboards.grafana.client, "TIMEOUT_S", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -93,13 +93,13 @@ STRANGERS = {
 }
 
 
-@pytest.mark.parametrize("who", STRANGERS)
-def test_an_address_that_is_no_grafana(who: str, run: Run, grafana: FakeGrafana) -> None:
-    grafana.broken, told = STRANGERS[who]
+@pytest.mark.parametrize("stranger", STRANGERS)
+def test_an_address_that_is_no_grafana_is_refused(stranger: str, run: Run, grafana: FakeGrafana) -> None:
+    grafana.broken, reason = STRANGERS[stranger]
     refused(
         run(*DASHBOARDS),
         2,
-        f"{grafana.url} doesn't answer as Grafana does ({told})",
+        f"{grafana.url} doesn't answer as Grafana does ({reason})",
         "the path that it is served under",
     )
 
@@ -109,23 +109,25 @@ def test_the_path_that_grafana_is_served_under_is_kept(run: Run, grafana: FakeGr
     assert grafana.calls == [("GET", "/monitoring/api/health")]
 
 
-def test_grafana_itself_fails(run: Run, grafana: FakeGrafana) -> None:
+def test_a_failure_of_grafana_itself_is_reported(run: Run, grafana: FakeGrafana) -> None:
     grafana.broken = Answer(503, {"message": "database is locked"})
     refused(run(*DASHBOARDS), 5, grafana.url, "says: database is locked (503)", "its own log")
 
 
-def test_a_grafana_that_is_too_old_is_told_so_before_anything_is_sent(run: Run, grafana: FakeGrafana) -> None:
+def test_a_grafana_that_is_too_old_is_refused_before_anything_is_sent(run: Run, grafana: FakeGrafana) -> None:
     grafana.version = "11.6.3"
     refused(run(*ALERTS), 2, "version 11.6.3", "12 or newer")
     assert grafana.calls == [("GET", "/api/health")]
 
 
-def test_a_body_that_grafana_refuses_is_told_with_its_words(run: Run, grafana: FakeGrafana, folder: Path) -> None:
+def test_a_body_that_grafana_refuses_is_reported_in_grafanas_words(
+    run: Run, grafana: FakeGrafana, folder: Path
+) -> None:
     rules = folder / "generated/prometheus-rules.yaml"
     rules.write_text(rules.read_text(encoding="utf-8").replace("interval: 4m", "interval: 7s"), encoding="utf-8")
-    said = run(*ALERTS, "--alerts", str(folder))
+    output = run(*ALERTS, "--alerts", str(folder))
     refused(
-        said,
+        output,
         1,
         "create rule group calmops-long-spans",
         "divided exactly by scheduler interval: 10 (400)",
@@ -134,16 +136,16 @@ def test_a_body_that_grafana_refuses_is_told_with_its_words(run: Run, grafana: F
     assert {one["ruleGroup"] for one in grafana.alerting.rules.values()} == {"calmops-short-spans"}
 
 
-def test_somebody_elses_data_source_has_our_name(run: Run, grafana: FakeGrafana) -> None:
+def test_somebody_elses_data_source_with_our_name_is_reported(run: Run, grafana: FakeGrafana) -> None:
     run(*DASHBOARDS)
     grafana.sources["other"] = grafana.sources.pop("calmops-prometheus") | {"uid": "other"}
     grafana.folders.clear()
-    said = run(*DASHBOARDS)
-    refused(said, 1, "create data source calmops-prometheus", "same name already exists (409)", "push again")
-    assert "created: folder calmops" in said.out, "what was done before is told"
+    output = run(*DASHBOARDS)
+    refused(output, 1, "create data source calmops-prometheus", "same name already exists (409)", "push again")
+    assert "created: folder calmops" in output.out, "what was done before is reported"
 
 
-def test_a_folder_that_somebody_changes_meanwhile_is_not_overwritten(run: Run, grafana: FakeGrafana) -> None:
+def test_a_folder_that_somebody_changes_during_the_push_is_not_overwritten(run: Run, grafana: FakeGrafana) -> None:
     run(*DASHBOARDS)
     grafana.folders["calmops"]["title"] = "theirs"
     grafana.meanwhile = lambda: grafana.folders["calmops"].update(version=9, title="theirs again")
@@ -152,7 +154,7 @@ def test_a_folder_that_somebody_changes_meanwhile_is_not_overwritten(run: Run, g
     assert run(*DASHBOARDS).status == 0 and grafana.folders["calmops"]["title"] == "calmops"
 
 
-def test_a_dashboard_that_somebody_makes_meanwhile_is_not_overwritten(run: Run, grafana: FakeGrafana) -> None:
+def test_a_dashboard_that_somebody_creates_during_the_push_is_not_overwritten(run: Run, grafana: FakeGrafana) -> None:
     run(*DASHBOARDS)
     theirs = grafana.dashboards.pop("calmops-debug") | {"meta": {"folderUid": "theirs"}}
     grafana.meanwhile = lambda: grafana.dashboards.update({"calmops-debug": theirs})
@@ -160,7 +162,7 @@ def test_a_dashboard_that_somebody_makes_meanwhile_is_not_overwritten(run: Run, 
     assert grafana.dashboards["calmops-debug"] is theirs
 
 
-def test_a_contact_point_that_a_notification_policy_uses_is_told(run: Run, grafana: FakeGrafana) -> None:
+def test_a_contact_point_that_is_still_in_use_is_reported(run: Run, grafana: FakeGrafana) -> None:
     run(*ALERTS)
     alerting = grafana.alerting
     alerting.contact_points["calmops-left"] = alerting.contact_points["calmops-safety"] | {
@@ -177,13 +179,13 @@ def test_a_contact_point_that_a_notification_policy_uses_is_told(run: Run, grafa
     refused(run(*ALERTS), 1, "remove contact point calmops-left", "currently used", "(409)", "look at it in Grafana")
 
 
-def test_no_prometheus_to_ask(run: Run, grafana: FakeGrafana) -> None:
+def test_a_push_without_a_prometheus_to_query_is_refused(run: Run, grafana: FakeGrafana) -> None:
     refused(run("dashboards", "push"), 2, "no data source of type prometheus", "--prometheus http://host:9090")
     refused(run("alerts", "push"), 2, "calmops-prometheus", "isn't there", "--prometheus http://host:9090")
     assert grafana.writes() == []
 
 
-def test_a_prometheus_that_is_there_can_be_named_and_stays_as_it_is(run: Run, grafana: FakeGrafana) -> None:
+def test_an_existing_prometheus_can_be_named_and_stays_as_it_is(run: Run, grafana: FakeGrafana) -> None:
     run(*DASHBOARDS)
     grafana.sources["own"] = grafana.sources.pop("calmops-prometheus") | {"uid": "own", "name": "own"}
     before = json.dumps(grafana.sources)
@@ -215,16 +217,16 @@ WRONG = {
     "none": ("", "no Grafana is named; give --url"),
     "no scheme": ("localhost:3000", "--url 'localhost:3000' isn't an address"),
     "no host": ("http://", "isn't an address"),
-    "no number": ("http://grafana:none", "isn't an address"),
+    "a port that is no number": ("http://grafana:none", "isn't an address"),
     "a password": ("http://admin:admin@localhost:3000", "holds a name, a password"),
     "unverified": ("https://grafana/?verify=false", "give the plain address"),
 }
 
 
-@pytest.mark.parametrize("what", WRONG)
-def test_an_address_that_is_none(what: str, run: Run) -> None:
-    url, told = WRONG[what]
-    refused(run("dashboards", "push", "--url", url), 2, told)
+@pytest.mark.parametrize("fault", WRONG)
+def test_an_invalid_address_is_refused(fault: str, run: Run) -> None:
+    url, message = WRONG[fault]
+    refused(run("dashboards", "push", "--url", url), 2, message)
 
 
 BROKEN = {
@@ -234,7 +236,7 @@ BROKEN = {
         "groups: [{name: a, interval: soon, rules: []}]",
         "$.groups[0].interval",
     ),
-    "two of a name": (
+    "two rules with one name": (
         "generated/prometheus-rules.yaml",
         "groups: [{name: a, interval: 30s, rules: [{alert: A, expr: x}, {alert: A, expr: y}]}]",
         "has two rules A (alert)",
@@ -242,26 +244,25 @@ BROKEN = {
     "no such receiver": (
         "generated/alertmanager.yaml",
         "route: {receiver: nobody, group_by: []}",
-        "tells nobody, whom receivers.yaml doesn't name",
+        "notifies nobody, not named in receivers.yaml",
     ),
     "no receivers": ("receivers.yaml", "receivers: []", "receivers.yaml:1: otherwise: is missing"),
 }
 
 
-@pytest.mark.parametrize("what", BROKEN)
-def test_a_folder_that_is_not_as_it_should_be(what: str, run: Run, grafana: FakeGrafana, folder: Path) -> None:
-    file, text, told = BROKEN[what]
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_broken_folder_is_refused_before_grafana_is_called(
+    fault: str, run: Run, grafana: FakeGrafana, folder: Path
+) -> None:
+    file, text, message = BROKEN[fault]
     (folder / file).write_text(text, encoding="utf-8")
-    said = run(*ALERTS, "--alerts", str(folder))
-    assert said.status == 2 and told in said.err
-    assert grafana.calls == [], "read before anything is asked"
+    output = run(*ALERTS, "--alerts", str(folder))
+    assert output.status == 2 and message in output.err
+    assert grafana.calls == []
 
 
 def test_the_command_line_starts_without_grafanas_client_and_builders() -> None:
     code = "import sys, dashboards.commands; print(sorted(name for name in sys.modules if name.startswith('grafana')))"
-    assert (
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | PATHS
-        ).stdout
-        == "[]\n"
-    )
+    command = [sys.executable, "-c", code]
+    finished = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | PATHS)
+    assert finished.stdout == "[]\n"

@@ -82,8 +82,8 @@ def register(app: typer.Typer) -> None:
 def _train(corpus: Path | None, work: Path, release: Path, given: dict[str, Any], now: bool) -> dict[str, Any]:
     import msgspec
 
-    from calmops.training.training_options import TrainingOptions
     from calmops.training.train import release_now, train
+    from calmops.training.training_options import TrainingOptions
 
     options = TrainingOptions(work=work, release=release, corpus=corpus, **given)
     figures: dict[str, Any] = msgspec.to_builtins((release_now if now else train)(options))

@@ -1,1 +1,1 @@
-"""What is promised: objectives (OpenSLO), windows, prices, maintenance, read from one folder."""
+"""Reads what is promised from the files of one folder: objectives (OpenSLO), windows, prices and maintenance."""

@@ -1,6 +1,6 @@
-"""Announced maintenance (maintenance.yaml): when a model's burning budgets and values alert nobody.
+"""Reads announced maintenance (maintenance.yaml), during which a model's burning budgets and values alert nobody.
 
-The budget goes on counting, and a zero alerts all the same.
+The budget goes on counting, and a zero alerts all the same. Knows neither rules nor evaluator.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,27 +17,27 @@ Moment = Annotated[datetime, Meta(tz=True, description="a time with its zone: 20
 
 
 class Maintenance(Struct, frozen=True, kw_only=True):
-    """One announcement. ``model``: None for every model."""
+    """Announces maintenance of one model, or of every model if ``model`` is None."""
 
     begins: Moment
     ends: Moment
-    reason: Annotated[str, Meta(min_length=1, description="why, for whoever wonders at the silence")]
+    reason: Annotated[str, Meta(min_length=1, description="why, for people who wonder at the silence")]
     model: str | None = None
 
 
 class MaintenanceFile(Struct, frozen=True, kw_only=True):
-    """maintenance.yaml."""
+    """Holds the content of maintenance.yaml."""
 
     maintenance: tuple[Maintenance, ...] = ()
 
 
 def read_maintenance(path: Path) -> Sequence[Maintenance]:
-    """maintenance.yaml. Raises ConfigError, one line for each problem."""
+    """Read maintenance.yaml. Raises ConfigError, one line per problem."""
     return msgspec.convert(parse(path, MaintenanceFile, _contradictions), MaintenanceFile).maintenance
 
 
 def maintained(announced: Iterable[Maintenance], at_s: float) -> set[str]:
-    """The models that are being maintained at a Unix time; an empty name stands for every model."""
+    """Return the models that are in maintenance at ``at_s`` (Unix seconds); an empty name stands for every model."""
     return {one.model or "" for one in announced if one.begins.timestamp() <= at_s < one.ends.timestamp()}
 
 

@@ -1,7 +1,8 @@
-"""What is promised, whatever file it was written in. Where the way of a token ends: knows neither YAML nor PromQL.
+"""Defines the three kinds of objective: ratio, zero and value.
 
-A ratio has a budget of bad events, which burns; of a zero any bad event is one too many; a value must keep to its side of
-a bound. Events are counted by the meter, at the source, each as good or bad, under the labels below.
+They stand where the way of a token ends, and know neither YAML nor PromQL.
+A ratio has a budget of bad events, which burns. A zero allows no bad event. A value must stay on its side of a bound.
+The meter counts events at the source, each as good or bad, under the labels below.
 """
 
 from typing import Literal
@@ -14,7 +15,7 @@ from calmops.foundation.model_labels import SHARD_LABELS
 LABELS = SHARD_LABELS
 EVENTS_SERIES = OBJECTIVE_EVENTS.name
 
-# What the meter can count, and the histogram edges at which it can tell a quick event from a slow one.
+# What the meter can count, and the histogram edges at which it can distinguish a quick event from a slow one.
 COUNTED: dict[str, tuple[float, ...]] = {
     "inter_token_latency": INTER_TOKEN_EDGES_S,
     "time_to_first_token": TTFT_EDGES_S,
@@ -29,14 +30,17 @@ Severity = Literal["page", "ticket"]
 
 
 class Source(Struct, frozen=True, kw_only=True):
-    """Which events are counted; ``within_s``: good ones take at most so long, seconds (None: they end well)."""
+    """Names the events that are counted. A good one takes at most ``within_s`` seconds or, if None, ends well."""
 
     events: str  # a key of COUNTED
     within_s: float | None = None
 
 
 class Objective(Struct, frozen=True, kw_only=True):
-    """What every kind has. ``alert`` is also the name of its runbook; ``team`` and ``escalation`` become routes."""
+    """Holds what every kind of objective has.
+
+    ``alert`` is also the name of its runbook; ``team`` and ``escalation`` become routes.
+    """
 
     name: str
     title: str
@@ -48,7 +52,10 @@ class Objective(Struct, frozen=True, kw_only=True):
 
 
 class Ratio(Objective, frozen=True, kw_only=True):
-    """At least ``target`` of the events are good, over a rolling ``period_s``; fewer than ``least_events`` say nothing."""
+    """Promises that at least ``target`` of the events are good over a rolling ``period_s``.
+
+    Fewer than ``least_events`` events in a window never alert.
+    """
 
     source: Source
     target: float  # within (0, 1)
@@ -57,21 +64,21 @@ class Ratio(Objective, frozen=True, kw_only=True):
 
     @property
     def budget(self) -> float:
-        """The share of events that may be bad."""
+        """Return the share of events that may be bad."""
         return 1.0 - self.target
 
 
 class Zero(Objective, frozen=True, kw_only=True):
-    """No event is bad."""
+    """Promises that no event is bad."""
 
     source: Source
 
 
 class Value(Objective, frozen=True, kw_only=True):
-    """A gauge keeps to its side of a bound; past it for ``for_s``, it alerts."""
+    """Promises that a gauge stays on its side of a bound; once it is past the bound for ``for_s``, it alerts."""
 
     gauge: str  # one of GAUGES
-    op: Literal["lt", "lte", "gt", "gte"]  # how the gauge must stand to the bound
+    op: Literal["lt", "lte", "gt", "gte"]  # how the gauge must compare to the bound
     bound: float
     for_s: int
 

@@ -1,7 +1,7 @@
-"""An OpenSLO v1 document as records, field by field. Knows OpenSLO's words, not what they mean here: openslo.py does.
+"""Describes an OpenSLO v1 document field by field. Knows OpenSLO's words; openslo.py knows what they mean here.
 
-OpenSLO takes targets below 1 only and has no word for how long a value may be out of bounds. So a zero and a value are
-documents of the same shape under ``apiVersion: calmops/v1``: ``objectives: [{most: 0}]`` and ``[{op, value, lasting}]``.
+OpenSLO takes only targets under 1 and has no word for how long a value may be out of bounds. So a zero and a value are
+documents of the same shape with ``apiVersion: calmops/v1``: ``objectives: [{most: 0}]`` or ``[{op, value, lasting}]``.
 Source: github.com/OpenSLO/OpenSLO, README of v1.
 """
 
@@ -26,7 +26,7 @@ Events = Annotated[
 
 
 class Annotations(Struct, frozen=True, kw_only=True):
-    """Those that every objective needs; their keys stand under ``calmops.dev/``."""
+    """Holds the annotations that every objective needs; their keys begin with ``calmops.dev/``."""
 
     alert: Annotated[str, Meta(pattern=ALERT_NAME, description="the alert's name, and its runbook's: TokenLatencyHigh")]
     severity: Annotated[Literal["page", "ticket"], Meta(description="page or ticket")]
@@ -38,7 +38,7 @@ class Annotations(Struct, frozen=True, kw_only=True):
 
 
 class Metadata(Struct, frozen=True, kw_only=True):
-    """A document's name, and what we add to it."""
+    """Holds a document's name and its annotations."""
 
     name: Name
     displayName: Text  # noqa: N815  OpenSLO's word
@@ -47,46 +47,46 @@ class Metadata(Struct, frozen=True, kw_only=True):
 
 
 class EventsSpec(Struct, frozen=True, kw_only=True):
-    """Which events."""
+    """Names the events, and how long a good one may take."""
 
     events: Events
     within_s: Annotated[float, Meta(gt=0, description="seconds; an edge of the metric's buckets")] | None = None
 
 
 class EventsSource(Struct, frozen=True, kw_only=True):
-    """Events that calmops' meter counts."""
+    """Wraps a specification of events that calmops' meter counts."""
 
     type: Annotated[Literal["calmops"], Meta(description="calmops: its meter counts good and bad events at the source")]
     spec: EventsSpec
 
 
 class GaugeSpec(Struct, frozen=True, kw_only=True):
-    """Which gauge."""
+    """Names the gauge."""
 
     gauge: Text
 
 
 class GaugeSource(Struct, frozen=True, kw_only=True):
-    """A gauge that calmops' meter shows."""
+    """Wraps the name of a gauge that calmops' meter shows."""
 
     type: Annotated[Literal["calmops"], Meta(description="calmops")]
     spec: GaugeSpec
 
 
 class EventsPart(Struct, frozen=True, kw_only=True):
-    """``good`` or ``total``."""
+    """Holds ``good`` or ``total`` of a ratio."""
 
     metricSource: EventsSource  # noqa: N815  OpenSLO's word
 
 
 class GaugePart(Struct, frozen=True, kw_only=True):
-    """``thresholdMetric``."""
+    """Holds ``thresholdMetric`` of a value."""
 
     metricSource: GaugeSource  # noqa: N815  OpenSLO's word
 
 
 class RatioMetric(Struct, frozen=True, kw_only=True):
-    """Good over total."""
+    """Divides good events by all events."""
 
     counter: Annotated[bool, Meta(description="true: they are counters")]
     good: EventsPart
@@ -94,34 +94,36 @@ class RatioMetric(Struct, frozen=True, kw_only=True):
 
 
 class IndicatorSpec(Struct, frozen=True, kw_only=True):
-    """One of the two."""
+    """Holds one of the two: a ratio of events, or a gauge."""
 
     ratioMetric: RatioMetric | None = None  # noqa: N815  OpenSLO's word
     thresholdMetric: GaugePart | None = None  # noqa: N815  OpenSLO's word
 
 
 class IndicatorName(Struct, frozen=True, kw_only=True):
-    """An inline indicator's name."""
+    """Holds an inline indicator's name."""
 
     name: Name
 
 
 class Indicator(Struct, frozen=True, kw_only=True):
-    """How it is measured."""
+    """Says how an objective is measured."""
 
     metadata: IndicatorName
     spec: IndicatorSpec
 
 
 class TimeWindow(Struct, frozen=True, kw_only=True):
-    """The budget's period."""
+    """Holds the budget's period."""
 
     duration: Span
-    isRolling: Annotated[bool, Meta(description="true: calendar periods aren't supported")]  # noqa: N815  OpenSLO's word
+    isRolling: Annotated[  # noqa: N815  OpenSLO's word
+        bool, Meta(description="true: calendar periods aren't supported")
+    ]
 
 
 class Goal(Struct, frozen=True, kw_only=True):
-    """``objectives``: one of target (a ratio), most (a zero), or op, value and lasting (a value)."""
+    """Holds an entry of ``objectives``: target (a ratio), most (a zero), or op, value and lasting (a value)."""
 
     displayName: str = ""  # noqa: N815  OpenSLO's word
     target: Annotated[
@@ -130,27 +132,27 @@ class Goal(Struct, frozen=True, kw_only=True):
     ] = None
     most: Annotated[Annotated[int, Meta(ge=0, le=0)] | None, Meta(description="0: no bad event")] = None
     op: Annotated[
-        Literal["lt", "lte", "gt", "gte"] | None, Meta(description="how the value should stand to the bound")
+        Literal["lt", "lte", "gt", "gte"] | None, Meta(description="how the value should compare to the bound")
     ] = None
     value: Annotated[float | None, Meta(description="the bound")] = None
     lasting: Annotated[str | None, Meta(description="how long it may be out of bounds: 15m")] = None
 
 
 class Spec(Struct, frozen=True, kw_only=True):
-    """What is promised."""
+    """Says what is promised, and how it is measured."""
 
     description: Text
     service: Name
     indicator: Indicator
     timeWindow: tuple[TimeWindow, ...]  # noqa: N815  OpenSLO's word
-    budgetingMethod: Annotated[  # noqa: N815  OpenSLO's word
+    budgetingMethod: Annotated[  # noqa: N815  OpenSLO\'s word
         Literal["Occurrences"], Meta(description="Occurrences: every event weighs the same")
     ]
     objectives: tuple[Goal, ...]
 
 
 class Document(Struct, frozen=True, kw_only=True):
-    """One file."""
+    """Holds the content of one objective's file."""
 
     apiVersion: Annotated[  # noqa: N815  OpenSLO's word
         Literal["openslo/v1", "calmops/v1"],

@@ -1,4 +1,4 @@
-"""All that is promised, as one record."""
+"""Holds everything that is promised as one record, as it goes to the rules and the evaluator. Knows no file."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,11 +9,10 @@ from calmops.objectives.promises.windows import Windows
 
 
 class Promises(NamedTuple):
-    """Everything that was written down, as it was read."""
+    """Holds every promise that was read from a folder."""
 
     objectives: Sequence[AnyObjective]
     windows: Windows
     announced: Sequence[Maintenance] = ()
-    runbooks: str | None = (
-        None  # the address below which they lie; None: nobody named one, the console has those that ship
-    )
+    # The address under which runbooks lie. None: the folder names none, and the console shows those that ship.
+    runbooks: str | None = None

@@ -1,7 +1,8 @@
-"""Over which windows a burning budget alerts, and when it counts as at risk: windows.yaml as records.
+"""Reads windows.yaml: over which windows a burning budget alerts, and when a budget counts as at risk.
 
-A window fires while the budget burns more than ``factor`` times as fast as it may, over its long and its short span: the
-long one gives weight, the short one lets it end soon after recovery (SRE workbook, chapter 5).
+A window fires while the budget burns more than ``factor`` times as fast as it may, over its long and over its short
+span. The long span gives weight; the short one lets the alert end soon after recovery (SRE workbook, chapter 5).
+Knows neither rules nor evaluator.
 """
 
 import math
@@ -24,7 +25,7 @@ Share = Annotated[float, Meta(gt=0, lt=1, description="a share between 0 and 1")
 
 
 class Window(Struct, frozen=True, kw_only=True):
-    """One pair of spans. ``only_at_risk``: it also asks that little budget is left."""
+    """Pairs a long and a short span. With ``only_at_risk`` it fires only while the budget is at risk."""
 
     name: str
     severity: Severity
@@ -34,41 +35,45 @@ class Window(Struct, frozen=True, kw_only=True):
     only_at_risk: bool = False
 
     def can_fire(self, objective: Ratio) -> bool:
-        """Whether this objective can burn that fast at all: more than every event can't be bad."""
+        """Return whether this objective can burn that fast at all: no more than every event can be bad."""
         return self.factor * objective.budget < 1.0
 
 
 class AtRisk(Struct, frozen=True, kw_only=True):
-    """A budget is at risk with less than ``left`` of it left, or if at this rate it ends within ``ends_within_s``."""
+    """Says when a budget is at risk: less than ``left`` of it is left, or it would end within ``ends_within_s``."""
 
     left: float
     ends_within_s: int
 
 
 class Windows(Struct, frozen=True, kw_only=True):
-    """All of them."""
+    """Holds every window, and when a budget is at risk."""
 
     windows: tuple[Window, ...]
     at_risk: AtRisk
 
     def of(self, objective: Ratio) -> tuple[list[Window], list[Window]]:
-        """Those that can fire for this objective, and those left out. A ticket objective never pages."""
-        asked = [one for one in self.windows if objective.severity == "page" or one.severity == "ticket"]
-        return [one for one in asked if one.can_fire(objective)], [one for one in asked if not one.can_fire(objective)]
+        """Return the windows that can fire for this objective, and those left out. A ticket objective never pages."""
+        wanted = [one for one in self.windows if objective.severity == "page" or one.severity == "ticket"]
+        usable = [one for one in wanted if one.can_fire(objective)]
+        return usable, [one for one in wanted if not one.can_fire(objective)]
 
     def factor(self, window: Window, objective: Ratio) -> float:
-        """How fast a budget of which nothing is spent must burn for this window: at risk, so fast that it soon ends."""
+        """Return how fast an unspent budget must burn for this window; for one at risk, so fast that it soon ends."""
         soon = objective.period_s / self.at_risk.ends_within_s if window.only_at_risk else 0.0
         return max(window.factor, soon)
 
     def delay_s(self, window: Window, objective: Ratio, bad_share: float, clean_s: float = math.inf) -> float:
-        """After how long a window fires once this share of a steady traffic turns bad, having been good for ``clean_s``."""
+        """Return how many seconds it takes a window to fire once ``bad_share`` of steady traffic is bad.
+
+        ``clean_s``: seconds before that in which all traffic was good.
+        """
         reached = self.factor(window, objective) * objective.budget / bad_share
         assert reached < 1, f"{window.name} doesn't fire for {objective.name} at {bad_share:g}"
         return window.long_s * reached if window.long_s <= clean_s else clean_s * reached / (1 - reached)
 
     def paced(self, pace: Callable[[float], int]) -> "Windows":
-        """The same with every span as ``pace`` gives it, for tests that can't wait."""
+        """Return the same windows with ``pace`` applied to every span, for tests that can't wait."""
         return Windows(
             windows=tuple(
                 msgspec.structs.replace(one, long_s=pace(one.long_s), short_s=pace(one.short_s)) for one in self.windows
@@ -78,7 +83,7 @@ class Windows(Struct, frozen=True, kw_only=True):
 
 
 class WindowEntry(Struct, frozen=True, kw_only=True):
-    """One entry of windows.yaml."""
+    """Holds one entry of windows.yaml."""
 
     name: Annotated[str, Meta(pattern="^[a-z][a-z0-9-]*$", description="a short name in small letters")]
     severity: Annotated[Literal["page", "ticket"], Meta(description="page or ticket")]
@@ -89,21 +94,21 @@ class WindowEntry(Struct, frozen=True, kw_only=True):
 
 
 class AtRiskEntry(Struct, frozen=True, kw_only=True):
-    """at_risk of windows.yaml."""
+    """Holds ``at_risk`` of windows.yaml."""
 
     left: Share
     ends_within: Span
 
 
 class WindowsFile(Struct, frozen=True, kw_only=True):
-    """windows.yaml."""
+    """Holds the content of windows.yaml."""
 
     windows: tuple[WindowEntry, ...]
     at_risk: AtRiskEntry
 
 
 def read_windows(path: Path) -> Windows:
-    """windows.yaml. Raises ConfigError, one line for each problem."""
+    """Read windows.yaml. Raises ConfigError, one line per problem."""
     file = msgspec.convert(parse(path, WindowsFile, _contradictions), WindowsFile)
     return Windows(
         windows=tuple(
@@ -118,7 +123,7 @@ def read_windows(path: Path) -> Windows:
 
 
 def seconds(span: str) -> int:
-    """ "5m" to 300. ValueError if it is no span."""
+    """Turn a span into seconds: "5m" into 300. Raises ValueError if it is no span."""
     match = SPAN.match(span)
     if match is None:
         raise ValueError(f"{span!r} is not a span: a whole number with its unit, 30s, 5m, 6h or 3d")
@@ -126,13 +131,13 @@ def seconds(span: str) -> int:
 
 
 def span(duration_s: int) -> str:
-    """300 to "5m": the largest unit that gives a whole number."""
+    """Turn seconds into a span: 300 into "5m", the largest unit that gives a whole number."""
     unit = max((unit for unit, size in UNITS_S.items() if duration_s % size == 0), key=UNITS_S.__getitem__)
     return f"{duration_s // UNITS_S[unit]}{unit}"
 
 
 def span_problem(where: str, text: str) -> list[Problem]:
-    """What is wrong with a span, if anything."""
+    """Return what is wrong with a span, if anything."""
     try:
         seconds(text)
     except ValueError as error:
@@ -142,11 +147,11 @@ def span_problem(where: str, text: str) -> list[Problem]:
 
 def _contradictions(tree: dict[str, Any]) -> list[Problem]:
     problems = span_problem("at_risk.ends_within", tree["at_risk"]["ends_within"])
-    for index, one in enumerate(tree["windows"]):
-        where = f"windows[{index}]"
-        problems += span_problem(f"{where}.long", one["long"]) + span_problem(f"{where}.short", one["short"])
-        if not problems and seconds(one["short"]) >= seconds(one["long"]):
-            problems.append(Problem(f"{where}.short", f"must be shorter than long ({one['long']}), got {one['short']}"))
+    for index, window in enumerate(tree["windows"]):
+        where, long, short = f"windows[{index}]", window["long"], window["short"]
+        problems += span_problem(f"{where}.long", long) + span_problem(f"{where}.short", short)
+        if not problems and seconds(short) >= seconds(long):
+            problems.append(Problem(f"{where}.short", f"must be shorter than long ({long}), got {short}"))
     names = [one["name"] for one in tree["windows"]]
     problems += [
         Problem(f"windows[{index}].name", f"{name!r} is given twice; name each window once")

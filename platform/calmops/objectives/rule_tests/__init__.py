@@ -1,1 +1,1 @@
-"""Promises to promtool's unit tests: one scenario per alert."""
+"""Turns promises into unit tests for promtool: scenarios of what must alert and what must not."""

@@ -1,8 +1,8 @@
-"""Scenarios for promtool, one file for each objective: what must alert and what must keep still. Generated into rule_tests/.
+"""Writes promtool scenarios, one file per objective: what must alert and what must not. Generated into rule_tests/.
 
-Times are minutes; clean traffic comes first. What is expected follows from the windows, not from a run. Each objective has a
-fast burn, a slow one, recovery, idleness, a counter reset, low traffic, maintenance and missing series; a value is a gauge, so
-that it has neither resets nor traffic.
+Times are minutes; good traffic comes first. What is expected follows from the windows, not from a run. Each objective
+has a fast burn, a slow burn, recovery, idleness, a counter reset, low traffic, maintenance and missing series. A value
+is a gauge, so it has neither resets nor traffic.
 """
 
 import math
@@ -11,17 +11,17 @@ from typing import Any
 
 from calmops.objectives.promises.objective import AnyObjective, Ratio, Value, Zero
 from calmops.objectives.promises.windows import Window, Windows
-from calmops.objectives.rule_tests.at_risk import of_a_budget_at_risk
+from calmops.objectives.rule_tests.at_risk import at_risk_scenarios
 from calmops.objectives.rule_tests.series import (
-    LATE,
+    LATE_MINUTES,
     RATE,
-    Asked,
+    Check,
     Course,
     Series,
     Stretch,
     Test,
-    counted,
-    maintained,
+    event_series,
+    maintenance_series,
     scenario,
 )
 from calmops.objectives.rules.series import ZERO_S, left_series
@@ -29,149 +29,141 @@ from calmops.objectives.rules.series import ZERO_S, left_series
 CLEAN = 90  # longer than the quick windows look back
 HOUR = 60
 
+BySeverity = dict[str, list[Window]]
+
 
 def rule_tests(objective: AnyObjective, windows: Windows, rule_file: str) -> dict[str, Any]:
-    """The content of one promtool file."""
+    """Return the content of one promtool file."""
     if isinstance(objective, Ratio):
-        tests = list(_of_a_ratio(objective, windows))
+        tests = list(_ratio_scenarios(objective, windows))
     elif isinstance(objective, Zero):
-        tests = list(_of_a_zero(objective))
+        tests = list(_zero_scenarios(objective))
     else:
-        tests = list(_of_a_value(objective))
-    absent = scenario("missing series: nothing to say", objective.alert, [], [Asked(30, fires=False)])
+        tests = list(_value_scenarios(objective))
+    absent = scenario("missing series: it doesn't alert", objective.alert, [], [Check(30, fires=False)])
     return {"rule_files": [rule_file], "evaluation_interval": "1m", "tests": [*tests, absent]}
 
 
-def _of_a_ratio(objective: Ratio, windows: Windows) -> Iterator[Test]:
+def _ratio_scenarios(objective: Ratio, windows: Windows) -> Iterator[Test]:
     usable, _ = windows.of(objective)
     by_severity = {severity: [one for one in usable if one.severity == severity] for severity in ("page", "ticket")}
-    found = {severity: mine for severity, mine in by_severity.items() if mine}
-    delays = {severity: _delay(objective, windows, mine, 1.0, CLEAN) for severity, mine in found.items()}
-    yield from _of_an_outage(objective, found, delays)
-    for severity, mine in found.items():
-        yield _slow(objective, windows, severity, mine)
-    yield from of_a_budget_at_risk(objective, windows)
+    by_severity = {severity: own for severity, own in by_severity.items() if own}
+    delays = {severity: _delay(objective, windows, own, 1.0, CLEAN) for severity, own in by_severity.items()}
+    yield from _outages(objective, by_severity, delays)
+    for severity, own in by_severity.items():
+        yield _slow_burn(objective, windows, severity, own)
+    yield from at_risk_scenarios(objective, windows)
     as_it_may = Course([(2 * HOUR, RATE * objective.target, RATE * objective.budget * 0.99)])
-    yield _counting(
-        "as it may: a budget that burns once never alerts", objective, as_it_may, Asked(2 * HOUR, fires=False)
+    yield _event_scenario(
+        "as it may: a budget that burns once never alerts", objective, as_it_may, Check(2 * HOUR, fires=False)
     )
     few = Course([(HOUR, 0.0, objective.least_events / 2 / HOUR)])
-    yield _counting("low traffic: too few events say nothing", objective, few, Asked(HOUR, fires=False))
+    yield _event_scenario("low traffic: too few events never alert", objective, few, Check(HOUR, fires=False))
 
 
-def _of_an_outage(objective: Ratio, found: dict[str, list[Window]], delays: dict[str, int]) -> Iterator[Test]:
-    """Everything bad, after a time of everything good."""
+def _outages(objective: Ratio, by_severity: BySeverity, delays: dict[str, int]) -> Iterator[Test]:
+    """Yield scenarios in which every event is bad after a time in which every event was good."""
     clean: Stretch = (CLEAN, RATE, 0.0)
     latest = max(delays.values())
     ends = CLEAN + latest + 30
-    fires = [Asked(CLEAN + delay + LATE, fires=True, severity=severity) for severity, delay in delays.items()]
-    short = {severity: max(one.short_s for one in mine) // 60 + LATE for severity, mine in found.items()}
-    over = [Asked(ends + late, fires=False, severity=severity) for severity, late in short.items()]
-    before = Asked(CLEAN, fires=False)
+    fires = [Check(CLEAN + delay + LATE_MINUTES, fires=True, severity=severity) for severity, delay in delays.items()]
+    short = {severity: max(one.short_s for one in own) // 60 + LATE_MINUTES for severity, own in by_severity.items()}
+    over = [Check(ends + late, fires=False, severity=severity) for severity, late in short.items()]
+    before = Check(CLEAN, fires=False)
     for name, after in (
-        ("fast burn and recovery: a total outage alerts, until it has left the short span", RATE),
-        ("idle: an alert ends where nothing happens any more", 0.0),
+        ("fast burn and recovery: a total outage alerts until it has left the short span", RATE),
+        ("idle: an alert ends if nothing happens any more", 0.0),
     ):
         course = Course([clean, (latest + 30, 0.0, RATE), (max(short.values()) + 10, after, 0.0)])
-        yield _counting(name, objective, course, before, *fires, *over)
+        yield _event_scenario(name, objective, course, before, *fires, *over)
     half = max(1, latest // 2)
-    restarted = Course([clean, (half, 0.0, RATE), (latest + 20, 0.0, RATE)], reset_at=CLEAN + half)
-    despite = [Asked(CLEAN + latest + 1 + LATE, fires=True, severity=severity) for severity in delays]
-    yield _counting("counter reset: it hides no outage", objective, restarted, *despite)
-    restarted = Course([clean, (HOUR, RATE, 0.0)], reset_at=CLEAN)
-    yield _counting(
-        "counter reset: it is no outage",
-        objective,
-        restarted,
-        *(Asked(CLEAN + late, fires=False) for late in (0, 5, HOUR)),
-    )
-    yield _maintained(objective, Course([clean, (latest + 30, 0.0, RATE)]), CLEAN + latest + LATE)
+    reset_in_outage = Course([clean, (half, 0.0, RATE), (latest + 20, 0.0, RATE)], reset_at=CLEAN + half)
+    still_fires = [Check(CLEAN + latest + 1 + LATE_MINUTES, fires=True, severity=severity) for severity in delays]
+    yield _event_scenario("counter reset: it hides no outage", objective, reset_in_outage, *still_fires)
+    reset_alone = Course([clean, (HOUR, RATE, 0.0)], reset_at=CLEAN)
+    silent = [Check(CLEAN + late, fires=False) for late in (0, 5, HOUR)]
+    yield _event_scenario("counter reset: it is no outage", objective, reset_alone, *silent)
+    yield _in_maintenance(objective, Course([clean, (latest + 30, 0.0, RATE)]), CLEAN + latest + LATE_MINUTES)
 
 
-def _delay(objective: Ratio, windows: Windows, mine: list[Window], share: float, clean: int) -> int:
-    """After how many minutes the first of these windows fires."""
-    fast_enough = [one for one in mine if windows.factor(one, objective) * objective.budget < share]
-    return math.ceil(min(windows.delay_s(one, objective, share, clean * 60) for one in fast_enough) / 60)
+def _delay(objective: Ratio, windows: Windows, own: list[Window], bad_share: float, clean: int) -> int:
+    """Return after how many minutes the first of these windows fires."""
+    fast_enough = [one for one in own if windows.factor(one, objective) * objective.budget < bad_share]
+    return math.ceil(min(windows.delay_s(one, objective, bad_share, clean * 60) for one in fast_enough) / 60)
 
 
-def _slow(objective: Ratio, windows: Windows, severity: str, mine: list[Window]) -> Test:
-    """A burn that is enough for the slowest window of a severity alone."""
+def _slow_burn(objective: Ratio, windows: Windows, severity: str, own: list[Window]) -> Test:
+    """Return a scenario of a burn that is fast enough only for the slowest window of a severity."""
     usable, _ = windows.of(objective)
-    slow = min(windows.factor(one, objective) for one in mine)
+    slow = min(windows.factor(one, objective) for one in own)
     quicker = min(
         (factor for one in usable if (factor := windows.factor(one, objective)) > slow), default=1 / objective.budget
     )
-    share = (slow + min(quicker, 1 / objective.budget)) / 2 * objective.budget
-    delay = _delay(objective, windows, mine, share, HOUR)
-    course = Course([(HOUR, RATE, 0.0), (delay + 30, RATE * (1 - share), RATE * share)])
-    asked = [
-        Asked(HOUR + delay // 2, fires=False, severity=severity),
-        Asked(HOUR + delay + LATE, fires=True, severity=severity),
+    bad_share = (slow + min(quicker, 1 / objective.budget)) / 2 * objective.budget
+    delay = _delay(objective, windows, own, bad_share, HOUR)
+    course = Course([(HOUR, RATE, 0.0), (delay + 30, RATE * (1 - bad_share), RATE * bad_share)])
+    checks = [
+        Check(HOUR + delay // 2, fires=False, severity=severity),
+        Check(HOUR + delay + LATE_MINUTES, fires=True, severity=severity),
     ]
     pages = [windows.factor(one, objective) for one in usable if one.severity == "page"]
     if severity == "ticket" and pages and min(pages) > slow:
-        asked.append(Asked(HOUR + delay + 30, fires=False, severity="page"))
-    what = "pages by the slow one" if severity == "page" else "opens a ticket"
-    return _counting(f"slow burn: what is too little for the other windows {what}", objective, course, *asked)
+        checks.append(Check(HOUR + delay + 30, fires=False, severity="page"))
+    effect = "pages by the slow one" if severity == "page" else "opens a ticket"
+    return _event_scenario(f"slow burn: too little for the other windows {effect}", objective, course, *checks)
 
 
-def _maintained(objective: Ratio, course: Course, minute: int) -> Test:
-    silenced = _counting(
+def _in_maintenance(objective: Ratio, course: Course, minute: int) -> Test:
+    silenced = _event_scenario(
         "maintenance: it silences the alert and not the budget",
         objective,
         course,
-        Asked(minute, fires=False),
-        more=[maintained("1x2000")],
+        Check(minute, fires=False),
+        more=[maintenance_series("1x2000")],
     )
-    chosen = f'{left_series(objective.period_s)}{{objective="{objective.name}"}}'
+    left = f'{left_series(objective.period_s)}{{objective="{objective.name}"}}'
     silenced["promql_expr_test"].append(
-        {"expr": f"count({chosen} < 1)", "eval_time": f"{minute}m", "exp_samples": [{"labels": "{}", "value": 1}]}
+        {"expr": f"count({left} < 1)", "eval_time": f"{minute}m", "exp_samples": [{"labels": "{}", "value": 1}]}
     )
     return silenced
 
 
-def _of_a_zero(objective: Zero) -> Iterator[Test]:
-    lasts, well, severity = ZERO_S // 60, RATE, objective.severity
+def _zero_scenarios(objective: Zero) -> Iterator[Test]:
+    lasts, good, severity = ZERO_S // 60, RATE, objective.severity
     one_bad: Stretch = (1, RATE - 1, 1.0)
 
-    def fires(*minutes: int) -> list[Asked]:
-        return [Asked(minute, fires=True, severity=severity) for minute in minutes]
+    def fires(*minutes: int) -> list[Check]:
+        return [Check(minute, fires=True, severity=severity) for minute in minutes]
 
-    def silent(*minutes: int) -> list[Asked]:
-        return [Asked(minute, fires=False) for minute in minutes]
+    def silent(*minutes: int) -> list[Check]:
+        return [Check(minute, fires=False) for minute in minutes]
 
-    once = Course([(60, well, 0.0), one_bad, (60, well, 0.0)])
-    expected = [*silent(60), *fires(62, 60 + lasts), *silent(62 + lasts)]
-    yield _counting(
-        "fast burn and recovery: one bad event alerts at once and for ten minutes", objective, once, *expected
-    )
-    now_and_then = Course([(60, well, 0.0), one_bad, (59, well, 0.0), one_bad, (30, well, 0.0)])
-    yield _counting(
-        "slow burn: one now and then alerts each time",
-        objective,
-        now_and_then,
-        *fires(62),
-        *silent(62 + lasts, 120),
-        *fires(122),
-    )
+    def test(name: str, course: Course, *checks: Check, more: list[Series] | None = None) -> Test:
+        return _event_scenario(name, objective, course, *checks, more=more)
+
+    once = Course([(60, good, 0.0), one_bad, (60, good, 0.0)])
+    ten_minutes = [*silent(60), *fires(62, 60 + lasts), *silent(62 + lasts)]
+    yield test("fast burn and recovery: one bad event alerts at once and for ten minutes", once, *ten_minutes)
+    now_and_then = Course([(60, good, 0.0), one_bad, (59, good, 0.0), one_bad, (30, good, 0.0)])
+    twice = [*fires(62), *silent(62 + lasts, 120), *fires(122)]
+    yield test("slow burn: a bad event now and then alerts each time", now_and_then, *twice)
     alone = Course([(60, 0.0, 0.0), (1, 0.0, 1.0), (60, 0.0, 0.0)])
-    yield _counting("low traffic: a bad event alerts where there is no other", objective, alone, *expected)
-    idle = Course([(60, well, 0.0), one_bad, (60, 0.0, 0.0)])
-    yield _counting(
-        "idle: it ends where nothing happens any more, and nothing alone never alerts",
-        objective,
+    yield test("low traffic: a bad event alerts even if there is no other event", alone, *ten_minutes)
+    idle = Course([(60, good, 0.0), one_bad, (60, 0.0, 0.0)])
+    yield test(
+        "idle: an alert ends if nothing happens any more, and idleness alone never alerts",
         idle,
-        *expected,
+        *ten_minutes,
         *silent(120),
     )
-    restarted = Course([(60, well, 0.0), (60, well, 0.0)], reset_at=60)
-    yield _counting("counter reset: it is no bad event", objective, restarted, *silent(61, 120))
-    hidden = Course([(30, well, 0.0), one_bad, (29, well, 0.0), (1, well, 0.0), one_bad, (30, well, 0.0)], reset_at=60)
-    yield _counting("counter reset: it hides none", objective, hidden, *silent(60), *fires(63))
-    yield _counting("maintenance silences no leak", objective, once, *fires(62), more=[maintained("1x121")])
+    restarted = Course([(60, good, 0.0), (60, good, 0.0)], reset_at=60)
+    yield test("counter reset: it is no bad event", restarted, *silent(61, 120))
+    hidden = Course([(30, good, 0.0), one_bad, (29, good, 0.0), (1, good, 0.0), one_bad, (30, good, 0.0)], reset_at=60)
+    yield test("counter reset: it hides no bad event", hidden, *silent(60), *fires(63))
+    yield test("maintenance silences no bad event", once, *fires(62), more=[maintenance_series("1x121")])
 
 
-def _of_a_value(objective: Value) -> Iterator[Test]:
+def _value_scenarios(objective: Value) -> Iterator[Test]:
     within, past = (
         (objective.bound, objective.bound * 2)
         if objective.op in ("lt", "lte")
@@ -181,54 +173,45 @@ def _of_a_value(objective: Value) -> Iterator[Test]:
     lasting, severity = objective.for_s // 60, objective.severity
     fires = 31 + lasting
 
-    def told(name: str, values: str, *asked: Asked, more: tuple[Series, ...] = ()) -> Test:
-        return scenario(name, objective.alert, [Series(f'{objective.gauge}{{model="m"}}', values), *more], asked)
+    def test(name: str, values: str, *checks: Check, more: tuple[Series, ...] = ()) -> Test:
+        series = [Series(f'{objective.gauge}{{model="m"}}', values), *more]
+        return scenario(name, objective.alert, series, checks)
 
-    before, then = [Asked(30, fires=False), Asked(fires - 1, fires=False)], Asked(fires, fires=True, severity=severity)
-    over = Asked(fires + 12, fires=False)
-    yield told(
+    before, then = [Check(30, fires=False), Check(fires - 1, fires=False)], Check(fires, fires=True, severity=severity)
+    over = Check(fires + 12, fires=False)
+    good, bad = f"{within:g}x30", f"{past:g}x{lasting + 10}"
+    yield test(
         "fast burn and recovery: far out of bounds for as long as it may be, then alerts, then ends",
-        f"{within:g}x30 {past:g}x{lasting + 10} {within:g}x30",
+        f"{good} {bad} {good}",
         *before,
         then,
         over,
     )
-    yield told(
-        "slow burn: just out of bounds alerts as well",
-        f"{within:g}x30 {barely:g}x{lasting + 10} {within:g}x30",
-        *before,
-        then,
-        over,
-    )
+    barely_bad = f"{barely:g}x{lasting + 10}"
+    yield test("slow burn: just out of bounds alerts as well", f"{good} {barely_bad} {good}", *before, then, over)
     if lasting:
-        briefly = " ".join(f"{within:g}x30 {past:g}x{max(0, lasting - 2)}" for _ in range(2))
-        yield told(
-            "recovery: out of bounds twice, but never for long enough, says nothing",
-            f"{briefly} {within:g}x30",
-            *(Asked(minute, fires=False) for minute in (fires, fires + 30 + lasting)),
+        briefly = f"{good} {past:g}x{max(0, lasting - 2)}"
+        silent = [Check(minute, fires=False) for minute in (fires, fires + 30 + lasting)]
+        yield test(
+            "recovery: out of bounds twice, but never for long enough, doesn't alert",
+            f"{briefly} {briefly} {good}",
+            *silent,
         )
-    yield told(
-        "idle: it ends where nothing costs anything any more",
-        f"{within:g}x30 {past:g}x{lasting + 10} stale",
-        then,
-        over,
+    yield test("idle: an alert ends if nothing costs anything any more", f"{good} {bad} stale", then, over)
+    during = Check(fires, fires=False)
+    yield test("maintenance silences it", f"{good} {bad}", during, more=(maintenance_series("1x120"),))
+    counts_from = 31 + lasting // 2 + 5
+    yield test(
+        "maintenance: the wait starts again after it",
+        f"{good} {past:g}x{2 * lasting + 10}",
+        Check(fires + 4, fires=False),
+        Check(counts_from + lasting - 1, fires=False),
+        Check(counts_from + lasting + 1, fires=True, severity=severity),
+        more=(maintenance_series(f"_x{31 + lasting // 2} 1x4 stale"),),
     )
-    yield told(
-        "maintenance silences it",
-        f"{within:g}x30 {past:g}x{lasting + 10}",
-        Asked(fires, fires=False),
-        more=(maintained("1x120"),),
-    )
-    anew = f"{within:g}x30 {past:g}x{2 * lasting + 10}"
-    silence = f"_x{31 + lasting // 2} 1x4 stale"
-    counting = 31 + lasting // 2 + 5
-    yield told(
-        "maintenance: it waits anew after it", anew, Asked(fires + 4, fires=False), Asked(counting + lasting - 1, fires=False),
-        Asked(counting + lasting + 1, fires=True, severity=severity), more=(maintained(silence),),
-    )  # fmt: skip
 
 
-def _counting(
-    name: str, objective: Ratio | Zero, course: Course, *asked: Asked, more: list[Series] | None = None
+def _event_scenario(
+    name: str, objective: Ratio | Zero, course: Course, *checks: Check, more: list[Series] | None = None
 ) -> Test:
-    return scenario(name, objective.alert, [*counted(objective.name, course), *(more or [])], asked)
+    return scenario(name, objective.alert, [*event_series(objective.name, course), *(more or [])], checks)

@@ -1,1 +1,1 @@
-"""Promises to files: recording and alerting rules for Prometheus, routes for Alertmanager."""
+"""Turns promises into files: recording and alerting rules for Prometheus, routes for Alertmanager."""

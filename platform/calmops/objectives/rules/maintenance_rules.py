@@ -1,4 +1,4 @@
-"""Announced maintenance as recording rules, which the alerting rules ask."""
+"""Writes announced maintenance as recording rules, whose series the alerting rules read. Knows no objective."""
 
 from collections.abc import Iterable
 
@@ -8,16 +8,17 @@ from calmops.objectives.rules.series import MAINTENANCE
 
 
 def maintenance_rules(announced: Iterable[Maintenance]) -> list[Rule]:
-    """Recording rules of MAINTENANCE: 1 while it lasts, nothing before and after.
+    """Return recording rules of MAINTENANCE: 1 while maintenance lasts, nothing before and after.
 
-    One rule a model: where two rules record one series, the end of the first takes the beginning of the second with it.
+    There is one rule per model: if two rules recorded one series, the end of the first would also end the second.
     """
-    lasting: dict[str | None, list[str]] = {}
-    for one in announced:
-        lasting.setdefault(one.model or None, []).append(
-            f"vector(1) and on () (vector(time()) >= {one.begins.timestamp():.0f}) and on () (vector(time()) < {one.ends.timestamp():.0f})"
+    conditions: dict[str | None, list[str]] = {}
+    for maintenance in announced:
+        begins_s, ends_s = maintenance.begins.timestamp(), maintenance.ends.timestamp()
+        conditions.setdefault(maintenance.model or None, []).append(
+            f"vector(1) and on () (vector(time()) >= {begins_s:.0f}) and on () (vector(time()) < {ends_s:.0f})"
         )
     return [
-        {"record": MAINTENANCE, "expr": "\nor\n".join(each), "labels": {"model": model} if model else {}}
-        for model, each in lasting.items()
+        {"record": MAINTENANCE, "expr": "\nor\n".join(own), "labels": {"model": model} if model else {}}
+        for model, own in conditions.items()
     ]

@@ -1,4 +1,7 @@
-"""Recording rules: one reading of the counters, and how fast each budget burnt over every span."""
+"""Writes recording rules: what the counters counted in each step, and how fast each budget burnt over every span.
+
+Knows PromQL and windows; neither alerts nor maintenance.
+"""
 
 from collections.abc import Iterable
 from typing import Any
@@ -21,19 +24,19 @@ from calmops.objectives.rules.series import (
 Rule = dict[str, Any]
 
 
-def budgets(ratios: Iterable[Ratio]) -> list[Rule]:
-    """The share of bad events that each objective allows."""
+def budget_rules(ratios: Iterable[Ratio]) -> list[Rule]:
+    """Record the share of bad events that each objective allows."""
     return [
         {"record": BUDGET, "expr": f"vector({one.budget:.12g})", "labels": {"objective": one.name}} for one in ratios
     ]
 
 
-def noted(step_s: int) -> list[Rule]:
-    """What was counted in each step, of every shard and of every model."""
-    every, bad = (f"increase({EVENTS_SERIES}{chosen}[{span(step_s)}])" for chosen in ("", f'{{{RESULT}="{BAD}"}}'))
+def step_rules(step_s: int) -> list[Rule]:
+    """Record what was counted in each step, per shard and per model."""
+    events, bad = _increases(step_s)
     shard = [
-        {"record": increments("shard", what, step_s), "expr": f"sum by ({SHARD}) ({counted})"}
-        for what, counted in (("events", every), ("bad", bad))
+        {"record": increments("shard", what, step_s), "expr": f"sum by ({SHARD}) ({increase})"}
+        for what, increase in (("events", events), ("bad", bad))
     ]
     model = [
         {
@@ -46,45 +49,40 @@ def noted(step_s: int) -> list[Rule]:
 
 
 def spans(windows: Iterable[Window], severity: Severity) -> list[int]:
-    """Every span that windows of this severity ask for, seconds."""
-    return sorted({each_s for one in windows if one.severity == severity for each_s in (one.short_s, one.long_s)})
+    """Return every span that windows of this severity look back over, in seconds."""
+    return sorted({span_s for one in windows if one.severity == severity for span_s in (one.short_s, one.long_s)})
 
 
-def direct(spans_s: Iterable[int]) -> list[Rule]:
-    """Short spans, summed over shards, from the counters themselves."""
+def short_span_rules(spans_s: Iterable[int]) -> list[Rule]:
+    """Record events and burn over short spans, summed over shards, from the counters themselves."""
     rules = []
     for span_s in spans_s:
-        events = events_series("model", span_s)
-        every, bad = (f"increase({EVENTS_SERIES}{chosen}[{span(span_s)}])" for chosen in ("", f'{{{RESULT}="{BAD}"}}'))
+        recorded = events_series("model", span_s)
+        events, bad = _increases(span_s)
         rules += [
-            {"record": events, "expr": f"sum by ({MODEL}) ({every})"},
-            {"record": burn_series("model", span_s), "expr": _burn(f"sum by ({MODEL}) ({bad})", events)},
+            {"record": recorded, "expr": f"sum by ({MODEL}) ({events})"},
+            {"record": burn_series("model", span_s), "expr": _burn(f"sum by ({MODEL}) ({bad})", recorded)},
         ]
     return rules
 
 
-def summed(spans_s: Iterable[int], step_s: int) -> list[Rule]:
-    """Long spans, of each shard, from the increments."""
+def long_span_rules(spans_s: Iterable[int], step_s: int) -> list[Rule]:
+    """Record events and burn over long spans, per shard, from the steps."""
     rules = []
     for span_s in spans_s:
-        events = events_series("shard", span_s)
-        every, bad = (
+        recorded = events_series("shard", span_s)
+        events, bad = (
             f"sum_over_time({increments('shard', what, step_s)}[{span(span_s)}])" for what in ("events", "bad")
         )
         rules += [
-            {"record": events, "expr": every},
-            {"record": burn_series("shard", span_s), "expr": _burn(bad, events)},
+            {"record": recorded, "expr": events},
+            {"record": burn_series("shard", span_s), "expr": _burn(bad, recorded)},
         ]
     return rules
 
 
-def _burn(bad: str, events: str) -> str:
-    """Without events there is no burn, and no division by zero."""
-    return f"{bad} / ({events} > 0) / on (objective) group_left () {BUDGET}"
-
-
-def left(ratios: Iterable[Ratio], pace: Pace) -> list[Rule]:
-    """The share of each model's budget that is left; see burn.budget_left."""
+def budget_left_rules(ratios: Iterable[Ratio], pace: Pace) -> list[Rule]:
+    """Record the share of each model's budget that is left; see burn.budget_left."""
     step_s = pace.seconds(STEP_S)
     rules = []
     for period_s in sorted({pace.seconds(one.period_s) for one in ratios}):
@@ -93,3 +91,14 @@ def left(ratios: Iterable[Ratio], pace: Pace) -> list[Rule]:
         spent = f"{bad} / {mean} / {period_s // step_s} / on (objective) group_left () {BUDGET}"
         rules.append({"record": left_series(period_s), "expr": f"1 - {spent}"})
     return rules
+
+
+def _increases(span_s: int) -> tuple[str, str]:
+    """Return the increase over a span of all events, and of the bad ones."""
+    events = f"increase({EVENTS_SERIES}[{span(span_s)}])"
+    return events, f'increase({EVENTS_SERIES}{{{RESULT}="{BAD}"}}[{span(span_s)}])'
+
+
+def _burn(bad: str, events: str) -> str:
+    """Return the burn. Without events there is no burn, and no division by zero."""
+    return f"{bad} / ({events} > 0) / on (objective) group_left () {BUDGET}"

@@ -1,4 +1,4 @@
-"""Which added tokens are special and which control: the file's flag decides the one, the flag or the shape the other."""
+"""An added token is special by the file's flag; it is a control token by that flag or by its shape."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Routes: each team gets its pages and tickets, each escalation the pages that last."""
+"""Shows that each team gets its pages and tickets, and each escalation the pages that last."""
 
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,8 @@ def routes(folder: Path) -> dict[str, Any]:
 
 
 def test_a_page_goes_to_its_team_at_once_and_to_its_escalation_if_it_lasts(tmp_path: Path) -> None:
-    mine = [one for one in routes(tmp_path)["route"]["routes"] if one["receiver"] in ("a", "b")]
-    page, ticket, escalation = mine
+    own = [one for one in routes(tmp_path)["route"]["routes"] if one["receiver"] in ("a", "b")]
+    page, ticket, escalation = own
     assert (page["matchers"], page["group_wait"], page["continue"]) == (['severity="page"', 'team="a"'], "10s", True)
     assert ticket["matchers"] == ['severity="ticket"', 'team="a"']
     assert (escalation["receiver"], escalation["group_wait"]) == ("b", "30m")
@@ -45,29 +45,24 @@ def test_pages_are_grouped_by_version_and_environment_and_tickets_by_shard_too(t
 
 def test_a_page_silences_the_tickets_of_its_objective(tmp_path: Path) -> None:
     first, second = routes(tmp_path)["inhibit_rules"]
-    assert first["target_matchers"] == ['severity="ticket"'] and first["equal"] == [
-        "objective",
-        "model",
-        "version",
-        "variant",
-        "environment",
-    ]
+    assert first["target_matchers"] == ['severity="ticket"']
+    assert first["equal"] == ["objective", "model", "version", "variant", "environment"]
     assert second["source_matchers"] == ['alertname="TelemetryStopped"']
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "told"),
+    ("before", "after", "message"),
     [
-        ("name: b,", "name: c,", "has nobody for b, whom objectives name"),
+        ("name: b,", "name: c,", "has no entry for b, which objectives name"),
         ("name: b,", "name: a,", "'a' is given twice"),
         ("otherwise: a", "otherwise: z", "'z' is no receiver"),
         ("30m", "later", "escalate_after: 'later' is not a span"),
         ("http://127.0.0.1:1/a", "mailto:a", "an address that takes Alertmanager's webhook"),
     ],
 )
-def test_receivers_that_leave_somebody_out_are_refused(tmp_path: Path, before: str, after: str, told: str) -> None:
+def test_receivers_that_leave_somebody_out_are_refused(tmp_path: Path, before: str, after: str, message: str) -> None:
     path = tmp_path / "receivers.yaml"
     path.write_text(FILE.replace(before, after), encoding="utf-8")
     with pytest.raises(ConfigError) as refused:
         read_receivers(path, [ONE])
-    assert told in str(refused.value) and "receivers.yaml" in str(refused.value)
+    assert message in str(refused.value) and "receivers.yaml" in str(refused.value)

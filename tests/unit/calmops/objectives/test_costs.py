@@ -31,7 +31,9 @@ def test_running_sums_are_those_of_the_readings_within_the_span() -> None:
             assert spent.tokens == (tokens if ran else 0)
 
 
-def anew(readings: list[tuple[float, dict[ModelPlace, Usage]]], place: ModelPlace, since_s: float) -> tuple[float, int, bool]:
+def anew(
+    readings: list[tuple[float, dict[ModelPlace, Usage]]], place: ModelPlace, since_s: float
+) -> tuple[float, int, bool]:
     """Money and tokens of the readings after ``since_s``, and whether anything ran."""
     price, paid, tokens, ran = EURO.prices[0], 0.0, 0, False
     for (before_s, before), (now_s, now) in itertools.pairwise(readings):

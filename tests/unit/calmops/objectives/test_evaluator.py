@@ -147,7 +147,10 @@ def test_labels_that_come_and_go_take_no_more_and_more_room(windows: Windows) ->
     zero = Zero(**COMMON, severity="page", source=Source(events="pii_scans"))
     evaluator, sizes = Evaluator([zero], windows), []
     for minute in range(10 * HOUR):
-        names = [Counter("o", ShardLabels(MODEL._replace(version=f"v{minute // 10:03}"), "0"), result) for result in (GOOD, BAD)]
+        names = [
+            Counter("o", ShardLabels(MODEL._replace(version=f"v{minute // 10:03}"), "0"), result)
+            for result in (GOOD, BAD)
+        ]
         evaluator.read(60.0 * minute, dict.fromkeys(names, 1.0), {})
         evaluator.evaluate(60.0 * minute)
         sizes.append(len(pickle.dumps(evaluator)))

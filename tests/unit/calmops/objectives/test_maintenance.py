@@ -1,4 +1,4 @@
-"""Maintenance: announced with its zone, silent while it lasts."""
+"""Shows that maintenance is announced with a time zone, and that its model is silent exactly while it lasts."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-def test_a_model_is_maintained_from_its_begin_to_before_its_end(tmp_path: Path) -> None:
+def test_a_model_is_in_maintenance_from_its_begin_until_just_before_its_end(tmp_path: Path) -> None:
     announced = read_maintenance(written(tmp_path, FILE))
     expected = {
         BEGINS_S - 1: set(),
@@ -33,13 +33,13 @@ def test_a_model_is_maintained_from_its_begin_to_before_its_end(tmp_path: Path) 
     assert {at_s: maintained(announced, at_s) for at_s in expected} == expected
 
 
-def test_its_rules_record_nothing_before_and_after(tmp_path: Path) -> None:
+def test_its_rules_record_nothing_before_and_after_it(tmp_path: Path) -> None:
     first, second = maintenance_rules(read_maintenance(written(tmp_path, FILE)))
     assert f">= {BEGINS_S})" in first["expr"] and f"< {BEGINS_S + 3600})" in first["expr"]
     assert (first["labels"], second["labels"]) == ({"model": "m"}, {})
 
 
-def test_a_models_windows_are_one_rule_so_that_none_ends_anothers_series(tmp_path: Path) -> None:
+def test_all_announcements_of_a_model_are_one_rule_so_that_none_ends_anothers_series(tmp_path: Path) -> None:
     more = "  - {model: m, begins: 2026-12-01T23:00:00Z, ends: 2026-12-02T01:00:00Z, reason: still}\n"
     first, second = maintenance_rules(read_maintenance(written(tmp_path, FILE + more)))
     assert first["labels"] == {"model": "m"} and first["expr"].count("\nor\n") == 1
@@ -51,7 +51,7 @@ def test_an_empty_file_announces_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (
             "maintenance:\n  - {begins: 2026-12-01T22:00:00Z, ends: 2026-12-01T21:00:00Z, reason: r}\n",
@@ -65,7 +65,7 @@ def test_an_empty_file_announces_nothing(tmp_path: Path) -> None:
         ("maintenance:\n  - {begins: 2026-12-01T22:00:00Z, ends: 2026-12-01T23:00:00Z}\n", "reason: is missing"),
     ],
 )
-def test_what_makes_no_sense_is_refused(tmp_path: Path, text: str, told: str) -> None:
+def test_maintenance_that_makes_no_sense_is_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError) as refused:
         read_maintenance(written(tmp_path, text))
-    assert told in str(refused.value) and "maintenance.yaml:2" in str(refused.value)
+    assert message in str(refused.value) and "maintenance.yaml:2" in str(refused.value)

@@ -1,4 +1,4 @@
-"""OpenSLO documents: what ships is read whole, and what can't be kept is refused with file, line and remedy."""
+"""Shows that shipped OpenSLO documents are read whole, and that invalid ones are refused with file, line and remedy."""
 
 from pathlib import Path
 from typing import Any
@@ -11,24 +11,27 @@ from calmops.objectives.promises.openslo import read_objective, read_objectives
 from calmops.objectives.promises.windows import Windows, read_windows
 from tests.support.openslo_documents import SHIPPED, WINDOWS, change, document, write
 
+GOOD = "spec/indicator/spec/ratioMetric/good/metricSource/spec"
+TOTAL = "spec/indicator/spec/ratioMetric/total/metricSource/spec"
+
 
 @pytest.fixture(name="windows")
 def shipped_windows() -> Windows:
     return read_windows(WINDOWS)
 
 
-def test_what_ships_is_what_the_guide_asks_for(windows: Windows) -> None:
-    found = {one.name: one for one in read_objectives(SHIPPED, windows)}
-    p99, p50, success = found["token-latency-p99"], found["token-latency-p50"], found["request-success"]
+def test_the_shipped_objectives_are_those_that_the_guide_asks_for(windows: Windows) -> None:
+    by_name = {one.name: one for one in read_objectives(SHIPPED, windows)}
+    p99, p50, success = (by_name[name] for name in ("token-latency-p99", "token-latency-p50", "request-success"))
     assert isinstance(p99, Ratio) and (p99.target, p99.source.within_s, p99.severity) == (0.99, 0.3, "page")
     assert isinstance(p50, Ratio) and (p50.target, p50.source.within_s, p50.severity) == (0.5, 0.05, "ticket")
     assert isinstance(success, Ratio) and (success.target, success.severity) == (0.99, "page")
-    assert {name for name, one in found.items() if isinstance(one, Zero)} == {"tokenization", "pii-leakage"}
-    assert {name for name, one in found.items() if isinstance(one, Value)} == {"cost-per-1k-tokens"}
-    assert {"time-to-first-token", "telemetry-completeness"} < set(found)
+    assert {name for name, one in by_name.items() if isinstance(one, Zero)} == {"tokenization", "pii-leakage"}
+    assert {name for name, one in by_name.items() if isinstance(one, Value)} == {"cost-per-1k-tokens"}
+    assert {"time-to-first-token", "telemetry-completeness"} < set(by_name)
 
 
-def test_windows_that_an_objective_can_never_fire_are_left_out(windows: Windows) -> None:
+def test_windows_that_can_never_fire_for_an_objective_are_left_out(windows: Windows) -> None:
     objective = read_objective(SHIPPED / "token-latency-p50.yaml", windows)
     assert isinstance(objective, Ratio)
     usable, left_out = windows.of(objective)
@@ -37,14 +40,14 @@ def test_windows_that_an_objective_can_never_fire_are_left_out(windows: Windows)
 
 
 @pytest.mark.parametrize(
-    ("where", "value", "told"),
+    ("where", "value", "message"),
     [
         ("spec/objectives/0/target", 1.0, "spec.objectives[0].target: must be a number < 1"),
         ("spec/objectives/0/target", 0.999, None),
-        ("spec/indicator/spec/ratioMetric/good/metricSource/spec/within_s", 0.25, "within_s must be an edge of the metric's buckets (0.01, 0.025"),
-        ("spec/indicator/spec/ratioMetric/good/metricSource/spec/within_s", None, "but is missing"),
-        ("spec/indicator/spec/ratioMetric/good/metricSource/spec/events", "smiles", "must be one of 'inter_token_latency'"),
-        ("spec/indicator/spec/ratioMetric/total/metricSource/spec/events", "requests", "must count the same events, inter_token_latency"),
+        (f"{GOOD}/within_s", 0.25, "within_s must be an edge of the metric's buckets (0.01, 0.025"),
+        (f"{GOOD}/within_s", None, "but is missing"),
+        (f"{GOOD}/events", "smiles", "must be one of 'inter_token_latency'"),
+        (f"{TOTAL}/events", "requests", "must count the same events, inter_token_latency"),
         ("spec/indicator/spec/ratioMetric", None, "must have ratioMetric alone for an objective with target"),
         ("metadata/annotations/calmops.dev/team", "", None),
         ("metadata/name", "Token Latency", "small letters, digits and -"),
@@ -55,28 +58,28 @@ def test_windows_that_an_objective_can_never_fire_are_left_out(windows: Windows)
         ("apiVersion", "calmops/v1", "must be openslo/v1 for an objective with target, got calmops/v1"),
         ("apiVersion", "openslo/v2", "openslo/v1 for a target"),
     ],
-)  # fmt: skip
+)
 def test_a_document_that_cant_be_kept_is_refused(
-    tmp_path: Path, windows: Windows, where: str, value: Any, told: str | None
+    tmp_path: Path, windows: Windows, where: str, value: Any, message: str | None
 ) -> None:
     tree = document()
     if where.startswith("metadata/annotations/"):
         tree["metadata"]["annotations"][where.removeprefix("metadata/annotations/")] = value
-        told = "Expected `str` of length >= 1"
+        message = "Expected `str` of length >= 1"
     else:
         change(tree, where, value)
     path = write(tmp_path, tree)
-    if told is None:
+    if message is None:
         read_objective(path, windows)
         return
     with pytest.raises(ConfigError) as refused:
         read_objective(path, windows)
-    assert told.replace("`", "") in str(refused.value)
+    assert message.replace("`", "") in str(refused.value)
     assert "one.yaml" in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    ("goal", "told"),
+    ("goal", "message"),
     [
         ({}, "must have target, or most, or op, value and lasting, got none of them"),
         ({"target": 0.9, "most": 0}, "got target, most"),
@@ -84,15 +87,15 @@ def test_a_document_that_cant_be_kept_is_refused(
         ({"most": 1}, "0: no bad event"),
     ],
 )
-def test_a_goal_is_one_of_three(tmp_path: Path, windows: Windows, goal: dict[str, Any], told: str) -> None:
+def test_a_goal_is_one_of_three_kinds(tmp_path: Path, windows: Windows, goal: dict[str, Any], message: str) -> None:
     tree = document()
     tree["spec"]["objectives"] = [goal]
     with pytest.raises(ConfigError, match="objectives") as refused:
         read_objective(write(tmp_path, tree), windows)
-    assert told in str(refused.value)
+    assert message in str(refused.value)
 
 
-def test_an_objective_that_no_window_can_fire_for_says_nothing(tmp_path: Path, windows: Windows) -> None:
+def test_an_objective_for_which_no_window_can_fire_is_refused(tmp_path: Path, windows: Windows) -> None:
     tree = document("token-latency-p50")
     change(tree, "spec/objectives/0/target", 0.000001)
     assert isinstance(read_objective(write(tmp_path, tree), windows), Ratio)
@@ -101,9 +104,7 @@ def test_an_objective_that_no_window_can_fire_for_says_nothing(tmp_path: Path, w
         read_objective(SHIPPED / "token-latency-p50.yaml", steep)
 
 
-def test_names_and_alerts_are_each_objectives_own_and_all_problems_come_at_once(
-    tmp_path: Path, windows: Windows
-) -> None:
+def test_a_shared_alert_is_refused_and_all_problems_are_reported_at_once(tmp_path: Path, windows: Windows) -> None:
     write(tmp_path, document(), "a.yaml")
     write(tmp_path, document(), "b.yaml")
     write(tmp_path, "kind: [", "c.yaml")
@@ -119,7 +120,7 @@ def test_a_folder_without_objectives_is_refused(tmp_path: Path, windows: Windows
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (
             "windows: [{name: a, severity: page, long: 5m, short: 1h, factor: 2}]",
@@ -133,8 +134,8 @@ def test_a_folder_without_objectives_is_refused(tmp_path: Path, windows: Windows
         ("windows: []", "must have at least one entry"),
     ],
 )
-def test_windows_that_make_no_sense_are_refused(tmp_path: Path, text: str, told: str) -> None:
+def test_windows_that_make_no_sense_are_refused(tmp_path: Path, text: str, message: str) -> None:
     path = write(tmp_path, f"{text}\nat_risk: {{left: 0.5, ends_within: 3d}}\n", "windows.yaml")
     with pytest.raises(ConfigError) as refused:
         read_windows(path)
-    assert told in str(refused.value) and "windows.yaml" in str(refused.value)
+    assert message in str(refused.value) and "windows.yaml" in str(refused.value)

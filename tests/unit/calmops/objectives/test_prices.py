@@ -1,4 +1,4 @@
-"""Prices out of a file, and what a thousand tokens cost by them."""
+"""Shows how prices are read from a file, and what a thousand tokens cost at these prices."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def prices(tmp_path: Path, text: str) -> Prices:
     return read_prices(path)
 
 
-def test_a_file_with_every_way_of_paying(tmp_path: Path) -> None:
+def test_a_file_holds_every_way_of_paying(tmp_path: Path) -> None:
     read = prices(tmp_path, """
 currency: EUR
 prices:
@@ -36,33 +36,39 @@ prices:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("currency: euro\n", "prices.yaml:1: currency: "),
-        ("currency: EUR\nprices:\n  - {model: m}\n", "prices.yaml:3: prices[0]: names no price; give it on_demand_per_hour, reserved or owned"),
+        (
+            "currency: EUR\nprices:\n  - {model: m}\n",
+            "prices.yaml:3: prices[0]: names no price; give it on_demand_per_hour, reserved or owned",
+        ),
         ("currency: EUR\nprices:\n  - {on_demand_per_hour: -1}\n", "prices.yaml:3: prices[0].on_demand_per_hour: "),
-        ("currency: EUR\nprices:\n  - {on_demand_per_hour: 1}\n  - {on_demand_per_hour: 2}\n", "prices.yaml:4: prices[1]: model any in environment any has a price already"),
+        (
+            "currency: EUR\nprices:\n  - {on_demand_per_hour: 1}\n  - {on_demand_per_hour: 2}\n",
+            "prices.yaml:4: prices[1]: model any in environment any has a price already",
+        ),
         ("currency: EUR\nprices:\n  - {hourly: 1}\n", "prices.yaml:3: prices[0].hourly: "),
     ],
-)  # fmt: skip
-def test_a_wrong_file_is_told_by_line(tmp_path: Path, text: str, said: str) -> None:
+)
+def test_each_problem_of_a_file_is_reported_with_its_line(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError) as refused:
         prices(tmp_path, text)
-    assert str(refused.value).startswith(said)
+    assert str(refused.value).startswith(message)
 
 
-def test_commitments_are_paid_idle_or_not_and_the_rest_on_demand() -> None:
+def test_commitments_are_paid_for_whether_idle_or_not_and_the_rest_on_demand() -> None:
     price = Price(
         on_demand_per_hour=4,
         reserved=Reserved(replicas=2, per_hour=3),
         owned=Owned(replicas=1, price=2400, lasts_days=100),
     )
-    assert [price.per_hour(replicas) for replicas in (0, 3, 5)] == [
-        {"owned": 1, "reserved": 6, "on_demand": 0}, {"owned": 1, "reserved": 6, "on_demand": 0}, {"owned": 1, "reserved": 6, "on_demand": 8}
-    ]  # fmt: skip
+    assert price.per_hour(0) == {"owned": 1, "reserved": 6, "on_demand": 0}
+    assert price.per_hour(3) == {"owned": 1, "reserved": 6, "on_demand": 0}
+    assert price.per_hour(5) == {"owned": 1, "reserved": 6, "on_demand": 8}
 
 
-def test_a_thousand_tokens_cost_the_hour_over_what_it_delivered() -> None:
+def test_a_thousand_tokens_cost_an_hours_money_over_the_tokens_delivered_in_it() -> None:
     costs = Costs(Prices(currency="EUR", prices=(Price(on_demand_per_hour=3.0),)))
     for minute in range(121):
         costs.read(60.0 * minute, {PROD: Usage(2 if minute <= 60 else 4, 500 * minute), TEST: Usage(1, 0)})
@@ -72,17 +78,17 @@ def test_a_thousand_tokens_cost_the_hour_over_what_it_delivered() -> None:
     assert busy.money["on_demand"] == pytest.approx(12)
     assert busy.tokens == 30_000
     assert busy.per_1k_tokens == pytest.approx(0.4)
-    assert idle.per_1k_tokens is None, "it costs, but no token does"
+    assert idle.per_1k_tokens is None, "the replica costs money, but no token was delivered"
 
 
-def test_what_has_no_price_costs_nobody_knows_what() -> None:
+def test_the_cost_of_a_replica_without_a_price_is_unknown() -> None:
     costs = Costs(Prices(currency="EUR", prices=(Price(model="m", reserved=Reserved(replicas=1, per_hour=1)),)))
     for at_s, replicas in ((0.0, 1), (60.0, 2)):
         costs.read(at_s, {PROD: Usage(replicas, 10_000), ModelPlace("other", "test"): Usage(1, 10_000)})
     assert costs.spent() == {PROD: None, ModelPlace("other", "test"): None}
 
 
-def test_a_meter_that_counts_anew_loses_no_token() -> None:
+def test_a_meter_that_counts_again_from_zero_loses_no_token() -> None:
     costs = Costs(Prices(currency="EUR", prices=(Price(on_demand_per_hour=1),)))
     for at_s, tokens in ((0.0, 90_000), (60.0, 95_000), (120.0, 2_000)):
         costs.read(at_s, {PROD: Usage(1, tokens)})
@@ -92,11 +98,11 @@ def test_a_meter_that_counts_anew_loses_no_token() -> None:
 
 def test_a_place_where_nothing_ran_costs_nothing_whatever_is_reserved() -> None:
     costs = Costs(Prices(currency="EUR", prices=(Price(reserved=Reserved(replicas=4, per_hour=2.0)),)))
-    nobody, served = ModelPlace("unknown", "prod"), ModelPlace("m", "prod")
+    unused, served = ModelPlace("unknown", "prod"), ModelPlace("m", "prod")
     for at_s in (0.0, 1800.0, 3600.0):
-        costs.read(at_s, {nobody: Usage(0, 0), served: Usage(2, int(at_s) * 10)})
+        costs.read(at_s, {unused: Usage(0, 0), served: Usage(2, int(at_s) * 10)})
     spent = costs.spent()
-    idle, busy = spent[nobody], spent[served]
+    idle, busy = spent[unused], spent[served]
     assert idle is not None and busy is not None
     assert not idle.money and not idle.an_hour
     assert sum(busy.an_hour.values()) == 8.0
