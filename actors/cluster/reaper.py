@@ -1,7 +1,7 @@
 """One small actor per node that holds the gangs' pids and ends a gang whole. Knows no request and no model.
 
-A stopped process can't kill itself, and a rank whose peer died spins in the all-reduce until it is killed: so neither can
-be left to the gang. A pidfd reports a death at once, /proc shows a stop, and the gateways report silence.
+A stopped process can't kill itself, and a rank whose peer died spins in the all-reduce until it is killed: so neither
+can be left to the gang. A pidfd reports a death at once, /proc shows a stop, and the gateways report silence.
 """
 
 import os

@@ -58,7 +58,7 @@ def deploy(config: Config, say: Say) -> list[str]:
     for name in sorted(unchanged):
         say(f"{name}: unchanged, left running")
     if changed:
-        # Until they run again nobody knows what they are: a deployment that breaks off must not pass for the one before.
+        # Until they run again nobody knows what they are: one that breaks off must not pass for the deployment before it.
         ray.get(registry().note_deployed.remote({target.name: "" for target in changed}))
         serve.run_many(changed, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
     _await_running([target.name for target in targets], config.failover.load_s, say)

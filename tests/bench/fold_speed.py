@@ -9,6 +9,7 @@ from calmops.foundation.config_sections import KafkaConfig
 from calmops.foundation.ports import free_port
 from calmops.local_services.kafka import LocalKafka
 from calmops.messages.record import FrameRecord, Record, SequenceStep
+from calmops.telemetry.exposition.prometheus import exposition
 from calmops.telemetry.log import codec
 from calmops.telemetry.log.kafka_log import KafkaWriter
 from calmops.telemetry.log.spool import Spool
@@ -76,7 +77,7 @@ def _fold_rate(settings: TelemetrySettings, state: Path, count: int) -> float:
     while left > 0:
         left -= meter.advance()
     took_s = time.perf_counter() - began_s
-    assert f"calmops_records_total {float(count)}".encode() in meter.exposition(), "not every record was counted"
+    assert f"calmops_records_total {float(count)}".encode() in meter.look(exposition), "not every record was counted"
     meter.stop()
     return count * SEQUENCES / took_s
 

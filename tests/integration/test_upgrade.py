@@ -1,4 +1,4 @@
-"""What release 0.1 left on disk and in Kafka is read with equal totals: its state, spool, topic and evaluator's sums.
+"""Tests that release 0.1's state, spool, topic and evaluator's sums are read with equal totals.
 
 tests/data/upgrade/0.1-27ad56b.tar.xz was written by a platform of commit 27ad56b under a mixed load: in spool/ without
 Kafka (meter.db saved half-way, the spool and /metrics from the end), in kafka/ with it (the topic, and all at the end).
@@ -19,11 +19,11 @@ from calmops.telemetry.log import codec
 from calmops.telemetry.metering.counts import Counts
 from calmops.telemetry.metering.fold import fold
 from calmops.telemetry.metering.meter import Meter
-from calmops.telemetry.metering.stored_edges import EDGES, with_edges
+from calmops.telemetry.metering.stored_edges import EDGES, move_to_edges
 from calmops.telemetry.settings import TelemetrySettings
 
 ARCHIVE = Path(__file__).resolve().parents[1] / "data" / "upgrade" / "0.1-27ad56b.tar.xz"
-# Idle heartbeats go on after /metrics was asked for, and gauges tell of the moment.
+# Idle heartbeats went on after /metrics was read. Gauges show the moment and aren't compared either.
 NOT_COMPARED = {FOLDED.name, COUNTING_SINCE.name}
 COUNTED = {metric.name for metric in METRICS if metric.kind != "gauge"} - NOT_COMPARED
 Totals = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -38,7 +38,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def totals(text: str) -> Totals:
-    """Every counter's and every bucket's value, by name and labels."""
+    """Return every counter's and every bucket's value, by name and labels."""
     families = [family for family in text_string_to_metric_families(text) if _name(family.name) in COUNTED]
     samples = [sample for family in families for sample in family.samples if not sample.name.endswith("_created")]
     return {(sample.name, tuple(sorted(sample.labels.items()))): sample.value for sample in samples}
@@ -49,7 +49,7 @@ def _name(family: str) -> str:
 
 
 def metered(state: Path, spools: Path) -> Totals:
-    """What a meter of today shows with this state once it has read these spools."""
+    """Return what a meter of this release shows with this state once it has read these spools."""
     meter = Meter(TelemetrySettings(folder=spools), state)
     while meter.advance():
         pass
@@ -66,7 +66,7 @@ def spools_of(left: Path, tmp_path: Path) -> Path:
     return spools
 
 
-def test_a_state_is_continued_where_it_was_saved(left: Path, tmp_path: Path) -> None:
+def test_a_saved_state_is_continued(left: Path, tmp_path: Path) -> None:
     (tmp_path / "meter.db").write_bytes((left / "spool" / "meter.db").read_bytes())
     shown = totals((left / "spool" / "metrics.txt").read_text())
     assert sum(value for (name, _), value in shown.items() if name == "calmops_tokens_total") > 1000
@@ -95,7 +95,7 @@ def test_a_state_moves_to_other_bucket_edges_and_loses_no_count(left: Path, tmp_
     (before,) = (shard for by in counts.shards.values() for number, shard in by.items() if number == 0)
     buckets, total = list(before.gap_gateway.buckets), before.gap_gateway.sum
     for edges in (finer, coarser, EDGES):
-        assert with_edges(counts, edges) == ["inter_token"]
+        assert move_to_edges(counts, edges) == ["inter_token"]
         assert len(before.gap_gateway.buckets) == len(edges["inter_token"]) + 1
         assert (sum(before.gap_gateway.buckets), before.gap_gateway.sum) == (sum(buckets), total)
         if edges is finer:

@@ -1,6 +1,6 @@
-"""The exposition of a little of everything, and the golden file that it must equal.
+"""Makes the exposition of a few records of every kind, which the golden file must equal.
 
-``python -m tests.support.golden_exposition`` writes the file again, and `make gen` runs it.
+``python -m tests.support.golden_exposition`` writes the file again; `make gen` runs it.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ GOLDEN = Path(__file__).resolve().parents[1] / "unit" / "calmops" / "telemetry" 
 
 
 def sample_counts() -> Counts:
-    """A little of everything."""
+    """Return counts of a few records of every kind, one of them read twice."""
     records: list[Record] = [
         opened("a"), opened("b"), frame(1, gap_ns=None), frame(2), frame(3, sequences=1, gap_ns=120_000_000),
         closed("a", delivered=3), closed("b", outcome="timeout", delivered=2),
@@ -29,7 +29,7 @@ def sample_counts() -> Counts:
 
 
 def golden_text() -> str:
-    """What the golden file must hold."""
+    """Return what the golden file must hold."""
     return exposition(sample_counts()).decode()
 
 

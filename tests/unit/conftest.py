@@ -1,4 +1,4 @@
-"""Unit tests start no cluster: whoever calls ``ray.init`` in one is told so. As Ray Serve's own unit tests do."""
+"""Unit tests start no cluster: ``ray.init`` raises in them, as in Ray Serve's own unit tests."""
 
 from typing import Any, NoReturn
 

@@ -17,7 +17,7 @@ LINE = re.compile(r"^((?:│   |    )*)(?:[├└]── )?(\w+) {2,}.*?(?:\[([\
 
 
 class ErrorClass(NamedTuple):
-    """Where a class is defined, its parent, and what it states itself."""
+    """The module that defines a class, its parent, and what it states itself."""
 
     module: str
     parent: str

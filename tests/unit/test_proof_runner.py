@@ -236,10 +236,10 @@ def run_fakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, took_s: dict[str,
     def no_platforms() -> Iterator[Platforms]:
         yield Platforms({})
 
-    def run_one(one: Proof, form: Form, _platforms: Platforms, _label: str) -> Result:
+    def run_one(proof: Proof, form: Form, _platforms: Platforms, _label: str) -> Result:
         assert form == Form("--short", 180.0)
-        clock.now_s += took_s[one.name]
-        return Result(one.name, "broken" not in one.name, took_s[one.name], "figure")
+        clock.now_s += took_s[proof.name]
+        return Result(proof.name, "broken" not in proof.name, took_s[proof.name], "figure")
 
     monkeypatch.setattr(runner, "time", clock)
     monkeypatch.setattr(runner, "shared_platforms", no_platforms)

@@ -1,6 +1,6 @@
-"""calmops.yaml as one frozen record of sections (config_sections), what contradicts what, and where the file is.
+"""Reads calmops.yaml into one frozen record of sections (config_sections), finds the file, and refuses contradictions.
 
-Parsed once where a process starts; everything behind gets records or plain values. Secrets are never in the file: they
+A process reads it once, when it starts; inner layers get records or plain values. Secrets are never in the file: they
 come from a file that it names, or from the environment (the variables below, read here and nowhere else).
 """
 
@@ -14,7 +14,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 import msgspec
 from msgspec import Meta, Struct
 
-from calmops.foundation.config_file import Problem, parse, with_new_names
+from calmops.foundation.config_file import Problem, give_new_names, parse
 from calmops.foundation.config_sections import (
     ADMIN_TOKEN_VARIABLE,
     KAFKA_PASSWORD_VARIABLE,
@@ -45,17 +45,20 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """calmops.yaml, whole. With no file at all the defaults serve the shipped model."""
+    """Holds the whole calmops.yaml. With no file at all the defaults serve the shipped model."""
 
     models: Annotated[
         tuple[ModelConfig, ...], Meta(min_length=1, description="the models served, the first is the default")
     ] = (ModelConfig(),)
-    environment: Annotated[Name, Meta(description="where this runs, as metrics and prices name it")] = "local"
+    environment: Annotated[
+        Name, Meta(description="the name of where this runs, as a label of metrics and in prices.yaml")
+    ] = "local"
     http: HttpConfig = HttpConfig()
     telemetry: Annotated[
         bool,
         Meta(
-            description="false: nothing is metered or traced, and there is no /metrics; the request log is written all the same"
+            description="false: nothing is metered or traced, and there is no /metrics; "
+            "the request log is written all the same"
         ),
     ] = True
     kafka: KafkaConfig | None = None
@@ -70,36 +73,36 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def find(path: Path | None) -> Path | None:
-    """The file in force: the given one, $CALMOPS_CONFIG, ./calmops.yaml if it is there, else None (the defaults)."""
+    """Return the file in force: ``path``, else $CALMOPS_CONFIG, else ./calmops.yaml if it exists, else None."""
     if path is not None:
         return path
-    named = os.environ.get(CONFIG_VARIABLE)
-    if named:
-        return Path(named).expanduser()
+    from_environment = os.environ.get(CONFIG_VARIABLE)
+    if from_environment:
+        return Path(from_environment).expanduser()
     return Path(DEFAULT_FILE) if Path(DEFAULT_FILE).is_file() else None
 
 
 def load(path: Path | None = None) -> Config:
-    """Read and check the file in force (see find). Raises one ConfigError that lists every problem, a line each."""
-    found = find(path)
-    if found is None:
+    """Read and check the file in force (see find). Raises one ConfigError that lists every problem, one per line."""
+    file = find(path)
+    if file is None:
         return Config()
-    tree = parse(found, Config, contradictions, RENAMED)
-    absolute = _absolute(tree, found.resolve().parent)
+    tree = parse(file, Config, contradictions, RENAMED)
+    absolute = _absolute(tree, file.resolve().parent)
     return msgspec.convert(absolute, Config)
 
 
 def to_json(config: Config) -> dict[str, Any]:
-    """As plain values, for Ray actors and machines. Holds no secret: those stay where their files are."""
+    """Return the configuration as plain values, for Ray actors and machines. No secret is in it."""
     tree: dict[str, Any] = msgspec.to_builtins(config)
     return tree
 
 
 def from_json(tree: dict[str, Any]) -> Config:
-    """The inverse of to_json. Raises ConfigError for what isn't a configuration."""
+    """Return the configuration that to_json made plain. Raises ConfigError for what isn't a configuration."""
     tree = {name: dict(value) if isinstance(value, dict) else value for name, value in tree.items()}
-    for _, said in with_new_names(tree, RENAMED):
-        _log.warning("configuration: %s; the old name is read for one release", said)
+    for _, message in give_new_names(tree, RENAMED):
+        _log.warning("configuration: %s; the old name is read for one release", message)
     try:
         return msgspec.convert(tree, Config)
     except msgspec.ValidationError as error:
@@ -107,74 +110,80 @@ def from_json(tree: dict[str, Any]) -> Config:
 
 
 def json_schema() -> dict[str, Any]:
-    """The file's JSON schema (draft 2020-12), for editors and machines."""
+    """Return the file's JSON schema (draft 2020-12), for editors and machines."""
     schema: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(msgspec.json.schema(Config)))
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": DEFAULT_FILE} | schema
 
 
 def model_labels(config: Config, model: ModelConfig, version: str) -> ModelLabels:
-    """Return the label set of a model's numbers. A label is a setting of its name, of the model or of the whole file."""
+    """Return the label set of a model's numbers. A label is the setting of its name, of the model or the whole file."""
     settings = {name: str(getattr(model, name, None) or getattr(config, name, "")) for name in CONFIGURED}
     return ModelLabels(model=model.name, version=version, **settings)
 
 
 def api_url(config: Config) -> str:
-    """Where the API answers on this machine, as `http://host:port`; an IPv6 address stands in brackets."""
+    """Return where the API answers on this machine, as `http://host:port`; an IPv6 address stands in brackets."""
     host = "127.0.0.1" if config.http.host in ("0.0.0.0", "::") else config.http.host  # noqa: S104  read, not bound
     return f"http://[{host}]:{config.http.port}" if ":" in host else f"http://{host}:{config.http.port}"
 
 
 def admin_token(config: Config) -> str | None:
-    """The token that /admin/* asks for, from the environment or its file; None where none is set."""
+    """Return the token that /admin/* requires, from the environment or its file; None if none is set."""
     return secret(ADMIN_TOKEN_VARIABLE, config.http.admin_token_file, "http.admin_token_file")
 
 
 def kafka_password(config: Config) -> str | None:
-    """The SASL password, from the environment or its file; None where none is set."""
+    """Return the SASL password, from the environment or its file; None if none is set."""
     file = config.kafka.sasl_password_file if config.kafka else None
     return secret(KAFKA_PASSWORD_VARIABLE, file, "kafka.sasl_password_file")
 
 
 def contradictions(tree: dict[str, Any]) -> list[Problem]:
-    """What no single setting shows: settings, each valid, that don't fit together. ``tree``: plain values."""
+    """Return the problems that no single setting shows: settings that are valid but don't fit together.
+
+    ``tree``: plain values.
+    """
     config = msgspec.convert(tree, Config)
-    found: list[Problem] = []
-    names = [model.name for model in config.models]
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            found.append(Problem(f"models[{index}].name", f"{name!r} is used twice; give each model a name of its own"))
-    for index, model in enumerate(config.models):
-        where = f"models[{index}]"
-        if model.path is None and model.name != SHIPPED_MODEL:
-            remedy = f"set path to a checkpoint folder, or name it {SHIPPED_MODEL!r} to serve the shipped model"
-            found.append(Problem(f"{where}.name", f"{model.name!r} has no path; {remedy}"))
-        if model.simulated_gpu and model.device == "cuda":
-            found.append(Problem(f"{where}.simulated_gpu", "stands for a GPU on CPU nodes; use device: cpu or auto"))
-        if model.quantize and (model.backend == "transformers" or model.device == "cuda"):
-            other = "backend: transformers" if model.backend == "transformers" else "device: cuda"
-            found.append(
-                Problem(f"{where}.quantize", f"needs the CPU kernel and can't go with {other}; leave one of them out")
-            )
-        if model.max_rows_per_step < model.max_sequences:
-            given = f"{model.max_rows_per_step} is less than max_sequences ({model.max_sequences})"
-            found.append(Problem(f"{where}.max_rows_per_step", f"{given}; each running sequence needs one row a step"))
-        if model.replicas == 1 and config.failover.drain_s < config.limits.timeout_s:
-            given = f"{config.failover.drain_s:g} is less than limits.timeout_s ({config.limits.timeout_s:g})"
-            remedy = (
-                f"a redeploy would cut streams of {model.name!r}, whose one replica leaves them nowhere to go; raise it"
-            )
-            found.append(Problem("failover.drain_s", f"{given}: {remedy}, or {where}.replicas"))
     return (
-        found
+        _model_contradictions(config)
         + _liveness_contradictions(config)
-        + _silent_contradictions(config)
+        + _telemetry_contradictions(config)
         + _http_contradictions(config.http)
         + _kafka_contradictions(config.kafka)
     )
 
 
+def _model_contradictions(config: Config) -> list[Problem]:
+    problems: list[Problem] = []
+    names = [model.name for model in config.models]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            what = f"{name!r} is used twice; give each model a name of its own"
+            problems.append(Problem(f"models[{index}].name", what))
+    for index, model in enumerate(config.models):
+        where = f"models[{index}]"
+        if model.path is None and model.name != SHIPPED_MODEL:
+            remedy = f"set path to a checkpoint folder, or name it {SHIPPED_MODEL!r} to serve the shipped model"
+            problems.append(Problem(f"{where}.name", f"{model.name!r} has no path; {remedy}"))
+        if model.simulated_gpu and model.device == "cuda":
+            problems.append(Problem(f"{where}.simulated_gpu", "stands for a GPU on CPU nodes; use device: cpu or auto"))
+        if model.quantize and (model.backend == "transformers" or model.device == "cuda"):
+            other = "backend: transformers" if model.backend == "transformers" else "device: cuda"
+            what = f"needs the CPU kernel and can't go with {other}; leave one of them out"
+            problems.append(Problem(f"{where}.quantize", what))
+        if model.max_rows_per_step < model.max_sequences:
+            given = f"{model.max_rows_per_step} is less than max_sequences ({model.max_sequences})"
+            what = f"{given}; each running sequence needs one row per step: raise it, or lower max_sequences"
+            problems.append(Problem(f"{where}.max_rows_per_step", what))
+        if model.replicas == 1 and config.failover.drain_s < config.limits.timeout_s:
+            given = f"{config.failover.drain_s:g} is less than limits.timeout_s ({config.limits.timeout_s:g})"
+            reason = f"a redeploy would cut streams of {model.name!r}, which has no other replica for them"
+            problems.append(Problem("failover.drain_s", f"{given}: {reason}; raise it, or {where}.replicas"))
+    return problems
+
+
 def _liveness_contradictions(config: Config) -> list[Problem]:
-    """Bounds on silence that no longer stand in the order in which they must."""
+    """Return a problem for every bound on silence that a setting makes too long or too short beside another."""
     failover = config.failover
     return [
         Problem(
@@ -185,14 +194,14 @@ def _liveness_contradictions(config: Config) -> list[Problem]:
     ]
 
 
-def _silent_contradictions(config: Config) -> list[Problem]:
-    """With telemetry off there is nothing to send, to show or to judge."""
-    asked = {"kafka": config.kafka, "tracing.endpoint": config.tracing.endpoint, "vllm_names": config.vllm_names}
+def _telemetry_contradictions(config: Config) -> list[Problem]:
+    """Return a problem for every setting that needs telemetry, if telemetry is off."""
+    needing = {"kafka": config.kafka, "tracing.endpoint": config.tracing.endpoint, "vllm_names": config.vllm_names}
     if config.telemetry:
         return []
     return [
         Problem(name, "needs telemetry, which is off; leave it out, or set telemetry: true")
-        for name, value in asked.items()
+        for name, value in needing.items()
         if value
     ]
 
@@ -213,9 +222,10 @@ def _http_contradictions(http: HttpConfig) -> list[Problem]:
 def _kafka_contradictions(kafka: KafkaConfig | None) -> list[Problem]:
     if kafka is None:
         return []
-    wrong = [server for server in kafka.servers() if not re.fullmatch(r".+:\d+", server)]
     problems = [
-        Problem("kafka.bootstrap_servers", f"{server!r} is not host:port; name each broker so") for server in wrong
+        Problem("kafka.bootstrap_servers", f"{server!r} is not host:port; give each broker as host:port")
+        for server in kafka.servers()
+        if not re.fullmatch(r".+:\d+", server)
     ]
     if not kafka.security_protocol.startswith("SASL"):
         return problems
@@ -227,7 +237,10 @@ def _kafka_contradictions(kafka: KafkaConfig | None) -> list[Problem]:
 
 
 def _absolute(tree: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Make paths, which are relative to the file's own folder, absolute: so the file means the same from anywhere."""
+    """Return the tree with absolute paths, so that it means the same from anywhere.
+
+    In the file a path is relative to the file's own folder.
+    """
 
     def walk(value: Any, hint: Any) -> Any:
         if isinstance(value, str) and _is_path(hint):
@@ -245,12 +258,12 @@ def _absolute(tree: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _is_path(hint: Any) -> bool:
-    """Whether a type is config_sections.PathText, or allows one."""
+    """Return whether a type is config_sections.PathText, or allows one."""
     return hint == PathText or any(_is_path(inner) for inner in get_args(hint))
 
 
 def _records(hint: Any) -> Iterator[type[Struct]]:
-    """Yield the records that a type names, itself or in what it holds."""
+    """Yield the records that a type is or contains."""
     if isinstance(hint, type) and issubclass(hint, Struct):
         yield hint
     for inner in get_args(hint):

@@ -1,7 +1,7 @@
-"""YAML to plain values against a record type, with every problem tied to its line and a remedy.
+"""Checks a YAML file of settings against a record type and returns plain values; every problem has a line and a remedy.
 
 Knows records (msgspec Structs) and YAML, not what any setting means. One pass collects all problems, so that a person
-mends a file once.
+corrects a file once.
 """
 
 import difflib
@@ -23,11 +23,11 @@ NOUNS = re.compile(r"\b(int|float|bool|str|null)\b")
 WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "null": "nothing"}
 MAX_FILE_BYTES = 1_000_000
 
-Lines = dict[str, int]  # path of a setting ("models[0].tp", "" is the whole) to its line, counted from 1
+Lines = dict[str, int]  # the path of a setting ("models[0].tp"; "" is the whole file) to its line, counted from 1
 
 
 class Problem(NamedTuple):
-    """One thing wrong: the path of the setting, and a sentence with limit, value and remedy."""
+    """Describes one thing that is wrong: the path of the setting, and a sentence with limit, value and remedy."""
 
     where: str
     what: str
@@ -39,9 +39,9 @@ def parse(
     contradictions: Callable[[dict[str, Any]], list[Problem]],
     renamed: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Return the file's plain values, every one valid for ``record``. Raises ConfigError, one line for each problem.
+    """Return the file's plain values, all of them valid for ``record``. Raises ConfigError, one line per problem.
 
-    ``renamed``: old names of settings to new ones ("section.old" to "new"), which are read with a warning.
+    ``renamed``: old names of settings ("section.old") to new ones ("new"). Old names are read with a warning.
     """
     label = path.name
     root = _compose(path, label)
@@ -51,8 +51,8 @@ def parse(
     if not isinstance(tree, dict):
         problems.append(Problem("", f"must hold settings (`key: value`), got {_shown(tree)}"))
     elif not problems:
-        for old in with_new_names(tree, renamed or {}):
-            _log.warning("%s:%d: %s; the old name is read for one release", label, _line(old[0], lines), old[1])
+        for old, message in give_new_names(tree, renamed or {}):
+            _log.warning("%s:%d: %s; the old name is read for one release", label, _line(old, lines), message)
         problems = list(_check_record(tree, record, ""))
     if not problems:
         problems = contradictions(tree)
@@ -60,23 +60,23 @@ def parse(
     return tree
 
 
-def with_new_names(tree: dict[str, Any], renamed: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Give settings of plain values their new names, in place; return each old path with what to say of it.
+def give_new_names(tree: dict[str, Any], renamed: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Give settings in plain values their new names, in place; return each old path with a message about it.
 
     A setting that is given under both names is left alone: the check then refuses the old one as unknown.
     """
-    said = []
+    messages = []
     for old_path, new in renamed.items():
         section_name, _, old = old_path.partition(".")
         section = tree.get(section_name)
         if isinstance(section, dict) and old in section and new not in section:
             section[new] = section.pop(old)
-            said.append((old_path, f"{old_path} is now called {section_name}.{new}"))
-    return said
+            messages.append((old_path, f"{old_path} is now called {section_name}.{new}"))
+    return messages
 
 
 def refuse(label: str, problems: list[Problem], lines: Lines) -> None:
-    """Raise one ConfigError for all problems, in the file's order; nothing if there are none."""
+    """Raise one ConfigError for all problems, in the file's order, if there are any."""
     placed = sorted(((_line(problem.where, lines), problem) for problem in problems), key=lambda pair: pair[0])
     messages = [
         f"{label}{f':{line}' if line else ''}: {f'{problem.where}: ' if problem.where else ''}{problem.what}"
@@ -106,7 +106,7 @@ def _compose(path: Path, label: str) -> yaml.Node | None:
 
 
 def _plain(node: yaml.Node, where: str, lines: Lines, problems: list[Problem]) -> Any:
-    """A YAML node as dict, list or scalar; notes each path's line and refuses a key given twice."""
+    """Return a YAML node as dict, list or scalar; note each path's line and refuse a key given twice."""
     lines.setdefault(where, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         tree: dict[str, Any] = {}
@@ -182,7 +182,7 @@ def _unknown(key: str, where: str, known: list[str]) -> Problem:
 
 
 def _record_in(hint: Any) -> tuple[type[Struct] | None, bool]:
-    """The record type inside a hint (None if it has none), and whether it stands for a list of them."""
+    """Return the record type inside a hint (None if it has none), and whether the hint means a list of records."""
     if get_origin(hint) is Annotated:
         return _record_in(get_args(hint)[0])
     if isinstance(hint, type) and issubclass(hint, Struct):
@@ -218,7 +218,7 @@ def _shown(value: Any) -> str:
 
 
 def _line(where: str, lines: Lines) -> int:
-    """The line of a setting, or of the nearest one around it that the file has; 0 if there is none."""
+    """Return the line of a setting, or of the nearest one around it that the file has; 0 if there is none."""
     while where and where not in lines:
         where = re.sub(r"(\.[^.\[\]]*|\[\d+\]|^[^.\[\]]*)$", "", where)
     return lines.get(where, 0)

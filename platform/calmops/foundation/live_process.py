@@ -44,7 +44,7 @@ def session(leader: int) -> list[int]:
 
 
 def end_session(leader: int) -> None:
-    """Send SIGKILL to every process that is left of a session that we started."""
+    """Send SIGKILL to every living process of a session that we started."""
     for pid in session(leader):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

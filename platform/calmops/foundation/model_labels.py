@@ -1,4 +1,4 @@
-"""One record states the labels that keep models' numbers apart, and their order; all label code derives from it.
+"""One record declares the labels that keep models' numbers apart, and their order; all label code derives from it.
 
 To add a label, add a field at the end, with a default, and a setting of the same name in calmops.yaml's records
 (config_sections.ModelConfig for a label that each model has, config.Config for one that all models share). Metrics,

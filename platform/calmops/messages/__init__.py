@@ -1,1 +1,1 @@
-"""Messages: one record file per hop of a token's way. Types only; nothing here decides."""
+"""Messages define the records that cross each hop of a token's way, one file per hop. Nothing here decides."""

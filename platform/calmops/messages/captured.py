@@ -1,4 +1,7 @@
-"""A request with its content, kept only where capture is on: gateway to file, file to `calmops replay`."""
+"""Defines a captured request with its content: gateway to file, and file to `calmops replay`.
+
+It is written only where capture is on.
+"""
 
 from msgspec import Struct
 
@@ -6,7 +9,7 @@ from calmops.messages.request import SamplingParams
 
 
 class Captured(Struct, frozen=True, kw_only=True):
-    """One ended request: what was asked, and every token that was drawn."""
+    """Holds one ended request: its prompt, its parameters and every token that was drawn."""
 
     request_id: str
     model: str
@@ -15,6 +18,6 @@ class Captured(Struct, frozen=True, kw_only=True):
     fingerprint: str | None  # of the replica that decoded last
     params: SamplingParams
     prompt_ids: tuple[int, ...]
-    answers: tuple[tuple[int, ...], ...]  # token ids of each choice
+    answers: tuple[tuple[int, ...], ...]  # the token ids of each choice
     cache_salt: str = ""
-    end_ids: tuple[int, ...] = ()  # the model's: which of the parameters' stop_ids its caller didn't write
+    end_ids: tuple[int, ...] = ()  # the model's end tokens: the ones of params.stop_ids that the caller didn't write

@@ -1,7 +1,7 @@
-"""A frame: what one decoding step leaves behind for one gateway. Replica to gateway, over ZeroMQ.
+"""Defines the frame, which carries what one step leaves behind for one gateway: replica to gateway, over ZeroMQ.
 
-The same frame feeds the client's stream and the telemetry log; only its projection
-(``messages.record.FrameRecord``: counts, times, positions, no text and no ids) is ever stored.
+The same frame feeds the client's stream and the telemetry log; only its projection (``messages.record.FrameRecord``:
+counts, times, positions, no text and no ids) is ever stored. The messages that gateways send back are here too.
 """
 
 from msgspec import Struct
@@ -10,7 +10,7 @@ FINISH_REASONS = ("stop", "length", "loop_guard", "cancelled", "timeout", "gatew
 
 
 class TokenLogprobs(Struct, frozen=True, array_like=True):
-    """Log-probabilities at one answer index: the chosen token's and the best alternatives'."""
+    """Holds the log-probabilities at one answer index: the chosen token's and those of the best alternatives."""
 
     token_id: int
     logprob: float
@@ -19,7 +19,7 @@ class TokenLogprobs(Struct, frozen=True, array_like=True):
 
 
 class Delta(Struct, frozen=True, array_like=True, kw_only=True):
-    """One sequence's share of a step."""
+    """Holds one sequence's share of a step."""
 
     request_id: str
     stream_token: int
@@ -27,21 +27,21 @@ class Delta(Struct, frozen=True, array_like=True, kw_only=True):
     choice: int
     index: int  # answer index of token_ids[0]
     token_ids: tuple[int, ...]
-    text: str  # text that this step releases; may be empty
+    text: str  # the text that this step releases; may be empty
     released: int  # tokens of the answer, from index 0, whose text has been released for good
     logprobs: tuple[TokenLogprobs, ...] | None = None
     finish_reason: str | None = None  # set on the choice's last delta
     stop_match: str | None = None  # the stop string that ended it, if one did
     prefilled: int = 0  # prompt tokens computed for this sequence in this step
-    recomputed: int = 0  # of those, ones computed before (preemption or migration)
+    recomputed: int = 0  # how many of those had been computed before (preemption or migration)
     cached: int = 0  # prompt tokens that came from shared cache blocks
 
 
 class StepFacts(Struct, frozen=True, array_like=True, kw_only=True):
-    """What is true of the whole step, the same in every gateway's frame; keyed (replica, step)."""
+    """Holds what is true of the whole step: the same in every gateway's frame, keyed (replica, step)."""
 
-    started_ns: int  # engine's wall clock, when the step's plan was made
-    duration_ns: int  # monotonic, plan to sampled tokens
+    started_ns: int  # when the step's plan was made, by the engine's wall clock
+    duration_ns: int  # from the plan to the sampled tokens, monotonic
     rows: int  # tokens through the forward pass
     decode_rows: int
     prefill_rows: int
@@ -53,24 +53,24 @@ class StepFacts(Struct, frozen=True, array_like=True, kw_only=True):
 
 
 class Frame(Struct, frozen=True, tag="frame", kw_only=True):
-    """One step, for one gateway. ``facts`` is None and ``deltas`` empty in an idle heartbeat."""
+    """Carries one step to one gateway. ``facts`` is None and ``deltas`` is empty in an idle heartbeat."""
 
     replica_id: str
     gang_id: str  # one life of a gang; a restarted one has another id
-    shard: int  # stable slot index
+    shard: int  # the replica's stable slot
     model: str
     fingerprint: str
     step: int  # the gang's forward passes so far
     link_seq: int  # gapless per (gang, gateway), heartbeats included, from 1
     engine_ns: int  # engine's wall clock when the frame was made
-    tokens_in_flight: int = 0  # ``Placement.tokens`` of the gang's live attempts, whichever gateway they are of
+    tokens_in_flight: int = 0  # ``Placement.tokens`` of the gang's live attempts, of all gateways
     facts: StepFacts | None = None
     deltas: tuple[Delta, ...] = ()
     last: bool = False  # the gang is ending: migrate at once
 
 
 class Hello(Struct, frozen=True, tag="hello", kw_only=True):
-    """A replica's first message to a gateway on a new link."""
+    """Opens a new link: a replica's first message to a gateway."""
 
     replica_id: str
     gang_id: str
@@ -78,14 +78,17 @@ class Hello(Struct, frozen=True, tag="hello", kw_only=True):
 
 
 class Cancel(Struct, frozen=True, tag="cancel", kw_only=True):
-    """Gateway to replica: free this attempt's sequences by the next step, or refuse it if it has yet to come."""
+    """Asks a replica to free this attempt's sequences by the next step, or to refuse the attempt if it comes later."""
 
     stream_token: int
     reason: str  # "client_cancelled", "timeout", "fenced", "admin"
 
 
 class GatewayAlive(Struct, frozen=True, tag="alive", kw_only=True):
-    """Gateway to replica, each 0.5 s: a gateway silent for 2 s loses its sequences."""
+    """Shows a replica that the gateway is alive: sent every GATEWAY_ALIVE_S (foundation.liveness).
+
+    A gateway that is silent for GATEWAY_SILENT_S loses its sequences.
+    """
 
     gateway_id: str
 

@@ -1,4 +1,7 @@
-"""What one gateway asks another, so that the operator API answers for all of them. Over the other's frame channel."""
+"""Defines what one gateway asks another, so that the operator API answers for all gateways.
+
+The question travels over the other gateway's frame channel.
+"""
 
 from typing import Literal
 
@@ -8,7 +11,7 @@ Question = Literal["view", "requests", "cancel"]
 
 
 class PeerQuestion(Struct, frozen=True, tag="ask", kw_only=True):
-    """One question; the answer comes back on the same link as one JSON document."""
+    """Asks one question; the answer comes back on the same link as one JSON document."""
 
     question: Question
     argument: str = ""  # "cancel": the request id

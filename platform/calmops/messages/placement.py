@@ -1,4 +1,4 @@
-"""A placement: one attempt of a request on one replica, gateway to replica, riding in a unary Serve call."""
+"""Defines the placement, which carries one attempt of a request: gateway to replica, in a unary Serve call."""
 
 from msgspec import Struct
 
@@ -6,15 +6,15 @@ from calmops.messages.request import SamplingParams
 
 
 class ResumedChoice(Struct, frozen=True, kw_only=True):
-    """What a choice had emitted before this attempt: the replica goes on right after it."""
+    """Holds what a choice had emitted before this attempt: the replica goes on right after it."""
 
     choice: int
     token_ids: tuple[int, ...]  # journaled ids, in order, from answer index 0
-    finished: bool = False  # nothing to do for this choice any more
+    finished: bool = False  # True: nothing is left to do for this choice
 
 
 class Placement(Struct, frozen=True, kw_only=True):
-    """All a replica needs to begin, or to go on with, a request."""
+    """Holds all that a replica needs to begin a request, or to go on with it."""
 
     request_id: str
     model: str
@@ -26,13 +26,13 @@ class Placement(Struct, frozen=True, kw_only=True):
     deadline_ns: int  # wall clock, since another node's monotonic clock means nothing here
     resumed: tuple[ResumedChoice, ...] = ()
     lost: tuple[str, ...] = ()  # replica ids that the router must leave out
-    fingerprint: str | None = None  # of the earlier attempt: an equal one is preferred
+    fingerprint: str | None = None  # of the earlier attempt: a replica with an equal one is preferred
     probe: bool = False
-    salt: str = ""  # cached prompts are shared among requests of one salt only
+    salt: str = ""  # only requests of one salt share cached prompts
 
     @property
     def tokens(self) -> int:
-        """The most tokens that it may take: the prompt and n answers."""
+        """Return the most tokens that it may take: the prompt and n answers."""
         return len(self.prompt_ids) + self.params.n * self.params.max_tokens
 
 

@@ -1,7 +1,7 @@
-"""A step's plan: rank 0 to the other ranks of its gang, one way, one message a step.
+"""Defines a step's plan: rank 0 to the other ranks of its gang, one way, one message per step.
 
-Rows are tokens: prefill chunks and decode rows mix freely. Decoding owns block numbers,
-the backend owns the memory behind them; 16 tokens a block.
+Rows are tokens: prefill chunks and decode rows mix freely. Decoding owns block numbers, the backend owns the memory
+behind them; a block holds BLOCK_TOKENS tokens.
 """
 
 from msgspec import Struct
@@ -10,7 +10,7 @@ BLOCK_TOKENS = 16
 
 
 class StepPlan(Struct, frozen=True, tag="step", array_like=True, kw_only=True):
-    """One forward pass. T rows, S sequences, at most B blocks each, W wanted logits rows."""
+    """Plans one forward pass: T rows, S sequences of at most B blocks each, W rows whose logits are wanted."""
 
     step: int
     tokens: tuple[int, ...]  # [T]
@@ -21,7 +21,7 @@ class StepPlan(Struct, frozen=True, tag="step", array_like=True, kw_only=True):
 
 
 class Stop(Struct, frozen=True, tag="stop", array_like=True, kw_only=True):
-    """No more steps: the rank may exit."""
+    """Ends the steps: the rank may exit."""
 
     reason: str
 

@@ -1,8 +1,8 @@
-"""Telemetry records, schema ``calmops.telemetry`` version 1: gateway -> ring -> spool -> Kafka -> meter.
+"""Defines the telemetry records, schema ``calmops.telemetry`` version 1: gateway -> ring -> spool -> Kafka -> meter.
 
-No text and no token ids: counts, times, positions. A record in the spool or in Kafka is wrapped in
-an ``Envelope``, whose (source, seq) makes the fold exactly-once. ``seq`` is given at spool append,
-so a gap always means loss.
+Records hold counts, times and positions; no text and no token ids. A record in the spool or in Kafka is wrapped in an
+``Envelope``, whose (source, seq) lets the fold count it exactly once. ``seq`` is given when the record is appended to
+the spool, so a gap always means loss.
 """
 
 from typing import NamedTuple
@@ -18,14 +18,14 @@ OUTCOMES = (
 SUCCESSES = ("completed", "length", "loop_guard")
 NOT_COUNTED = ("client_cancelled", "refused_input")
 REFUSED = ("refused_input", "refused_load")
-REPORTED = ("pii_scans", "hallucination_checks", "drift_checks")  # what others look for, and tell us of
+REPORTED = ("pii_scans", "hallucination_checks", "drift_checks")  # what others check for and report to the gateway
 
 
 Rest = tuple[str, ...]  # the values of ModelLabels after the model's name, known where a record is made
 
 
 class Opened(Struct, frozen=True, tag="opened", kw_only=True):
-    """A request was accepted; spooled before its first byte."""
+    """Says that a request was accepted. It is in the spool before the first byte of the answer leaves."""
 
     request_id: str
     model: str
@@ -35,25 +35,25 @@ class Opened(Struct, frozen=True, tag="opened", kw_only=True):
     max_tokens: int
     choices: int
     stream: bool
-    prompt_chars: int = 0  # of its text; 0 where the prompt came as ids
+    prompt_chars: int = 0  # the characters of its text; 0 where the prompt came as ids
     labels: Rest = ()
     traceparent: str | None = None  # the caller's, if it sent one
-    baggage: dict[str, str] = {}  # of the caller's, what the configuration keeps
-    kind: str = ""  # what was asked for: "completion" or "chat"; "" of records that are older than this field
+    baggage: dict[str, str] = {}  # the part of the caller's baggage that the configuration keeps
+    kind: str = ""  # what was asked for: "completion" or "chat"; "" in records that are older than this field
     tracestate: str | None = None  # the caller's, beside its traceparent
 
 
 class Move(NamedTuple):
-    """A migration: the attempt that its request went on without."""
+    """Describes a migration: the attempt that its request left."""
 
     attempt: int
-    replica_id: str  # "" of one that no replica had taken yet
+    replica_id: str  # "" if no replica had taken the attempt yet
     at_ns: int  # wall
     tokens: int  # journaled until then
 
 
 class Closed(Struct, frozen=True, tag="closed", kw_only=True):
-    """A request ended, exactly once. journaled = delivered + discarded, unless ``ledger`` is unknown."""
+    """Says that a request ended, exactly once. journaled = delivered + discarded, unless ``ledger`` is unknown."""
 
     request_id: str
     model: str
@@ -65,20 +65,20 @@ class Closed(Struct, frozen=True, tag="closed", kw_only=True):
     journaled: int
     delivered: int
     discarded: int
-    ttft_ns: int | None  # acceptance to first token's bytes handed over, gateway's monotonic clock
-    duration_ns: int  # acceptance to end
+    ttft_ns: int | None  # from acceptance until the first token's bytes were handed over, gateway's monotonic clock
+    duration_ns: int  # from acceptance to the end
     ledger: str = "held"  # "held" or "unknown"
     exact_lost: bool = False
     detail: str | None = None  # why it failed or was refused; never content
     shard: int = -1  # of the replica that decoded last; -1: none did
     labels: Rest = ()
-    moves: tuple[Move, ...] = ()  # of its migrations, in order
-    queued_ns: int | None = None  # acceptance to the start of its first step, gateway's clock; None where it had none
+    moves: tuple[Move, ...] = ()  # its migrations, in order
+    queued_ns: int | None = None  # from acceptance to the start of its first step, gateway's clock; None without a step
     longest: int = 0  # journaled tokens of its longest choice
 
 
 class SequenceStep(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
-    """One sequence's share of a step, without content."""
+    """Holds one sequence's share of a step, without content."""
 
     request_id: str
     attempt: int
@@ -86,15 +86,15 @@ class SequenceStep(Struct, frozen=True, array_like=True, kw_only=True, gc=False)
     index: int
     tokens: int  # newly journaled by this frame
     released: int  # newly delivered by this frame
-    gap_engine_ns: int | None  # engine clock, since the choice's previous token; None for the first
-    gap_gateway_ns: int | None  # gateway clock, likewise
+    gap_engine_ns: int | None  # since the choice's previous token, by the engine's clock; None for the first token
+    gap_gateway_ns: int | None  # the same by the gateway's clock
     prefilled: int = 0
     recomputed: int = 0
     cached: int = 0
 
 
 class FrameRecord(Struct, frozen=True, tag="frame", kw_only=True):
-    """The published projection of a frame (an idle heartbeat's has no sequences and adds nothing)."""
+    """Holds the published projection of a frame. An idle heartbeat's has no sequences and adds nothing to counts."""
 
     replica_id: str
     gang_id: str
@@ -116,7 +116,7 @@ class FrameRecord(Struct, frozen=True, tag="frame", kw_only=True):
 
 
 class Dropped(Struct, frozen=True, tag="dropped", kw_only=True):
-    """Records that never reached the spool, by reason."""
+    """Counts records that never reached the spool, for one reason."""
 
     gateway_id: str
     at_ns: int
@@ -126,7 +126,7 @@ class Dropped(Struct, frozen=True, tag="dropped", kw_only=True):
 
 
 class Counted(Struct, frozen=True, tag="counted", kw_only=True):
-    """A plain count from the gateway (fenced frames, migrations, tokenization errors, ...)."""
+    """Carries a plain count from the gateway (fenced frames, migrations, tokenization errors, ...)."""
 
     gateway_id: str
     model: str
@@ -138,7 +138,7 @@ class Counted(Struct, frozen=True, tag="counted", kw_only=True):
 
 
 class Reported(Struct, frozen=True, tag="reported", kw_only=True):
-    """What a scanner, a judge or a drift job found, told to the gateway's operator API. No content."""
+    """Carries what a scanner, a judge or a drift job reported to the gateway's operator API. It has no content."""
 
     gateway_id: str
     model: str
@@ -146,7 +146,7 @@ class Reported(Struct, frozen=True, tag="reported", kw_only=True):
     name: str  # REPORTED
     good: int
     bad: int
-    value: float | None = None  # of a drift check: the divergence, in the check's own unit
+    value: float | None = None  # a drift check's divergence, in the check's own unit
     labels: Rest = ()
 
 
@@ -154,7 +154,7 @@ Record = Opened | Closed | FrameRecord | Dropped | Counted | Reported
 
 
 class Envelope(Struct, frozen=True, array_like=True):
-    """One spooled record. ``source`` is the gateway id; ``seq`` is gapless from 1 per source."""
+    """Wraps one spooled record. ``source`` is the gateway's id; ``seq`` has no gaps and begins at 1 in each source."""
 
     schema: str
     source: str

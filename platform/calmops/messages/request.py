@@ -1,10 +1,10 @@
-"""A valid request: what intake makes of a client's body, and all that later hops know of it."""
+"""Defines a valid request: intake makes it from a client's body, and later hops know nothing else of the body."""
 
 from msgspec import Struct
 
 
 class SamplingParams(Struct, frozen=True, kw_only=True):
-    """How tokens are chosen; validated by intake, so every field is in its range."""
+    """Says how tokens are chosen. Intake has validated it, so every field is in its range."""
 
     max_tokens: int
     temperature: float = 1.0  # 0 = greedy
@@ -15,7 +15,7 @@ class SamplingParams(Struct, frozen=True, kw_only=True):
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     logit_bias: dict[int, float] = {}
-    seed: int = 0  # always set: intake draws one (63 bits) when the client left it out
+    seed: int = 0  # always set: intake draws one (63 bits) if the client gave none
     n: int = 1
     beam_width: int = 0  # 0 = no beam search
     stop: tuple[str, ...] = ()
@@ -25,7 +25,7 @@ class SamplingParams(Struct, frozen=True, kw_only=True):
 
 
 class GenerationRequest(Struct, frozen=True, kw_only=True):
-    """One admitted call."""
+    """Holds one admitted call."""
 
     request_id: str
     model: str
@@ -34,8 +34,8 @@ class GenerationRequest(Struct, frozen=True, kw_only=True):
     stream: bool
     timeout_s: float  # from acceptance, monotonic
     cache_salt: str = ""  # only requests of one salt share cached prompts
-    prompt_chars: int = 0  # of its text; 0 where the prompt came as ids
-    probe: bool = False  # readiness probes: outside SLIs and ledger
-    traceparent: str | None = None  # the caller's, W3C trace context
-    tracestate: str | None = None  # likewise
-    baggage: dict[str, str] = {}  # of the caller's, what is kept
+    prompt_chars: int = 0  # the characters of its text; 0 where the prompt came as ids
+    probe: bool = False  # True for readiness probes, which SLIs and the ledger leave out
+    traceparent: str | None = None  # the caller's W3C trace context
+    tracestate: str | None = None  # the caller's, beside its traceparent
+    baggage: dict[str, str] = {}  # the part of the caller's baggage that the configuration keeps

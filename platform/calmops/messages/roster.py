@@ -1,4 +1,4 @@
-"""What the cluster knows of itself: gateways, gangs, the meter and nodes, as the registry keeps them and reports them."""
+"""Defines the roster: the gateways, gangs, meter and nodes of the cluster, as the registry keeps and reports them."""
 
 from typing import Self
 
@@ -7,13 +7,13 @@ from msgspec import Struct
 from calmops.foundation.live_process import started_ticks
 from calmops.foundation.sockets import Channel
 
-# The version of what gateways, gangs, meter, registry and reapers say to each other. The detached actors' names carry it, so
-# that a process never meets an actor of another version, also when `up` redeploys onto a running cluster.
+# The version of what gateways, gangs, meter, registry and reapers say to each other. The detached actors' names carry
+# it, so that a process never meets an actor of another version, also when `up` redeploys onto a running cluster.
 PROTOCOL = 2
 
 
 class Member(Struct, frozen=True, kw_only=True):
-    """One rank's process. ``started_ticks`` tells a reused pid from the process that was meant."""
+    """Names one rank's process. ``started_ticks`` distinguishes it from a later process under the same pid."""
 
     rank: int
     pid: int
@@ -21,14 +21,14 @@ class Member(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def living(cls, rank: int, pid: int) -> Self:
-        """Describe a process that lives."""
+        """Return the member of a process that lives; one that doesn't is an AssertionError."""
         ticks = started_ticks(pid)
         assert ticks is not None, f"process {pid} of rank {rank} is not alive"
         return cls(rank=rank, pid=pid, started_ticks=ticks)
 
 
 class GpuFacts(Struct, frozen=True, kw_only=True):
-    """One GPU, as NVML describes it."""
+    """Describes one GPU, as NVML reports it."""
 
     index: int
     memory_used_bytes: int
@@ -37,14 +37,14 @@ class GpuFacts(Struct, frozen=True, kw_only=True):
 
 
 class NodeFacts(Struct, frozen=True, kw_only=True):
-    """One node. ``oom_kills`` counts from the node's start; None where its kernel doesn't say."""
+    """Describes one node. ``oom_kills`` counts from the node's start; None where its kernel doesn't report it."""
 
     oom_kills: int | None = None
     gpus: tuple[GpuFacts, ...] = ()
 
 
 class GangEntry(Struct, frozen=True, kw_only=True):
-    """One life of a gang."""
+    """Describes one life of a gang."""
 
     model: str
     replica_id: str
@@ -58,7 +58,7 @@ class GangEntry(Struct, frozen=True, kw_only=True):
 
 
 class GatewayEntry(Struct, frozen=True, kw_only=True):
-    """A gateway that takes frames, and where its operator API answers on its own."""
+    """Describes a gateway: where it takes frames, and where its own operator API answers."""
 
     gateway_id: str
     channel: Channel
@@ -66,10 +66,10 @@ class GatewayEntry(Struct, frozen=True, kw_only=True):
 
 
 class Roster(Struct, frozen=True, kw_only=True):
-    """One reading of all that is there."""
+    """Holds one reading of all that is there."""
 
     gateways: tuple[GatewayEntry, ...] = ()
     gangs: tuple[GangEntry, ...] = ()
     meter_url: str | None = None
     disabled: tuple[str, ...] = ()  # models that an operator has taken out of service
-    draining: tuple[str, ...] = ()  # replica ids that take nothing new
+    draining: tuple[str, ...] = ()  # ids of replicas that take nothing new

@@ -1,1 +1,1 @@
-"""Telemetry: frames to counts. Records go ring, spool, (Kafka), fold, exposition; the hot path waits for none of them."""
+"""Telemetry turns frames into counts: ring -> spool -> (Kafka) -> fold -> exposition. Nothing waits on the hot path."""

@@ -46,7 +46,7 @@ def _objective(status: Status) -> dict[str, Any]:
         "burn": status.burns,
         "left": status.left,
         "kept": status.kept,
-        "told": status.told,
+        "told": status.in_words,
     }
 
 

@@ -58,7 +58,7 @@ def judged_families(reading: Reading) -> Iterator[Family]:
         ([*place, pricing], money)
         for place, spent in sorted(reading.spent.items())
         if spent is not None
-        for pricing, money in sorted(spent.an_hour.items())
+        for pricing, money in sorted(spent.per_hour.items())
     ]
     yield plain(OBJECTIVE_EVENTS, [([name.objective, *name.labels.values, name.result], n) for name, n in events])
     yield plain(COST, [([*labels], value) for labels, value in sorted(reading.costs.items())])

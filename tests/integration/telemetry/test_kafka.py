@@ -14,6 +14,7 @@ from calmops.foundation.errors import SetupError
 from calmops.foundation.ports import free_port
 from calmops.local_services.kafka import LocalKafka
 from calmops.messages.record import Record
+from calmops.telemetry.exposition.prometheus import exposition
 from calmops.telemetry.log.codec import decode
 from calmops.telemetry.log.errors import LogUnavailable
 from calmops.telemetry.log.forwarder import Forwarder
@@ -133,7 +134,7 @@ def test_an_outage_and_dead_forwarders_lose_no_record_and_the_meter_counts_each_
     third.stop()
 
     from_log = Meter(TelemetrySettings(folder=spools, kafka=settings), tmp_path / "from_log.db")
-    until(lambda: from_log.advance() == 0 and b"calmops_records_total 4500.0" in from_log.exposition())
+    until(lambda: from_log.advance() == 0 and b"calmops_records_total 4500.0" in from_log.look(exposition))
     from_spools = Meter(TelemetrySettings(folder=spools), tmp_path / "from_spools.db")
     while from_spools.advance():
         pass
@@ -144,7 +145,7 @@ def test_an_outage_and_dead_forwarders_lose_no_record_and_the_meter_counts_each_
 
 def counts_without_duplicates(meter: Meter) -> list[str]:
     """Return the exposition's lines except the count of records that came twice."""
-    lines = meter.exposition().decode().splitlines()
+    lines = meter.look(exposition).decode().splitlines()
     return [line for line in lines if not line.startswith("calmops_duplicate_records_total")]
 
 
@@ -162,7 +163,7 @@ def test_the_meter_s_file_keeps_the_offsets(settings: KafkaSettings, tmp_path: P
     forwarder.stop()
     resumed = Meter(telemetry, tmp_path / "state" / "meter.db")
     until(lambda: resumed.advance() == 10)
-    text = resumed.exposition()
+    text = resumed.look(exposition)
     assert b"calmops_records_total 110.0" in text
     assert b"calmops_duplicate_records_total 0.0" in text
     resumed.stop()
@@ -176,12 +177,12 @@ def test_a_meter_continues_by_itself_after_an_outage(
     forwarder.start()
     meter = Meter(TelemetrySettings(folder=tmp_path, kafka=settings), tmp_path / "state" / "meter.db")
     meter.start()
-    until(lambda: b"calmops_records_total 10.0" in meter.exposition())
+    until(lambda: b"calmops_records_total 10.0" in meter.look(exposition))
     broker.kill()
     write(tmp_path, "gw", 8)
     time.sleep(1.0)
     broker.start()
-    until(lambda: b"calmops_records_total 20.0" in meter.exposition())
+    until(lambda: b"calmops_records_total 20.0" in meter.look(exposition))
     meter.stop()
     forwarder.stop()
 

@@ -9,6 +9,7 @@ import pytest
 
 from calmops.foundation.errors import SetupError
 from calmops.messages.record import Record
+from calmops.telemetry.exposition.prometheus import exposition
 from calmops.telemetry.log.spool import Spool, SpoolLease, remove_spool
 from calmops.telemetry.metering.meter import Meter
 from calmops.telemetry.metering.source_progress import missing
@@ -35,7 +36,7 @@ def drain(meter: Meter) -> bytes:
     """Let the meter read everything; return what it shows."""
     while meter.advance():
         pass
-    return meter.exposition()
+    return meter.look(exposition)
 
 
 def test_a_meter_that_was_killed_and_resumed_shows_the_numbers_of_an_undisturbed_one(tmp_path: Path) -> None:
@@ -61,7 +62,7 @@ def test_a_meter_that_was_killed_and_resumed_shows_the_numbers_of_an_undisturbed
     fresh = Meter(settings, tmp_path / "other.db")
     assert resumed.rebuilt is False
     assert drain(resumed) == drain(fresh)
-    assert b"calmops_records_total 8400.0" in fresh.exposition()
+    assert b"calmops_records_total 8400.0" in fresh.look(exposition)
     for meter in (resumed, fresh):
         meter.stop()
 
@@ -87,8 +88,8 @@ def test_a_meter_without_its_state_rebuilds_from_the_earliest_retained_record_an
     spool.prune("meter", T0_NS + 1, keep_bytes=1 << 30)
     meter = Meter(TelemetrySettings(folder=spools), tmp_path / "meter.db")
     text = drain(meter).decode()
-    assert "rebuilt from the earliest retained record" in meter.statement()
-    assert f"counting since {(T0_NS + 60_000_000_000) / 1e9:.3f}" in meter.statement()
+    assert meter.rebuilt
+    assert meter.look(lambda counts: counts.since_ns) == T0_NS + 60_000_000_000
     assert (
         'calmops_requests_total{environment="",model="m",outcome="completed",tier="",variant="",version=""} 1.0' in text
     )

@@ -10,6 +10,7 @@ import pytest
 from calmops.foundation.clock import ManualClock
 from calmops.foundation.config_sections import KafkaConfig
 from calmops.messages.record import SCHEMA
+from calmops.telemetry.exposition.prometheus import exposition
 from calmops.telemetry.log.codec import encode
 from calmops.telemetry.log.positions import Positions
 from calmops.telemetry.log.spool import Spool
@@ -122,7 +123,7 @@ def test_every_failure_is_counted_and_the_thread_goes_on(tmp_path: Path, monkeyp
     meter = Meter(TelemetrySettings(folder=spools), tmp_path / "meter.db")
     meter._source = FailingLog([ZeroDivisionError("a bug"), OSError("a disk"), KeyError("another")])
     meter.start()
-    until(lambda: b"calmops_records_total 1.0" in meter.exposition())
+    until(lambda: b"calmops_records_total 1.0" in meter.look(exposition))
     assert (meter.read_failures["unexpected"], meter.read_failures["log"]) == (2, 1)
     meter.check_health()
     meter.stop()

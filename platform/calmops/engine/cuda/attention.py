@@ -132,8 +132,7 @@ def _attend(  # type: ignore[no-untyped-def]  # Triton types its own arguments
     at_k, at_v = tl.arange(0, K_PADDED), tl.arange(0, V_PADDED)
     q_at = q_ptr + row * q_row + head[:, None] * q_head + at_k[None, :]
     q = tl.load(q_at, mask=(query[:, None] < GROUP) & (at_k[None, :] < K_SIZE), other=0.0)
-    best = tl.full([GROUP_PADDED], -float("inf"), tl.float32)
-    total = tl.zeros([GROUP_PADDED], tl.float32)
+    best, total = tl.full([GROUP_PADDED], -float("inf"), tl.float32), tl.zeros([GROUP_PADDED], tl.float32)
     mixed = tl.zeros([GROUP_PADDED, V_PADDED], tl.float32)
     for tile in range(from_tile, to_tile):
         key = tile * TILE + tl.arange(0, TILE)

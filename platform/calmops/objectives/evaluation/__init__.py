@@ -1,1 +1,1 @@
-"""Promises against counts, here and now: burn rates, alerts, budgets and costs."""
+"""Evaluation holds promises against counts, here and now: burn rates, alerts, budgets and costs."""

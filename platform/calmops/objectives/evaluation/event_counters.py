@@ -1,7 +1,7 @@
-"""What the meter has counted, judged: of every objective, how many events were good and how many bad.
+"""Judges what the meter has counted: how many events were good and how many bad, for every objective.
 
-The meter counts once, in histograms and by outcome; what is good is read off those, so that an objective's total is the
-meter's own, whatever the objective, and a new objective looks back as far as the meter does.
+The meter counts once, in histograms and by outcome; good events are read off those. So every objective's total is the
+meter's own, and a new objective looks back as far as the meter does. Knows no record and no alert.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,13 +21,13 @@ class Counter(NamedTuple):
 
 
 class Timed(NamedTuple):
-    """How long events took: how many ended within each edge of COUNTED but not the one before; the last took longer."""
+    """Holds how long events took: how many there are in each bucket of COUNTED's edges, the last being +Inf."""
 
     buckets: Sequence[int]
 
 
 class Ended(NamedTuple):
-    """How events ended."""
+    """Holds how events ended."""
 
     good: int
     bad: int
@@ -38,25 +38,25 @@ Tallies = Mapping[str, Mapping[ShardLabels, Tally]]  # by a key of COUNTED
 
 
 def counters(objectives: Sequence[AnyObjective], tallies: Tallies) -> dict[Counter, int]:
-    """Both counters of every objective under all labels that were seen, those that are 0 included.
+    """Return both counters of every objective under every label set that was seen, those at 0 included.
 
     AssertionError for a tally whose kind or number of buckets isn't that of its source: the meter's own mistake.
     """
-    counted: dict[Counter, int] = {}
+    values: dict[Counter, int] = {}
     for objective in objectives:
         if isinstance(objective, Value):
             continue
         for labels, tally in tallies.get(objective.source.events, {}).items():
-            judged = _judged(objective.source, tally)
-            counted[Counter(objective.name, labels, GOOD)] = judged.good
-            counted[Counter(objective.name, labels, BAD)] = judged.bad
-    return counted
+            ended = _judge(objective.source, tally)
+            values[Counter(objective.name, labels, GOOD)] = ended.good
+            values[Counter(objective.name, labels, BAD)] = ended.bad
+    return values
 
 
-def _judged(source: Source, tally: Tally) -> Ended:
-    """Good ones and bad ones."""
+def _judge(source: Source, tally: Tally) -> Ended:
+    """Return how many events were good and how many bad."""
     if isinstance(tally, Ended):
-        assert source.within_s is None, f"{source.events} are timed: the meter gave how they ended"
+        assert source.within_s is None, f"{source.events} are timed, but the meter gave how they ended"
         return tally
     edges = COUNTED[source.events]
     assert source.within_s in edges, f"{source.events}: {source.within_s} s isn't one of its edges"

@@ -1,4 +1,7 @@
-"""What the embedded evaluator noted, kept over a restart of the meter: one file, written whole or not at all."""
+"""Keeps the embedded evaluator's step sums over a restart of the meter, in one file, written whole or not at all.
+
+Stands beside the evaluator, and knows neither how it judges nor when it is saved.
+"""
 
 import os
 from pathlib import Path
@@ -10,26 +13,26 @@ from calmops.foundation.model_labels import ModelLabels, ShardLabels
 from calmops.objectives.evaluation.history import SavedSteps
 from calmops.objectives.promises.objective import Source
 
-MODEL_LABELS_0_1 = 5  # how many labels a model had in release 0.1, whose file tells a shard's label set by its length
+MODEL_LABELS_0_1 = 5  # how many labels a model had in release 0.1, in whose file only a shard's label set is longer
 
 
 class SavedSums(msgspec.Struct, frozen=True, kw_only=True):
-    """What was counted in each step for one objective, under a model's label set, or a shard's if ``shard`` is given."""
+    """Holds one objective's step sums, under a model's label set, or a shard's if ``shard`` is given."""
 
     objective: str
-    source: Source  # which events those were: of others they say nothing
+    source: Source  # the events that were counted: the sums say nothing about others
     model: ModelLabels
     shard: str | None = None
     steps: SavedSteps
 
     @property
     def labels(self) -> ModelLabels | ShardLabels:
-        """The label set that the sums belong to."""
+        """Return the label set that the sums belong to."""
         return self.model if self.shard is None else ShardLabels(self.model, self.shard)
 
 
 class _SavedSums01(msgspec.Struct, frozen=True, array_like=True):
-    """The same as release 0.1 wrote it."""
+    """Holds the same as release 0.1 wrote it."""
 
     objective: str
     source: Source
@@ -49,7 +52,7 @@ class _SavedSums01(msgspec.Struct, frozen=True, array_like=True):
 
 
 class _File(msgspec.Struct, frozen=True, kw_only=True):
-    """The file, with the version of its format."""
+    """Holds the file's content, with the version of its format."""
 
     version: int = 2
     sums: list[SavedSums]
@@ -64,7 +67,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(path: Path) -> list[SavedSums]:
-    """Return what was written last; nothing if the file is missing or of an unknown format. Raises the disk's OSError."""
+    """Return the sums written last; none if the file is missing or of an unknown format. Raises the disk's OSError."""
     try:
         return _File.read(path.read_bytes()).sums
     except (FileNotFoundError, msgspec.DecodeError):

@@ -1,1 +1,1 @@
-"""Counts to text: Prometheus, OpenMetrics, and the same under vLLM's names."""
+"""Exposition turns counts into text: Prometheus, OpenMetrics, and the same under vLLM's names."""

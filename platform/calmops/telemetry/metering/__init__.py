@@ -1,1 +1,1 @@
-"""The meter: reads the log, folds each record once, keeps the counts."""
+"""The meter reads the log, folds each record once and keeps the counts."""

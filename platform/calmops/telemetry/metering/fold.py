@@ -1,11 +1,12 @@
-"""Envelopes to counts. Pure: no clock, no file. Any order, with any duplicates, gives the same counts.
+"""Counts the meter's envelopes, once each. Pure: no clock, no file. Knows neither the log nor what is shown.
 
-Facts of a token are summed; facts of a step are counted once per (gang, step), since several gateways
-see the same step. A record is counted once per (source, seq). What is remembered for that is bounded:
-"any order" holds within LATE_RECORDS of a source, STEPS_REMEMBERED of a gang and GANGS_REMEMBERED gangs.
+Any order of the same envelopes, with any duplicates, gives the same counts. Facts of a token are summed. Facts of a
+step are counted once per (gang, step), since several gateways see the same step. A record is counted once per
+(source, seq). What is remembered for that is bounded: "any order" holds within LATE_RECORDS of a source,
+STEPS_REMEMBERED of a gang and GANGS_REMEMBERED gangs.
 
-Records bear the clocks of those who made them. A meter that says what time it is believes none that runs ahead of its own,
-and notes by its own when it heard of a shard.
+A record carries the clock of its writer. A meter that passes its own time believes no clock that runs ahead of it, and
+notes by its own clock when it heard of a shard.
 """
 
 from bisect import bisect_left
@@ -43,96 +44,100 @@ from calmops.telemetry.metering.counts import (
     ReportCounts,
     ShardCounts,
 )
-from calmops.telemetry.metering.label_cap import admitted, admitted_event, admitted_reason, admitted_shard
-from calmops.telemetry.metering.source_progress import is_new
+from calmops.telemetry.metering.label_cap import capped_event, capped_labels, capped_reason, capped_shard
+from calmops.telemetry.metering.source_progress import note_seen
 
-CLOCKS_DIFFER_NS = 60 * 10**9  # at most; a record that is older has waited, and says when its shard was heard of
+# Clocks differ by this much at most. An older record has waited, and its own time is when its shard was heard of.
+CLOCKS_DIFFER_NS = 60 * 10**9
 
 
-class When(NamedTuple):
-    """When a record was made, as far as it is believed, and when the meter heard of it. Wall clock."""
+class RecordTime(NamedTuple):
+    """Says when a record was made, as far as the meter believes it, and when the meter heard of it. Wall clock."""
 
     at_ns: int
     heard_ns: int
-    now_ns: int | None  # None: nobody says
+    now_ns: int | None  # the meter's time; None if the caller gave none
 
 
-Kept = FrameRecord | Closed | Opened | Counted | Reported
+ModelRecord = FrameRecord | Closed | Opened | Counted | Reported
 
 
 def fold(counts: Counts, envelope: Envelope, now_ns: int | None = None) -> Counts:
     """Count one envelope into ``counts`` (changed in place and returned).
 
-    ``now_ns``: the meter's wall clock; None where a log is read for itself, and its records' own times are all there is.
+    ``now_ns``: the meter's wall clock; None when a log is read by itself, where only its records' own times are known.
     """
     record = envelope.record
-    if not is_new(counts, envelope.source, envelope.seq, record.at_ns if now_ns is None else now_ns):
+    if not note_seen(counts, envelope.source, envelope.seq, record.at_ns if now_ns is None else now_ns):
         counts.duplicates += 1
         return counts
-    when = _when(record.at_ns, now_ns)
-    if when.at_ns < counts.since_ns or counts.since_ns == 0:
-        counts.since_ns = when.at_ns
+    time = _record_time(record.at_ns, now_ns)
+    if time.at_ns < counts.since_ns or counts.since_ns == 0:
+        counts.since_ns = time.at_ns
     if isinstance(record, Dropped):
-        reason = admitted_reason(record.reason, counts.dropped)
+        reason = capped_reason(record.reason, counts.dropped)
         records, tokens = counts.dropped.get(reason, (0, 0))
         counts.dropped[reason] = (records + record.records, tokens + record.tokens)
     else:
-        _fold_kept(counts, admitted(counts, ModelLabels.of(record.model, record.labels), when.at_ns), record, when)
+        labels = capped_labels(counts, ModelLabels.of(record.model, record.labels), time.at_ns)
+        _fold_model_record(counts, labels, record, time)
     counts.folded += 1
     return counts
 
 
-def _when(at_ns: int, now_ns: int | None) -> When:
+def _record_time(at_ns: int, now_ns: int | None) -> RecordTime:
     if now_ns is None:
-        return When(at_ns, at_ns, None)
+        return RecordTime(at_ns, at_ns, None)
     if at_ns < now_ns - CLOCKS_DIFFER_NS:
-        return When(at_ns, at_ns, now_ns)
-    return When(min(at_ns, now_ns), now_ns, now_ns)
+        return RecordTime(at_ns, at_ns, now_ns)
+    return RecordTime(min(at_ns, now_ns), now_ns, now_ns)
 
 
-def _fold_kept(counts: Counts, key: ModelLabels, record: Kept, when: When) -> None:
-    """A record of some model's."""
+def _fold_model_record(counts: Counts, labels: ModelLabels, record: ModelRecord, time: RecordTime) -> None:
+    """Count a record that belongs to a model, under this label set."""
     if type(record) is FrameRecord:
-        shard = _shard(counts, key, record.shard)
+        shard = _shard(counts, labels, record.shard)
         if record.sequences:
-            _fold_tokens(_model(counts, key), shard, record)
-        _note_gauges(shard, record, when)
-        if record.duration_ns is not None and _new_step(counts, record, when.at_ns):
+            _fold_tokens(_model(counts, labels), shard, record)
+        _set_gauges(shard, record, time)
+        if record.duration_ns is not None and _note_step(counts, record, time.at_ns):
             _fold_step(shard, record, record.duration_ns)
     elif type(record) is Closed:
-        _fold_closed(_model(counts, key), _shard(counts, key, record.shard), record)
+        _fold_closed(_model(counts, labels), _shard(counts, labels, record.shard), record)
     elif type(record) is Opened:
-        _fold_opened(_model(counts, key), record)
+        _fold_opened(_model(counts, labels), record)
     elif type(record) is Counted:
-        key, name, reason = admitted_event(counts, key, record.name, record.reason)
-        reasons = counts.events.setdefault(key, {}).setdefault(name, {})
+        labels, name, reason = capped_event(counts, labels, record.name, record.reason)
+        reasons = counts.events.setdefault(labels, {}).setdefault(name, {})
         counts.event_series += reason not in reasons
         reasons[reason] = reasons.get(reason, 0) + record.value
     elif type(record) is Reported:
-        _fold_reported(counts.reports.setdefault(key, {}), record, when.at_ns)
+        _fold_reported(counts.reports.setdefault(labels, {}), record, time.at_ns)
 
 
-def _model(counts: Counts, key: ModelLabels) -> ModelCounts:
-    model = counts.models.get(key)
+def _model(counts: Counts, labels: ModelLabels) -> ModelCounts:
+    """Return the model counts of a label set; add empty ones if there are none."""
+    model = counts.models.get(labels)
     if model is None:
-        model = counts.models[key] = ModelCounts()
+        model = counts.models[labels] = ModelCounts()
     return model
 
 
-def _shard(counts: Counts, key: ModelLabels, number: int) -> ShardCounts:
-    shards = counts.shards.get(key)
+def _shard(counts: Counts, labels: ModelLabels, number: int) -> ShardCounts:
+    """Return the counts of a shard, or of OTHER_SHARD beyond the cap; add empty ones if there are none."""
+    shards = counts.shards.get(labels)
     if shards is None:
-        shards = counts.shards[key] = {}
+        shards = counts.shards[labels] = {}
     shard = shards.get(number)
     if shard is None:
-        number = admitted_shard(counts, key, number)
+        number = capped_shard(counts, labels, number)
         counts.shard_series += number not in shards and number != NO_SHARD
         shard = shards.setdefault(number, ShardCounts())
     return shard
 
 
 def _fold_tokens(model: ModelCounts, shard: ShardCounts, record: FrameRecord) -> None:
-    """The hot loop: one turn a sequence. Bucket look-ups are shared by equal gaps of neighbours."""
+    """Count the tokens and gaps of a frame. This is the hot loop: neighbours with equal gaps share a bucket look-up."""
     generated = recomputed = cached = 0
     engine, gateway = model.gap_engine.buckets, shard.gap_gateway.buckets
     engine_ns = gateway_ns = 0
@@ -165,12 +170,13 @@ def _fold_tokens(model: ModelCounts, shard: ShardCounts, record: FrameRecord) ->
         kinds["cached"] += cached
 
 
-def _note_gauges(shard: ShardCounts, record: FrameRecord, when: When) -> None:
-    if when.heard_ns == when.now_ns or when.heard_ns > shard.heard_ns:
-        shard.heard_ns = when.heard_ns
-    order = (when.at_ns, record.step)
-    set_back = when.now_ns is not None and shard.latest[0] > when.now_ns  # the meter's clock was
-    if order > shard.latest or set_back:
+def _set_gauges(shard: ShardCounts, record: FrameRecord, time: RecordTime) -> None:
+    """Set a shard's gauges, unless they come from a later record."""
+    if time.heard_ns == time.now_ns or time.heard_ns > shard.heard_ns:
+        shard.heard_ns = time.heard_ns
+    order = (time.at_ns, record.step)
+    clock_set_back = time.now_ns is not None and shard.latest[0] > time.now_ns
+    if order > shard.latest or clock_set_back:
         shard.latest = order
         shard.running, shard.waiting = record.running, record.waiting
         shard.kv_blocks_used, shard.kv_blocks_total = record.kv_blocks_used, record.kv_blocks_total
@@ -183,7 +189,8 @@ def _fold_step(shard: ShardCounts, record: FrameRecord, duration_ns: int) -> Non
     shard.rows.add(BATCH_ROWS, record.rows)
 
 
-def _new_step(counts: Counts, record: FrameRecord, at_ns: int) -> bool:
+def _note_step(counts: Counts, record: FrameRecord, at_ns: int) -> bool:
+    """Note a gang's step as counted; return whether it is new."""
     gang = counts.gangs.get(record.gang_id)
     if gang is None:
         gang = counts.gangs[record.gang_id] = GangSteps()
@@ -229,11 +236,11 @@ def _fold_closed(model: ModelCounts, shard: ShardCounts, record: Closed) -> None
     model.tokens["discarded"] += record.discarded
     if record.ledger != "held":
         model.ledger_unknown += 1
-    _time(model, shard, record)
+    _fold_times(model, shard, record)
 
 
-def _time(model: ModelCounts, shard: ShardCounts, record: Closed) -> None:
-    """How long it took. One that was never accepted took no time, and isn't told as one of no time."""
+def _fold_times(model: ModelCounts, shard: ShardCounts, record: Closed) -> None:
+    """Count how long a request took, if it was accepted: one that wasn't has no duration, not a duration of 0."""
     if record.outcome not in REFUSED and record.duration_ns > 0:
         model.duration.add(DURATION_NS, record.duration_ns)
     if record.attempts:

@@ -1,4 +1,4 @@
-"""The meter: reads the log in batches, folds, saves, shows. One is active. Knows no gateway and no replica."""
+"""The meter reads the log in batches, folds it and saves the counts. One is active. Knows no gateway and no replica."""
 
 import logging
 import sqlite3
@@ -13,7 +13,6 @@ from calmops.foundation.clock import Clock, SystemClock
 from calmops.foundation.errors import CalmopsError
 from calmops.foundation.metric_names import READ_PARTS
 from calmops.messages.record import Record
-from calmops.telemetry.exposition.prometheus import exposition
 from calmops.telemetry.log import codec
 from calmops.telemetry.log.errors import LogUnavailable
 from calmops.telemetry.log.positions import Positions
@@ -21,38 +20,38 @@ from calmops.telemetry.log.spool_source import SpoolSource
 from calmops.telemetry.metering.counts import Counts
 from calmops.telemetry.metering.fold import CLOCKS_DIFFER_NS, fold
 from calmops.telemetry.metering.meter_store import MeterStore
-from calmops.telemetry.metering.source_progress import SILENT_NS, begin_at, give_up, is_new, skip_to
-from calmops.telemetry.metering.stored_edges import with_edges
+from calmops.telemetry.metering.source_progress import SILENT_NS, begin_at, give_up, note_seen, skip_to
+from calmops.telemetry.metering.stored_edges import move_to_edges
 from calmops.telemetry.settings import TelemetrySettings
 
 T = TypeVar("T")
 BATCH_RECORDS = 5000
 IDLE_S = 0.1
-FAILED_S = 1.0  # before the next try
+FAILED_S = 1.0  # between a failure and the next try
 LOOK_NS = 60 * 10**9  # between two looks for sources that have been silent for too long
 _log = logging.getLogger("calmops.meter")
 
 
 class RecordSource(Protocol):
-    """Where envelopes come from."""
+    """Gives the meter its envelopes."""
 
     def read(self, positions: Positions, limit: int) -> list[tuple[str, int, bytes]]:
-        """(position's name, position, body) of new records, in order per name; empty when there are none."""
+        """Return (position's name, position, body) of new records, in order per name; empty if there are none."""
         ...
 
     def saved(self, positions: Positions) -> None:
-        """The counts up to these positions are durable."""
+        """Take note that the counts up to these positions are durable."""
         ...
 
     def close(self) -> None: ...
 
 
 class MeterEnded(CalmopsError):
-    """The thread that folds has ended: what is shown stands still. Start the meter anew."""
+    """Says that the thread that folds has ended, so that the counts stand still. Start the meter again."""
 
 
 class Meter:
-    """Folds the log on a thread of its own; ``exposition`` may be called from any thread."""
+    """Folds the log on its own thread; ``look`` may be called from any thread."""
 
     def __init__(
         self,
@@ -61,7 +60,7 @@ class Meter:
         clock: Clock | None = None,
         see: Callable[[Record], None] | None = None,
     ) -> None:
-        """``see`` is given each record once it is counted, in the log's order, on the meter's thread; it must not raise."""
+        """``see`` gets each record once it is counted, in the log's order, on the meter's thread; it must not raise."""
         self._settings = settings
         self._see = see
         self._clock = clock or SystemClock()
@@ -69,9 +68,9 @@ class Meter:
         saved = self._store.load()
         self.rebuilt = saved is None
         self._counts, self._positions = saved or (Counts(rebuilt_ns=self._clock.wall_ns()), {})
-        if moved := with_edges(self._counts):
+        if kinds := move_to_edges(self._counts):
             _log.warning(
-                "bucket edges changed since the counts were saved (%s): each moved to the next edge", ", ".join(moved)
+                "bucket edges changed since the counts were saved (%s): each moved to the next edge", ", ".join(kinds)
             )
         self._source: RecordSource | None = None
         self._lock = threading.Lock()
@@ -81,11 +80,11 @@ class Meter:
         self.read_failures = dict.fromkeys(READ_PARTS, 0)
 
     def start(self) -> None:
-        """Begin to fold."""
+        """Start the thread that folds."""
         self._thread.start()
 
     def stop(self, timeout_s: float = 10.0) -> None:
-        """Save and give up the lease."""
+        """End the thread, close the log and give up the lease."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
@@ -94,30 +93,22 @@ class Meter:
         self._store.close()
 
     def check_health(self) -> None:
-        """Raises MeterEnded when what is shown has stood still since the thread that folds ended."""
+        """Raise MeterEnded if the thread that folds has ended though nobody stopped the meter."""
         if self._thread.ident is not None and not self._thread.is_alive() and not self._stopping.is_set():
             raise MeterEnded(
-                "the thread that folds the log has ended, what is shown stands still; start the meter anew"
+                "the thread that folds the log has ended: what is shown stands still; start the meter again"
             )
 
-    def exposition(self) -> bytes:
-        """All counts in Prometheus' text format."""
-        with self._lock:
-            return exposition(self._counts, now_ns=self._clock.wall_ns())
-
     def look(self, reading: Callable[[Counts], T]) -> T:
-        """What ``reading`` makes of the counts, which stand still meanwhile."""
+        """Return what ``reading`` makes of the counts, which stand still meanwhile."""
         with self._lock:
             return reading(self._counts)
 
-    def statement(self) -> str:
-        """From when the counts speak."""
-        since_s = self._counts.since_ns / 1e9
-        how = "rebuilt from the earliest retained record" if self.rebuilt else "continued from saved state"
-        return f"counting since {since_s:.3f} (Unix time, s), {how}"
-
     def advance(self) -> int:
-        """Read, fold and save one batch; how many records it held. Raises what reading raises; nothing is lost by it."""
+        """Read, fold and save one batch; return how many records it held.
+
+        Raises what reading the log raises; no record is lost by that.
+        """
         if self._source is None:
             self._source = self._log_source()
         rows = self._source.read(self._positions, BATCH_RECORDS)
@@ -144,13 +135,12 @@ class Meter:
         except codec.RecordError as error:
             self._misread((name, position) if self._settings.kafka is None else error.place, now_ns)
             return
-        self._reach(
-            envelope.source, envelope.seq, old=envelope.record.at_ns < self._counts.rebuilt_ns + CLOCKS_DIFFER_NS
-        )
+        old = envelope.record.at_ns < self._counts.rebuilt_ns + CLOCKS_DIFFER_NS
+        self._settle_earlier(envelope.source, envelope.seq, old=old)
         folded = self._counts.folded
         try:
             fold(self._counts, envelope, now_ns)
-        except Exception:  # the next record is none the worse for it
+        except Exception:  # the next record can be counted all the same
             self._failed("unexpected")
             self._counts.unreadable += 1
             self._counts.misread += 1
@@ -158,24 +148,31 @@ class Meter:
             self._see(envelope.record)
 
     def _misread(self, place: tuple[str, int] | None, now_ns: int) -> None:
-        """A body that is no record. Where its place isn't known, it shows as a gap as well, sooner or later."""
+        """Count a body that is no record. If its place (source, seq) isn't known, it will count as a gap too."""
         if place is not None:
-            self._reach(*place, old=self.rebuilt)
-            if not is_new(self._counts, *place, now_ns):
+            self._settle_earlier(*place, old=self.rebuilt)
+            if not note_seen(self._counts, *place, now_ns):
                 self._counts.duplicates += 1
                 return
             self._counts.misread += 1
         self._counts.unreadable += 1
 
-    def _reach(self, source: str, seq: int, *, old: bool) -> None:
-        """What lies before this record and wasn't seen: let go before this meter began, late, or lost. A spool has nothing late."""
+    def _settle_earlier(self, source: str, seq: int, *, old: bool) -> None:
+        """Decide about a source's records before this one that weren't seen: deleted, late or lost.
+
+        ``old``: the record may be older than this meter, so those before it may have been deleted before it began.
+        In a spool no record comes late: all that are missing are lost.
+        """
         if old:
             begin_at(self._counts, source, seq - 1)
         if self._settings.kafka is None:
             skip_to(self._counts, source, seq - 1)
 
     def _give_up(self, now_ns: int) -> bool:
-        """Whether something is taken as lost, of sources that were silent for long while the log could be read."""
+        """Take what is missing of silent sources as lost; return whether there was any.
+
+        A source counts as silent only if the log could be read all that time.
+        """
         looked_ns = self._clock.now_ns()
         if looked_ns - self._looked_ns < LOOK_NS or looked_ns - self._reading_since_ns < SILENT_NS:
             return False
@@ -185,7 +182,7 @@ class Meter:
     def _save(self, source: RecordSource, now_ns: int) -> None:
         try:
             self._store.save(self._counts, self._positions, now_ns)
-        except Exception:  # what isn't saved is read again by the next meter
+        except Exception:  # the next meter reads again what isn't saved
             self._failed("save")
         else:
             source.saved(self._positions)
@@ -194,14 +191,14 @@ class Meter:
         while not self._stopping.is_set():
             try:
                 pause_s = 0.0 if self.advance() else IDLE_S
-            except Exception as error:  # whatever it is, the next try may do better
+            except Exception as error:  # the next try may succeed
                 self._failed("log" if isinstance(error, sqlite3.Error | OSError | LogUnavailable) else "unexpected")
                 self._reading_since_ns = self._clock.now_ns()
                 pause_s = FAILED_S
             self._stopping.wait(pause_s)
 
     def _failed(self, part: str) -> None:
-        """Count what is being handled, and say it the first time."""
+        """Count the exception that is being handled, and log it the first time."""
         self.read_failures[part] += 1
         if self.read_failures[part] == 1:
             _log.exception("the meter failed (%s) and tries again; further failures are only counted", part)

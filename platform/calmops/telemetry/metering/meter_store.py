@@ -1,4 +1,7 @@
-"""The meter's one file: counts, progress of each source and log offsets, in one transaction; and the lease on it."""
+"""Keeps the meter's one file: counts and log positions, saved in one transaction, under a lease.
+
+Knows no record and no log.
+"""
 
 import sqlite3
 from pathlib import Path
@@ -18,7 +21,7 @@ CREATE TABLE IF NOT EXISTS positions (name TEXT PRIMARY KEY, position INTEGER NO
 
 
 class MeterStore:
-    """Owned by the one active meter. Raises SetupError when another meter holds the lease."""
+    """Saves and loads the state of the one active meter. Raises SetupError if another meter holds the lease."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -31,7 +34,7 @@ class MeterStore:
         self._db.executescript(_TABLES)
 
     def load(self) -> tuple[Counts, Positions] | None:
-        """What was saved last; None if nothing was, or by a release that counted otherwise.
+        """Return what was saved last; None if nothing was, or if another release wrote what this one can't read.
 
         Then counting starts at the earliest retained record.
         """
@@ -45,7 +48,7 @@ class MeterStore:
         return counts, dict(self._db.execute("SELECT name, position FROM positions").fetchall())
 
     def save(self, counts: Counts, positions: Positions, now_ns: int) -> None:
-        """Save both, or neither."""
+        """Save counts and positions together; neither if anything fails."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
             self._db.execute("INSERT OR REPLACE INTO state VALUES (1, ?, ?)", (counting.dump(counts), now_ns))

@@ -1,50 +1,51 @@
-"""Labels that have fallen silent make room for those that come: their series end, as a stopped process' do.
+"""Retires label sets of the counts that have fallen silent: their series end, and new label sets get the room.
 
-What they had counted goes into what is left of their model in its environment, which has no series of its own: as a counter it
-would leap, and a leap is a burst of events to whoever asks for an increase. Whoever sums over labels adds it, so that no sum
-falls: the view under vLLM's names, what tokens cost, the console's figures. A model of which nothing is heard any more goes
-into OTHER with all that is left of it, and so does a shard of which nothing is heard into OTHER_SHARD.
+What they counted is added to ``Counts.retired``, by model and environment. That has no series of its own: as a counter
+it would leap, and to a query for an increase a leap is a burst of events. A caller that sums over label sets adds it,
+so that no sum falls: the view under vLLM's names, the costs of tokens, the console's figures. What is left of a model
+that isn't heard of any more goes to OTHER, and a shard that isn't heard of goes to OTHER_SHARD.
 """
 
 from calmops.foundation.model_labels import OTHER, ModelLabels, ModelPlace
 from calmops.telemetry.metering.counts import NO_SHARD, OTHER_SHARD, Counts, Retired, ShardCounts
 
 ALL_OTHER = ModelLabels.all_other()
-ELSEWHERE = ModelPlace(OTHER, OTHER)
+OTHER_PLACE = ModelPlace(OTHER, OTHER)
 
 
 def retire(counts: Counts, before_ns: int) -> None:
-    """Every label set that was last heard of before then, by wall clock; ALL_OTHER stays."""
-    silent = [key for key, latest_ns in counts.keys.items() if latest_ns < before_ns and key != ALL_OTHER]
-    for key in silent:
-        del counts.keys[key]
-    for number, known in enumerate(counts.label_values):
-        known.intersection_update({key[number] for key in counts.keys})
-    heard: dict[ModelPlace, set[int]] = {ELSEWHERE: {NO_SHARD, OTHER_SHARD}}
-    for key in counts.keys:
-        heard.setdefault(key.place, {NO_SHARD, OTHER_SHARD}).update(counts.shards.get(key, ()))
-    left, counts.retired = counts.retired, {}
-    for place, rest in left.items():
-        _keep(counts, place, rest, heard)
-    for key in silent:
-        _keep(counts, key.place, _taken_out(counts, key), heard)
+    """Retire every label set that was last heard of before ``before_ns`` (wall clock), except ALL_OTHER."""
+    silent = [labels for labels, latest_ns in counts.keys.items() if latest_ns < before_ns and labels != ALL_OTHER]
+    for labels in silent:
+        del counts.keys[labels]
+    for number, values in enumerate(counts.label_values):
+        values.intersection_update({labels[number] for labels in counts.keys})
+    heard_shards: dict[ModelPlace, set[int]] = {OTHER_PLACE: {NO_SHARD, OTHER_SHARD}}
+    for labels in counts.keys:
+        heard_shards.setdefault(labels.place, {NO_SHARD, OTHER_SHARD}).update(counts.shards.get(labels, ()))
+    earlier, counts.retired = counts.retired, {}
+    for place, retired in earlier.items():
+        _add_retired(counts, place, retired, heard_shards)
+    for labels in silent:
+        _add_retired(counts, labels.place, _take_out(counts, labels), heard_shards)
 
 
-def _taken_out(counts: Counts, key: ModelLabels) -> Retired:
-    """All that was counted under a label set, but for its events and reports, which nobody sums."""
-    rest = Retired(shards=counts.shards.pop(key, {}))
-    counts.shard_series -= sum(number != NO_SHARD for number in rest.shards)
-    model = counts.models.pop(key, None)
+def _take_out(counts: Counts, labels: ModelLabels) -> Retired:
+    """Remove a label set from the counts and return what it counted, without events and reports, which nobody sums."""
+    retired = Retired(shards=counts.shards.pop(labels, {}))
+    counts.shard_series -= sum(number != NO_SHARD for number in retired.shards)
+    model = counts.models.pop(labels, None)
     if model is not None:
-        rest.model = model
-    counts.reports.pop(key, None)
-    counts.event_series -= sum(map(len, counts.events.pop(key, {}).values()))
-    return rest
+        retired.model = model
+    counts.reports.pop(labels, None)
+    counts.event_series -= sum(map(len, counts.events.pop(labels, {}).values()))
+    return retired
 
 
-def _keep(counts: Counts, place: ModelPlace, rest: Retired, heard: dict[ModelPlace, set[int]]) -> None:
-    place = place if place in heard else ELSEWHERE
-    kept = counts.retired.setdefault(place, Retired())
-    kept.model.take(rest.model)
-    for number, shard in rest.shards.items():
-        kept.shards.setdefault(number if number in heard[place] else OTHER_SHARD, ShardCounts()).take(shard)
+def _add_retired(counts: Counts, place: ModelPlace, retired: Retired, heard_shards: dict[ModelPlace, set[int]]) -> None:
+    """Add what was retired at a place; a place or a shard that isn't heard of counts as OTHER."""
+    place = place if place in heard_shards else OTHER_PLACE
+    whole = counts.retired.setdefault(place, Retired())
+    whole.model.take(retired.model)
+    for number, shard in retired.shards.items():
+        whole.shards.setdefault(number if number in heard_shards[place] else OTHER_SHARD, ShardCounts()).take(shard)

@@ -1,18 +1,17 @@
-"""Each source's own numbering: which of its records were seen, which are late, which are lost. Pure, as the fold that asks it.
+"""Follows each source's numbering for the fold: which records were seen, which are late, which are lost. Pure.
 
-A source's progress is kept for good, some 100 bytes each: its gateway's spool may come back with its node after any time, and
-be forwarded once more from where it was; what was forgotten would then be counted a second time.
+A source's progress, some 100 bytes, is kept for good: its gateway's spool may come back with its node after any time
+and be forwarded from where it was; records that the meter had forgotten would then be counted a second time.
 """
 
 from calmops.telemetry.metering.counts import LATE_RECORDS, Counts, SourceProgress
 
-SILENT_NS = (
-    3600 * 10**9
-)  # a source that was read nothing of for so long has nothing late under way: a log keeps its order
+# No late record of a source comes after nothing was read of it for this long, since a log keeps its order.
+SILENT_NS = 3600 * 10**9
 
 
-def is_new(counts: Counts, source: str, seq: int, heard_ns: int) -> bool:
-    """Whether this record is met for the first time; from now on it has been. ``heard_ns``: when it was read."""
+def note_seen(counts: Counts, source: str, seq: int, heard_ns: int) -> bool:
+    """Note a record as seen; return whether it is new. ``heard_ns``: when it was read."""
     progress = _progress(counts, source)
     progress.heard_ns = max(progress.heard_ns, heard_ns)
     if seq == progress.contiguous + 1:
@@ -29,12 +28,12 @@ def is_new(counts: Counts, source: str, seq: int, heard_ns: int) -> bool:
 
 
 def missing(counts: Counts) -> int:
-    """Seqs not yet seen below a source's highest one: late, or lost."""
+    """Return how many seqs below the sources' highest ones were not seen yet: they are late, or lost."""
     return sum(max(p.ahead) - p.contiguous - len(p.ahead) for p in counts.sources.values() if p.ahead)
 
 
 def begin_at(counts: Counts, source: str, seq: int) -> None:
-    """Take a source that nothing is known of as seen up to ``seq``: another meter counted that before it was let go."""
+    """Take a source that is not known yet as seen up to ``seq``: another meter counted that before it was deleted."""
     if source not in counts.sources:
         counts.sources[source] = SourceProgress(contiguous=seq)
 
@@ -52,7 +51,7 @@ def skip_to(counts: Counts, source: str, seq: int) -> None:
 
 
 def give_up(counts: Counts, before_ns: int) -> bool:
-    """Take as lost what is missing of sources that nothing was read of since ``before_ns``; whether there was any."""
+    """Take as lost what is missing of sources not read since ``before_ns``; return whether anything was missing."""
     silent = [(source, max(p.ahead)) for source, p in counts.sources.items() if p.ahead and p.heard_ns < before_ns]
     for source, newest in silent:
         skip_to(counts, source, newest)

@@ -20,7 +20,7 @@ TAIL_LINES = 60
 
 
 class Form(NamedTuple):
-    """What of a proof is run."""
+    """The form of a proof that is run."""
 
     option: str  # --short or --long
     limit_s: float

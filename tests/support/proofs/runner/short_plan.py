@@ -31,7 +31,7 @@ class Costs(NamedTuple):
 
 
 class ShortPlan(NamedTuple):
-    """What one run should do. Each name is in one of the three."""
+    """The plan of one run. Each name is in one of the three."""
 
     chosen: dict[str, str]  # why, in the order of their claim to the time
     left_out: dict[str, str]  # why, for want of time; these come first next time

@@ -25,7 +25,7 @@ class Reapers:
         return SimpleNamespace(hold=order("hold"), kill=order("kill"), release=order("release"))
 
     def ends(self) -> list[tuple[Any, ...]]:
-        """What they were asked beside watching gangs."""
+        """Return what they were asked to do, watching gangs left out."""
         return [order for order in self.asked if order[1] != "hold"]
 
 

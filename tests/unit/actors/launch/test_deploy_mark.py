@@ -13,7 +13,7 @@ from tests.support.grafana.fake_grafana import EDITOR, FakeGrafana
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What `calmops up` says; a busy machine takes its time to start the command."""
+    """Return what `calmops up` says; a busy machine takes its time to start the command."""
     monkeypatch.setattr(commands, "MARK_S", 600.0)
     return []
 

@@ -1,3 +1,5 @@
+"""Tests calmops.yaml: where it is found, what is refused in which words, its secrets, its schema and old names."""
+
 import json
 from pathlib import Path
 from typing import Any
@@ -72,24 +74,30 @@ REFUSED = {
         "models:\n- name: m\n  path: p\n  tp: 0\n",
         ["calmops.yaml:4: models[0].tp: must be a whole number >= 1, got 0; ranks that share one replica's weights"],
     ),
-    "a wrong type is named in plain words": (
+    "a wrong type is refused in plain words": (
         "http:\n  port: eight\n",
         ["calmops.yaml:2: http.port: must be a whole number, got 'eight'; TCP port of the API"],
     ),
-    "a choice lists what there is": (
+    "a wrong choice is answered with the choices": (
         "models:\n- dtype: float16\n",
         [
-            "calmops.yaml:2: models[0].dtype: must be one of 'bfloat16', 'float32', got 'float16'; type of weights and cache"
+            (
+                "calmops.yaml:2: models[0].dtype: must be one of 'bfloat16', 'float32', got 'float16'; "
+                "type of weights and cache"
+            )
         ],
     ),
-    "an unknown setting gets the nearest name": (
+    "an unknown setting is answered with the nearest name": (
         "models:\n- replica: 2\n",
         ["calmops.yaml:2: models[0].replica: is not a setting; did you mean replicas?"],
     ),
-    "an unknown setting that resembles nothing gets the list": (
+    "an unknown setting that resembles none is answered with all names": (
         "zzz: 1\n",
         [
-            "calmops.yaml:1: zzz: is not a setting; known: models, environment, http, telemetry, kafka, limits, retention, failover, objectives, tracing, capture, grafana, vllm_names"
+            (
+                "calmops.yaml:1: zzz: is not a setting; known: models, environment, http, telemetry, kafka, limits, "
+                "retention, failover, objectives, tracing, capture, grafana, vllm_names"
+            )
         ],
     ),
     "a secret in the file is refused": (
@@ -118,7 +126,7 @@ REFUSED = {
         "http: {port: 1\nmodels: [\n",
         ["calmops.yaml:2: isn't YAML: expected ',' or '}', but got ':'; check indentation and quotes"],
     ),
-    "what telemetry would serve, and telemetry off": (
+    "settings that need telemetry, and telemetry off": (
         "telemetry: false\nkafka: {bootstrap_servers: 'a:1'}\nvllm_names: true\n",
         [
             "calmops.yaml:2: kafka: needs telemetry, which is off; leave it out, or set telemetry: true",
@@ -127,7 +135,7 @@ REFUSED = {
     ),
     "a missing setting that has no default": (
         "http: {}\nkafka:\n  topic: t\n",
-        ["calmops.yaml:2: kafka.bootstrap_servers: is missing; host:port[,host:port]"],
+        ["calmops.yaml:2: kafka.bootstrap_servers: is missing; the brokers, as host:port[,host:port]"],
     ),
     "a model that isn't the shipped one needs a path": (
         "models:\n- tp: 1\n- name: mine\n",
@@ -142,7 +150,7 @@ REFUSED = {
         "models:\n- tp: 1\n- tp: 2\n",
         ["calmops.yaml:3: models[1].name: 'stdlib-5m' is used twice; give each model a name of its own"],
     ),
-    "an address that others can reach needs a word": (
+    "an address that others can reach needs insecure": (
         "http:\n  host: 0.0.0.0\n",
         ["calmops.yaml:2: http.host: '0.0.0.0' can be reached by others; set http.insecure: true or 127.0.0.1"],
     ),
@@ -166,7 +174,7 @@ REFUSED = {
             "calmops.yaml:4: models[0].tp: must be a whole number >= 1, got 0; ranks that share one replica's weights",
             (
                 "calmops.yaml:5: models[0].kv_blocks: must be a whole number >= 4, got 1; "
-                "the cache's hard budget, in blocks of 16 tokens"
+                "size of one replica's KV cache, in blocks of 16 tokens; it never grows"
             ),
         ],
     ),
@@ -174,7 +182,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_refused_and_in_which_words(case: str, tmp_path: Path) -> None:
+def test_a_wrong_file_is_refused_with_these_messages(case: str, tmp_path: Path) -> None:
     text, expected = REFUSED[case]
     assert problems(tmp_path, text) == expected
 
@@ -184,7 +192,7 @@ def test_a_missing_file_is_named_with_its_remedy(tmp_path: Path) -> None:
         config.load(tmp_path / "nowhere.yaml")
 
 
-def test_files_are_relative_to_the_configuration_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_are_relative_to_the_folder_of_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path, "models: [{name: mine, path: weights}]\nhttp: {admin_token_file: token}")
     (tmp_path / "token").write_text("s3cret\nignored\n")
     monkeypatch.chdir("/")
@@ -207,7 +215,7 @@ def test_a_secret_file_that_is_empty_or_gone_is_named(tmp_path: Path) -> None:
         config.kafka_password(loaded)
 
 
-def test_what_is_shown_holds_no_secret(tmp_path: Path) -> None:
+def test_the_configuration_as_json_holds_no_secret(tmp_path: Path) -> None:
     (tmp_path / "pw").write_text("hunter2")
     loaded = config.load(written(tmp_path, SASL + ", sasl_password_file: pw}"))
     assert "hunter2" not in json.dumps(config.to_json(loaded))
@@ -221,19 +229,19 @@ models = st.builds(
 
 
 @given(st.lists(models, min_size=1, max_size=3, unique_by=lambda model: model.name))
-def test_a_configuration_survives_json_and_its_own_schema(given_models: list[ModelConfig]) -> None:
+def test_a_configuration_is_the_same_after_json_and_valid_by_its_own_schema(given_models: list[ModelConfig]) -> None:
     before = Config(models=tuple(given_models))
     tree: dict[str, Any] = json.loads(json.dumps(config.to_json(before)))
     assert config.from_json(tree) == before
     jsonschema.validate(tree, config.json_schema())
 
 
-def test_a_plain_value_that_is_no_configuration_is_refused() -> None:
+def test_plain_values_that_are_no_configuration_are_refused() -> None:
     with pytest.raises(ConfigError, match="config show"):
         config.from_json({"http": {"port": 0}})
 
 
-def test_the_published_schema_is_the_one_that_the_code_gives() -> None:
+def test_the_published_schema_equals_the_one_that_the_code_makes() -> None:
     published = json.loads((ROOT / "platform" / "deploy" / "calmops.schema.json").read_text())
     assert published == config.json_schema(), "`make gen` writes it"
 
@@ -268,13 +276,13 @@ def test_a_setting_given_under_both_names_is_refused(tmp_path: Path) -> None:
         ("localhost", "http://localhost:8000"),
     ],
 )
-def test_the_apis_address_is_one_that_a_client_can_use(host: str, url: str) -> None:
+def test_the_api_s_address_is_one_that_a_client_can_use(host: str, url: str) -> None:
     assert config.api_url(Config(http=HttpConfig(host=host))) == url
     assert httpx.URL(config.api_url(Config(http=HttpConfig(host=host)))).port == 8000
 
 
 @pytest.mark.parametrize("servers", ["broker", "a:9092,:1", "a:9092, b"])
-def test_a_broker_that_is_no_host_and_port_is_refused(tmp_path: Path, servers: str) -> None:
+def test_a_broker_that_is_not_host_and_port_is_refused(tmp_path: Path, servers: str) -> None:
     (problem,) = problems(tmp_path, f"kafka: {{bootstrap_servers: '{servers}'}}")
     assert "is not host:port" in problem
     assert KafkaConfig(bootstrap_servers="a:9092, b:9093").servers() == ["a:9092", "b:9093"]

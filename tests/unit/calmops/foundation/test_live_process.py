@@ -1,4 +1,4 @@
-"""A process is alive, stopped or gone; another one under the same pid is another process."""
+"""Tests how processes are observed: one is alive, stopped or gone, and a later one under its pid is another process."""
 
 import os
 import signal

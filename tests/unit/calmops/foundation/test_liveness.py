@@ -1,4 +1,4 @@
-"""Bounds on silence stand in the order in which they must."""
+"""Tests the table of bounds on silence: each bound exceeds those that it must exceed."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def test_every_bound_exceeds_what_it_must_at_the_default_settings() -> None:
     assert broken(failover.stall_s, failover.no_replica_s) == []
 
 
-def test_every_bound_of_the_table_is_in_some_order_or_a_factor() -> None:
+def test_every_bound_in_seconds_takes_part_in_an_order() -> None:
     bounds = {name for name in vars(liveness) if name.endswith("_S")}
     assert bounds == {name for order in ORDERS for name in (order.larger, order.smaller) if name.endswith("_S")}
 

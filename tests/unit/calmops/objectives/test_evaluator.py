@@ -1,4 +1,4 @@
-"""The embedded evaluator: when it pages, when it opens a ticket, and when it keeps still."""
+"""Tests the embedded evaluator: when it pages, when it opens a ticket, and when it does neither."""
 
 import pickle
 
@@ -48,25 +48,25 @@ def test_a_slow_burn_pages_by_the_slow_window_and_opens_a_ticket(windows: Window
 def test_three_times_the_rate_pages_only_once_the_budget_is_at_risk(windows: Windows) -> None:
     driven = Driven(SUCCESS, windows, Traffic(steady(100), between(2 * DAY, 9 * DAY, 0.04))).run(8 * DAY)
     first = driven.minutes("page")[0]
-    left = driven.evaluator.left(SUCCESS, MODEL, 60.0 * first)
+    left = driven.evaluator.budget_left(SUCCESS, MODEL, 60.0 * first)
     assert first - 2 * DAY > 2 * DAY
     assert left is not None and 0.35 < left < 0.5, "half of the budget is gone, or three days' worth is left"
 
 
-def test_what_burns_as_it_may_never_alerts(windows: Windows) -> None:
+def test_a_burn_rate_of_1_never_alerts(windows: Windows) -> None:
     driven = Driven(SUCCESS, windows, Traffic(steady(100), lambda _: 0.01)).run(4 * DAY)
     assert not driven.minutes("page") and not driven.minutes("ticket")
 
 
 @pytest.mark.parametrize(("said", "every"), [("idle", 10**6), ("36 events in six hours, of the 100 that it takes", 10)])
-def test_idle_and_low_traffic_say_nothing(said: str, every: int, windows: Windows) -> None:
+def test_idle_and_low_traffic_never_alert(said: str, every: int, windows: Windows) -> None:
     driven = Driven(SUCCESS, windows, Traffic(lambda minute: minute % every == 0, between(DAY, DAY + HOUR, 1.0))).run(
         DAY + HOUR
     )
     assert not driven.minutes("page"), said
 
 
-def test_a_restart_of_the_counters_is_no_outage_and_hides_none(windows: Windows) -> None:
+def test_a_restart_of_the_counters_causes_no_alert_and_hides_none(windows: Windows) -> None:
     driven = Driven(SUCCESS, windows, Traffic(steady(100), between(DAY, DAY + 30, 1.0))).run(DAY - HOUR)
     driven.restart()
     assert not driven.run(HOUR).minutes("page")
@@ -75,7 +75,7 @@ def test_a_restart_of_the_counters_is_no_outage_and_hides_none(windows: Windows)
     assert 4 <= driven.run(30).minutes("page")[0] - DAY <= 7
 
 
-def test_missing_readings_are_no_outage(windows: Windows) -> None:
+def test_missing_readings_cause_no_alert(windows: Windows) -> None:
     driven = (
         Driven(SUCCESS, windows, Traffic(steady(100), between(0, 0, 0.0)))
         .run(DAY)
@@ -92,14 +92,15 @@ def test_maintenance_silences_the_page_and_not_the_budget(windows: Windows) -> N
     loud.run(HOUR), silent.run(HOUR)
     assert loud.minutes("page") and not silent.minutes("page") and not silent.minutes("ticket")
     at_s = 60.0 * silent.minute
-    assert silent.evaluator.left(SUCCESS, MODEL, at_s) == loud.evaluator.left(SUCCESS, MODEL, at_s) != 1.0
+    lefts = [driven.evaluator.budget_left(SUCCESS, MODEL, at_s) for driven in (silent, loud)]
+    assert lefts[0] == lefts[1] != 1.0
     silent.maintained = {"another"}
     assert silent.run(1).fired[-1]
     silent.maintained = {""}
     assert not silent.run(1).fired[-1], "an empty name stands for every model"
 
 
-def test_a_page_sums_over_shards_and_a_ticket_is_one_shards(windows: Windows) -> None:
+def test_a_page_sums_over_shards_and_a_ticket_is_about_one_shard(windows: Windows) -> None:
     well = (Traffic(steady(100), lambda _: 0.0, shard) for shard in ("0", "1", "2"))
     ill = Traffic(steady(100), between(DAY, 4 * DAY, 0.05), "3")
     driven = Driven(SUCCESS, windows, *well, ill).run(3 * DAY)
@@ -107,7 +108,7 @@ def test_a_page_sums_over_shards_and_a_ticket_is_one_shards(windows: Windows) ->
     assert {one.labels for firing in driven.fired for one in firing} == {ShardLabels(MODEL, "3")}
 
 
-def test_a_zero_pages_at_one_bad_event_even_in_maintenance_and_ends_by_itself(windows: Windows) -> None:
+def test_a_zero_pages_at_one_bad_event_even_under_maintenance_and_ends_by_itself(windows: Windows) -> None:
     zero = Zero(**COMMON, severity="page", source=Source(events="pii_scans"))
     driven = Driven(zero, windows, Traffic(steady(100), between(HOUR, HOUR + 1, 0.01)))
     driven.maintained = {"m", ""}
@@ -115,7 +116,7 @@ def test_a_zero_pages_at_one_bad_event_even_in_maintenance_and_ends_by_itself(wi
     assert spans(driven.minutes("page")) == [(HOUR, HOUR + 9)]
 
 
-def test_what_isnt_read_any_more_is_let_go_once_nothing_looks_back_on_it(windows: Windows) -> None:
+def test_a_shard_that_isnt_read_any_more_is_forgotten_once_nothing_looks_back_on_it(windows: Windows) -> None:
     ratio = msgspec.structs.replace(SUCCESS, period_s=4 * 86400)
     zero = Zero(**COMMON | {"name": "z"}, severity="page", source=Source(events="pii_scans"))
     evaluator = Evaluator([ratio, zero], windows)
@@ -133,7 +134,7 @@ def test_what_isnt_read_any_more_is_let_go_once_nothing_looks_back_on_it(windows
 
     run(range(HOUR), "gone")
     run(range(HOUR, HOUR + 20), "stays")
-    assert evaluator.models("z") == [MODEL] and evaluator.left(ratio, MODEL, 60.0 * (HOUR + 19)) is not None
+    assert evaluator.models("z") == [MODEL] and evaluator.budget_left(ratio, MODEL, 60.0 * (HOUR + 19)) is not None
     run(range(HOUR + 20, 3 * DAY + HOUR + 2), "stays")
     assert "gone" not in str(pickle.dumps(evaluator)), "a ticket looks back on a shard for three days"
     run(range(3 * DAY + HOUR + 2, 3 * DAY + HOUR + 30))
@@ -143,21 +144,18 @@ def test_what_isnt_read_any_more_is_let_go_once_nothing_looks_back_on_it(windows
     assert len(pickle.dumps(evaluator)) < len(pickle.dumps(Evaluator([ratio, zero], windows))) + 200
 
 
-def test_labels_that_come_and_go_take_no_more_and_more_room(windows: Windows) -> None:
+def test_labels_that_come_and_go_take_bounded_memory(windows: Windows) -> None:
     zero = Zero(**COMMON, severity="page", source=Source(events="pii_scans"))
     evaluator, sizes = Evaluator([zero], windows), []
     for minute in range(10 * HOUR):
-        names = [
-            Counter("o", ShardLabels(MODEL._replace(version=f"v{minute // 10:03}"), "0"), result)
-            for result in (GOOD, BAD)
-        ]
-        evaluator.read(60.0 * minute, dict.fromkeys(names, 1.0), {})
+        shard = ShardLabels(MODEL._replace(version=f"v{minute // 10:03}"), "0")
+        evaluator.read(60.0 * minute, {Counter("o", shard, result): 1.0 for result in (GOOD, BAD)}, {})
         evaluator.evaluate(60.0 * minute)
         sizes.append(len(pickle.dumps(evaluator)))
     assert max(sizes[HOUR:]) == max(sizes[5 * HOUR :])
 
 
-def test_a_value_alerts_after_it_was_out_of_bounds_for_as_long_as_it_may_be(windows: Windows) -> None:
+def test_a_value_alerts_once_it_was_out_of_bounds_for_its_time(windows: Windows) -> None:
     value = Value(**COMMON, severity="ticket", gauge="calmops_cost_per_1k_tokens", op="lte", bound=2.0, for_s=600)
     evaluator = Evaluator([value], windows)
     fired = []
@@ -168,7 +166,7 @@ def test_a_value_alerts_after_it_was_out_of_bounds_for_as_long_as_it_may_be(wind
     assert spans(fired) == [(30, 39)]
 
 
-def test_maintenance_makes_a_value_wait_anew(windows: Windows) -> None:
+def test_maintenance_makes_a_value_wait_again(windows: Windows) -> None:
     value = Value(**COMMON, severity="ticket", gauge="calmops_cost_per_1k_tokens", op="lte", bound=2.0, for_s=600)
     evaluator, fired = Evaluator([value], windows), []
     for minute in range(40):

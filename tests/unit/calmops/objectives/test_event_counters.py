@@ -1,4 +1,4 @@
-"""From the meter's own tallies to good and bad events."""
+"""Tests how the meter's tallies become good and bad events."""
 
 import pytest
 from hypothesis import given
@@ -29,9 +29,9 @@ def test_events_within_the_threshold_are_good_and_none_is_lost(buckets: list[int
     assert sum(counted.values()) == sum(buckets)
 
 
-def test_both_results_are_there_from_the_start_so_that_the_first_bad_event_is_a_rise() -> None:
-    there: Tallies = {"pii_scans": {HERE: Ended(0, 0)}, "inter_token_latency": {}, "requests": {HERE: Ended(3, 1)}}
-    assert counters([QUICK, CLEAN, CHEAP], there) == {Counter("clean", HERE, GOOD): 0, Counter("clean", HERE, BAD): 0}
+def test_both_results_are_counted_from_0_so_that_the_first_bad_event_is_a_rise() -> None:
+    tallies: Tallies = {"pii_scans": {HERE: Ended(0, 0)}, "inter_token_latency": {}, "requests": {HERE: Ended(3, 1)}}
+    assert counters([QUICK, CLEAN, CHEAP], tallies) == {Counter("clean", HERE, GOOD): 0, Counter("clean", HERE, BAD): 0}
 
 
 @pytest.mark.parametrize(

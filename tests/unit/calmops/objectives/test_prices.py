@@ -104,5 +104,5 @@ def test_a_place_where_nothing_ran_costs_nothing_whatever_is_reserved() -> None:
     spent = costs.spent()
     idle, busy = spent[unused], spent[served]
     assert idle is not None and busy is not None
-    assert not idle.money and not idle.an_hour
-    assert sum(busy.an_hour.values()) == 8.0
+    assert not idle.money and not idle.per_hour
+    assert sum(busy.per_hour.values()) == 8.0

@@ -1,4 +1,4 @@
-"""What the embedded evaluator noted, over a restart of its meter."""
+"""Tests that the embedded evaluator's sums outlive a restart of its meter."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def shipped_windows() -> Windows:
 
 
 def driven(windows: Windows) -> Driven:
-    """A day of eight bad events in a hundred, after three without."""
+    """Return an evaluator with a day of eight bad events in a hundred, after three days without."""
     return Driven(SUCCESS, windows, Traffic(steady(100), between(3 * DAY, 5 * DAY, 0.08)))
 
 
@@ -33,16 +33,18 @@ def test_budgets_and_tickets_go_on_after_a_restart_as_if_there_had_been_none(win
     restarted.evaluator = Evaluator([SUCCESS], windows)
     restarted.evaluator.resume(saved_sums.read(tmp_path / "memory"), 60.0 * restarted.minute)
     restarted.run(2 * HOUR)
-    one, other = (each.evaluator.left(SUCCESS, MODEL, 60.0 * each.minute) for each in (undisturbed, restarted))
-    assert one is not None and other == pytest.approx(one + 8 / 43200, abs=1e-9), (
-        "but for the restart's own minute, in which nothing was read twice"
+    left, left_after = (
+        one.evaluator.budget_left(SUCCESS, MODEL, 60.0 * one.minute) for one in (undisturbed, restarted)
+    )
+    assert left is not None and left_after == pytest.approx(left + 8 / 43200, abs=1e-9), (
+        "except the minute of the restart, in which nothing was read twice"
     )
     assert 4 * DAY - 1 in undisturbed.minutes("ticket")
     assert 4 * DAY - 1 in restarted.minutes("ticket"), "it looks back a day, and was restarted two hours ago"
     assert restarted.evaluator.models("o") == [MODEL]
 
 
-def test_what_is_later_than_now_is_left_out_and_so_is_what_counted_other_events(windows: Windows) -> None:
+def test_sums_later_than_now_and_sums_of_other_events_are_left_out(windows: Windows) -> None:
     noted = driven(windows).run(HOUR).evaluator.saved()
     assert {one.labels for one in noted} == {MODEL, SHARD}
     earlier, other = (
@@ -58,7 +60,7 @@ def test_what_is_later_than_now_is_left_out_and_so_is_what_counted_other_events(
     assert before.saved() == [] == before.models("o")
 
 
-def test_a_file_that_isnt_there_or_is_anothers_says_nothing(tmp_path: Path) -> None:
+def test_a_missing_file_and_one_of_another_format_give_no_sums(tmp_path: Path) -> None:
     assert saved_sums.read(tmp_path / "none") == []
     incomplete, negative = (
         ["o", {"events": "requests"}, SHARD, [[1.0], [1.0], bad, [steps], [0.0, 0.0, 0], 0.0]]
@@ -69,7 +71,7 @@ def test_a_file_that_isnt_there_or_is_anothers_says_nothing(tmp_path: Path) -> N
         assert saved_sums.read(tmp_path / "odd") == []
 
 
-def test_nothing_is_left_beside_the_file(tmp_path: Path, windows: Windows) -> None:
+def test_no_other_file_is_left_beside_the_sums(tmp_path: Path, windows: Windows) -> None:
     noted = driven(windows).run(10).evaluator.saved()
     for _ in range(2):
         saved_sums.write(tmp_path / "memory", noted)

@@ -1,4 +1,4 @@
-"""How objectives stand, for people."""
+"""Tests how objectives' statuses are described for people."""
 
 from calmops.objectives.evaluation.evaluator import Evaluator
 from calmops.objectives.evaluation.status import statuses
@@ -23,27 +23,28 @@ CHEAP = Value(
 )
 
 
-def test_a_ratio_burns_by_span_and_has_a_budget_left() -> None:
+def test_a_ratio_s_status_has_a_burn_rate_by_span_and_the_budget_left() -> None:
     driven = Driven(SUCCESS, read_windows(WINDOWS), Traffic(steady(100), between(DAY, 2 * DAY, 0.05))).run(DAY + 60)
-    (told,) = statuses([SUCCESS], driven.evaluator, 60.0 * driven.minute)
-    assert told.model == MODEL
-    assert {span: round(burn or 0, 1) for span, burn in told.burns.items()} == {"5m": 5.0, "1h": 5.0, "6h": 0.8}
-    assert told.left is not None and 0.8 < told.left < 1
-    assert told.kept
+    (status,) = statuses([SUCCESS], driven.evaluator, 60.0 * driven.minute)
+    assert status.model == MODEL
+    assert {span: round(burn or 0, 1) for span, burn in status.burns.items()} == {"5m": 5.0, "1h": 5.0, "6h": 0.8}
+    assert status.left is not None and 0.8 < status.left < 1
+    assert status.kept
 
 
-def test_a_zero_and_a_value_are_told_in_words() -> None:
+def test_a_zero_and_a_value_are_described_in_words() -> None:
     driven = Driven(CLEAN, read_windows(WINDOWS), Traffic(steady(10), between(30, 31, 0.2))).run(20)
-    assert [one.told for one in statuses([CLEAN], driven.evaluator, 60.0 * driven.minute)] == ["none in the last 10m"]
+    (clean,) = statuses([CLEAN], driven.evaluator, 60.0 * driven.minute)
+    assert clean.in_words == "none in the last 10m"
     driven.run(15)
     (bad,) = statuses([CLEAN], driven.evaluator, 60.0 * driven.minute)
-    assert (bad.told, bad.kept) == ("2 in the last 10m", False)
+    assert (bad.in_words, bad.kept) == ("2 in the last 10m", False)
     evaluator = Evaluator([CHEAP], read_windows(WINDOWS))
     evaluator.read(0.0, {}, {CHEAP.gauge: {MODEL: 3.0}})
     (dear,) = statuses([CHEAP], evaluator, 0.0)
-    assert (dear.told, dear.kept) == ("3, promised ≤ 2", False)
+    assert (dear.in_words, dear.kept) == ("3, promised ≤ 2", False)
 
 
-def test_what_has_no_event_yet_is_told_too() -> None:
-    (told,) = statuses([SUCCESS], Evaluator([SUCCESS], read_windows(WINDOWS)), 0.0)
-    assert (told.model, told.kept, told.left, told.told) == (None, None, None, "nothing was counted yet")
+def test_an_objective_without_events_has_a_status_too() -> None:
+    (status,) = statuses([SUCCESS], Evaluator([SUCCESS], read_windows(WINDOWS)), 0.0)
+    assert (status.model, status.kept, status.left, status.in_words) == (None, None, None, "nothing was counted yet")

@@ -1,4 +1,4 @@
-"""Exposition: the exact text, and that every declared metric is there."""
+"""Tests the exposition: its exact text, and that every declared metric is there."""
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -13,9 +13,7 @@ from tests.support.telemetry_records import T0_NS, envelopes, frame
 
 
 def test_the_text_equals_the_golden_file() -> None:
-    assert golden_text() == GOLDEN.read_text(), (
-        "the exposition changed; `make gen` writes the new text, if that is meant"
-    )
+    assert golden_text() == GOLDEN.read_text(), "the exposition changed; if it should, write the new text by `make gen`"
 
 
 def test_every_declared_metric_is_exposed_even_before_the_first_record() -> None:
@@ -33,7 +31,7 @@ def test_histogram_edges_are_those_declared(metric: Metric) -> None:
     assert edges == {float(edge) for edge in metric.edges} | {float("inf")}
 
 
-def test_a_model_that_only_said_hello_has_its_series_from_the_beginning() -> None:
+def test_a_model_that_was_only_announced_has_all_its_series_at_0() -> None:
     counts = Counts()
     hello = Counted(
         gateway_id="gw", model="m", at_ns=T0_NS, name="tokenization_errors", reason="release_mismatch", value=0
@@ -41,7 +39,8 @@ def test_a_model_that_only_said_hello_has_its_series_from_the_beginning() -> Non
     nameless = Counted(gateway_id="gw", model="", at_ns=T0_NS, name="log_failures", reason="OSError", value=1)
     for envelope in envelopes("gw", [hello, nameless]):
         fold(counts, envelope)
-    samples = [s for one in text_string_to_metric_families(exposition(counts).decode()) for s in one.samples]
+    families = text_string_to_metric_families(exposition(counts).decode())
+    samples = [sample for family in families for sample in family.samples]
     of_m = {s.name: s.value for s in samples if s.labels.get("model") == "m"}
     assert {
         "calmops_requests_total",
@@ -54,7 +53,7 @@ def test_a_model_that_only_said_hello_has_its_series_from_the_beginning() -> Non
     assert [s.labels["reason"] for s in samples if s.labels.get("model") == ""] == ["OSError"]
 
 
-def test_shards_that_the_meter_hears_of_no_more_have_no_gauge_though_all_of_them_are_gone() -> None:
+def test_a_shard_that_the_meter_no_longer_hears_of_has_no_gauge_even_if_all_shards_are_gone() -> None:
     counts = fold(Counts(), Envelope(SCHEMA, "gw", 1, frame(1)), T0_NS)
     counts = fold(counts, Envelope(SCHEMA, "gw", 2, frame(2, gang_id="another")), T0_NS)
     for now_ns, shown in ((T0_NS, True), (T0_NS + GAUGES_NS, False)):

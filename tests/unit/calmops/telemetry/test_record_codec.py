@@ -1,4 +1,4 @@
-"""Codec: bytes and back; what isn't ours is refused by name."""
+"""Tests the codec of records: to bytes and back; bytes of another format are refused with a typed error."""
 
 import contextlib
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.support.telemetry_records import any_record, closed, frame
 
 
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=20), st.integers(1, 2**62), any_record)
-def test_every_record_survives_the_way_to_bytes_and_back(source: str, seq: int, record: Record) -> None:
+def test_every_record_is_the_same_after_the_way_to_bytes_and_back(source: str, seq: int, record: Record) -> None:
     envelope = decode(encode(source, seq, record))
     assert (envelope.schema, envelope.source, envelope.seq, envelope.record) == (SCHEMA, source, seq, record)
 
@@ -28,7 +28,7 @@ def test_any_bytes_are_a_record_or_a_typed_error(body: bytes) -> None:
 
 
 @given(any_record, st.data())
-def test_a_cut_or_flipped_record_is_never_an_untyped_error(record: Record, data: st.DataObject) -> None:
+def test_a_cut_or_flipped_record_never_gives_an_untyped_error(record: Record, data: st.DataObject) -> None:
     body = bytearray(encode("gw", 7, record))
     at = data.draw(st.integers(0, len(body) - 1))
     body[at] ^= data.draw(st.integers(1, 255))
@@ -60,12 +60,12 @@ def test_a_field_added_by_a_newer_release_of_the_same_schema_is_ignored() -> Non
     assert decode(msgspec.msgpack.encode(raw)).record == closed("r")
 
 
-def test_a_frame_of_32_sequences_stays_below_64_bytes_a_token() -> None:
+def test_a_frame_of_32_sequences_takes_less_than_64_bytes_per_token() -> None:
     assert len(encode("gateway-1", 1_000_000, frame(100_000, sequences=32))) < 32 * 64
 
 
 @pytest.mark.parametrize("kind", get_args(Record))
-def test_the_schema_in_kafkas_readme_names_every_field(kind: type[msgspec.Struct]) -> None:
+def test_the_schema_in_kafka_s_readme_names_every_field(kind: type[msgspec.Struct]) -> None:
     readme = Path(telemetry.__file__).parents[2] / "deploy" / "kafka" / "README.md"
     row = next(
         line for line in readme.read_text().splitlines() if line.startswith(f"| `{kind.__struct_config__.tag}` |")

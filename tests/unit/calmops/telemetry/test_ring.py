@@ -1,4 +1,4 @@
-"""Ring: bounded, in order, with reserved room, every drop counted."""
+"""Tests the ring: it is bounded, keeps order, reserves room, and counts every drop."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +9,7 @@ from tests.support.telemetry_records import closed, frame, opened
 
 
 @given(st.lists(st.sampled_from(["frame", "opened", "closed", "take"]), max_size=60), st.integers(2, 8))
-def test_what_was_put_is_taken_in_order_or_counted_as_dropped(actions: list[str], capacity: int) -> None:
+def test_a_record_that_was_put_is_taken_in_order_or_counted_as_dropped(actions: list[str], capacity: int) -> None:
     ring, taken, refused = Ring(capacity, reserved=capacity // 2), [], []
     put: list[Record] = []
     for number, action in enumerate(actions):
@@ -42,7 +42,7 @@ def test_the_last_places_take_only_opening_and_closing_records() -> None:
     assert kinds == [FrameRecord, FrameRecord, Opened, Closed]
 
 
-def test_drops_given_back_are_added_to_those_counted_since() -> None:
+def test_restored_drops_are_added_to_those_counted_since() -> None:
     ring = Ring(capacity=1, reserved=0)
     ring.count_drop("spool_full", frame(1, sequences=3))
     drops = ring.take_drops()

@@ -1,4 +1,4 @@
-"""The same counts under vLLM's names."""
+"""Tests the counts under vLLM's names."""
 
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
@@ -13,32 +13,34 @@ from calmops.telemetry.metering.fold import fold
 from calmops.telemetry.metering.retired_labels import retire
 from tests.support.telemetry_records import T0_NS, closed, envelopes, frame, opened
 
-# What the dashboard in vLLM's repository asks for (examples/online_serving/prometheus_grafana/grafana.json), each with model_name alone.
+# What the dashboard in vLLM's repository asks for, each with the label model_name alone
+# (examples/online_serving/prometheus_grafana/grafana.json).
 ASKED = (
-    "e2e_request_latency_seconds", "prompt_tokens_total", "generation_tokens_total", "inter_token_latency_seconds", "num_requests_running",
-    "num_requests_waiting", "time_to_first_token_seconds", "kv_cache_usage_perc", "request_prompt_tokens", "request_generation_tokens",
-    "request_success_total", "request_queue_time_seconds", "request_prefill_time_seconds", "request_decode_time_seconds",
-    "request_max_num_generation_tokens",
+    "e2e_request_latency_seconds", "prompt_tokens_total", "generation_tokens_total", "inter_token_latency_seconds",
+    "num_requests_running", "num_requests_waiting", "time_to_first_token_seconds", "kv_cache_usage_perc",
+    "request_prompt_tokens", "request_generation_tokens", "request_success_total", "request_queue_time_seconds",
+    "request_prefill_time_seconds", "request_decode_time_seconds", "request_max_num_generation_tokens",
 )  # fmt: skip
 
 
-def test_vllms_own_dashboard_finds_what_it_asks_for() -> None:
-    known = {one.name: one.labels for one in METRICS}
-    assert {name for name in ASKED if "model_name" not in known.get(f"vllm:{name}", ())} == set()
+def test_every_metric_that_vllm_s_own_dashboard_asks_for_is_declared() -> None:
+    labels = {metric.name: metric.labels for metric in METRICS}
+    assert {name for name in ASKED if "model_name" not in labels.get(f"vllm:{name}", ())} == set()
 
 
-def test_every_name_is_there_and_says_what_ours_say() -> None:
+def test_every_declared_metric_is_shown_with_our_counts_values() -> None:
     counts = Counts()
     canary = ModelLabels(variant="canary").rest
     records: list[Record] = [
-        opened("a", prompt_tokens=7), msgspec.structs.replace(opened("b", prompt_tokens=2), labels=canary), frame(1, gap_ns=None), frame(2),
-        closed("a", queued_ns=2_000_000, longest=4), msgspec.structs.replace(closed("b", outcome="length"), labels=canary, shard=0), closed("c", outcome="failed"),
+        opened("a", prompt_tokens=7), msgspec.structs.replace(opened("b", prompt_tokens=2), labels=canary),
+        frame(1, gap_ns=None), frame(2), closed("a", queued_ns=2_000_000, longest=4),
+        msgspec.structs.replace(closed("b", outcome="length"), labels=canary, shard=0), closed("c", outcome="failed"),
     ]  # fmt: skip
     for envelope in envelopes("gw", records):
         fold(counts, envelope)
-    families = {one.name: one for one in text_string_to_metric_families(vllm_exposition(counts).decode())}
-    assert families.keys() == {one.name.removesuffix("_total") for one in METRICS}
-    values = {(s.name, *sorted(s.labels.items())): s.value for one in families.values() for s in one.samples}
+    families = {family.name: family for family in text_string_to_metric_families(vllm_exposition(counts).decode())}
+    assert families.keys() == {metric.name.removesuffix("_total") for metric in METRICS}
+    values = {(s.name, *sorted(s.labels.items())): s.value for family in families.values() for s in family.samples}
     model, engine = ("model_name", "m"), ("engine", "0")
     assert values["vllm:prompt_tokens_total", model] == 9, "variants are added up"
     assert values["vllm:generation_tokens_total", model] == 4
@@ -59,7 +61,7 @@ def test_every_name_is_there_and_says_what_ours_say() -> None:
     assert values["vllm:request_max_num_generation_tokens_sum", model] == 4
 
 
-def test_a_shard_that_is_heard_of_no_more_has_no_gauge_and_keeps_its_counts() -> None:
+def test_a_shard_that_is_no_longer_heard_of_has_no_gauge_and_keeps_its_counts() -> None:
     counts = Counts()
     for envelope in envelopes("gw", [frame(1), frame(2)]):
         fold(counts, envelope, T0_NS)
@@ -69,7 +71,7 @@ def test_a_shard_that_is_heard_of_no_more_has_no_gauge_and_keeps_its_counts() ->
     assert b"vllm:inter_token_latency_seconds_count{" in gone
 
 
-def test_releases_that_made_room_are_still_within_their_models_sums() -> None:
+def test_retired_releases_are_still_part_of_their_model_s_sums() -> None:
     counts = Counts()
     old, new = (
         msgspec.structs.replace(closed("a", at_ns=T0_NS + at_ns), labels=ModelLabels(version=str(at_ns)).rest, shard=0)
