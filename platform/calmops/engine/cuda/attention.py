@@ -116,9 +116,8 @@ def _store(  # type: ignore[no-untyped-def]  # Triton types its own arguments
 def _attend(  # type: ignore[no-untyped-def]  # Triton types its own arguments
     q_ptr, keys_ptr, values_ptr, blocks_ptr, offsets_ptr, positions_ptr, mixed_ptr, weight_ptr,
     scaling, softcap, window, q_row, q_head, keys_slot, keys_head, values_slot, values_head, heads, splits,
-    GROUP: tl.constexpr, GROUP_PADDED: tl.constexpr, K_SIZE: tl.constexpr, K_PADDED: tl.constexpr,
-    V_SIZE: tl.constexpr, V_PADDED: tl.constexpr, TILE: tl.constexpr, BLOCK: tl.constexpr,
-    SPLIT: tl.constexpr, CAPPED: tl.constexpr,
+    GROUP: tl.constexpr, GROUP_PADDED: tl.constexpr, K_SIZE: tl.constexpr, K_PADDED: tl.constexpr, TILE: tl.constexpr,
+    V_SIZE: tl.constexpr, V_PADDED: tl.constexpr, BLOCK: tl.constexpr, SPLIT: tl.constexpr, CAPPED: tl.constexpr,
 ):  # fmt: skip
     row, kv_head, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     blocks_ptr += tl.load(offsets_ptr + row)
