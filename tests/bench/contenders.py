@@ -14,9 +14,9 @@ import torch
 import transformers
 
 from calmops.engine.engine import Engine
-from calmops.engine.settings import EngineSettings
 from calmops.messages.placement import Placement
 from calmops.messages.request import SamplingParams
+from tests.support.engine.engine_settings import engine_settings
 
 CONTEXT_TOKENS = 256
 Prompts = list[list[int]]
@@ -64,7 +64,7 @@ class Calmops:
 
     def __init__(self, release: Path, temperature: float = 0.0, **engine: Any) -> None:
         options: dict[str, Any] = {"dtype": "bfloat16", "kv_blocks": 1024, "max_sequences": 64, **engine}
-        settings = EngineSettings(folder=release, **options)
+        settings = engine_settings(folder=release, **options)
         self._engine = Engine.load(settings, lambda _: None)
         self._temperature = temperature
         self._waves = 0

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from calmops.engine.engine import Engine
-from calmops.engine.settings import EngineSettings
 from calmops.messages.placement import Placement
 from calmops.messages.request import SamplingParams
 from tests.bench.contenders import LlamaCpp
+from tests.support.engine.engine_settings import engine_settings
 
 SLOTS = 16  # sequences that llama.cpp decodes together, refilled each step
 STEP_ROWS = 512
@@ -102,7 +102,7 @@ class CalmopsServer:
     """Runs calmops' engine alone, in one process of ``threads`` threads."""
 
     def __init__(self, release: Path, threads: int) -> None:
-        settings = EngineSettings(
+        settings = engine_settings(
             folder=release, dtype="bfloat16", kv_blocks=2048, max_sequences=32, max_rows_per_step=256, threads=threads
         )
         self._engine = Engine.load(settings, lambda _: None)

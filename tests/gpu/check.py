@@ -27,9 +27,9 @@ from calmops.engine.backends import choice
 from calmops.engine.backends.cuda import CudaBackend
 from calmops.engine.cuda.attention import AttentionOptions, RowSlots, attend, store
 from calmops.engine.cuda.sampling import draw
-from calmops.engine.settings import EngineSettings
 from calmops.messages.placement import Placement
 from tests.gpu.log import log
+from tests.support.engine.engine_settings import engine_settings
 from tests.support.engine.ragged_steps import ragged_logits, random_sequences
 from tests.support.engine.sampler_cases import difference, random_rows
 from tests.support.engine.tiny_checkpoints import DENSE_FAMILIES, VOCABULARY, make_checkpoint
@@ -129,7 +129,7 @@ def logits(family: str, dtype: str, device: torch.device) -> tuple[bool, str]:
     sequences = random_sequences(3, lengths, VOCABULARY)
     with tempfile.TemporaryDirectory() as folder:
         release = make_checkpoint(Path(folder) / family, family)
-        settings = EngineSettings(
+        settings = engine_settings(
             folder=release, device=cast("Any", device.type), dtype=cast("Any", dtype), kv_blocks=64, max_sequences=64
         )
         backend = CudaBackend(settings)

@@ -13,21 +13,24 @@ BACKENDS = ("auto", "kernel", "transformers")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
-    """Says how the ranks of a gang run, the same for each of them. Raises ConfigError for a value outside its range."""
+    """Says how the ranks of a gang run, the same for each of them. Raises ConfigError for a value outside its range.
+
+    The defaults are those of calmops.yaml (foundation/config_sections.ModelConfig); here there are none.
+    """
 
     folder: Path  # a Hugging Face checkpoint with its release.json
-    tp: int = 1  # ranks in the gang
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    exact: bool | None = None  # guarantee G2, a batch-invariant step; None: where it costs nothing, on the kernel
-    backend: Literal["auto", "kernel", "transformers"] = "auto"  # auto: the kernel wherever it runs
-    quantize: Literal["int8"] | None = None  # weights only, on the kernel
-    device: Literal["cpu", "cuda"] = "cpu"
-    kv_blocks: int = 512  # cache budget, blocks of 16 tokens
-    max_sequences: int = 32  # running at once
-    max_rows_per_step: int = 256  # tokens through one forward pass
-    prefix_cache: bool = True  # begin with blocks that earlier requests filled
-    max_waiting: int = 1024  # sequences not yet running; a submit beyond it is refused
-    threads: int = 1  # CPU threads of this rank's matrix products
+    tp: int  # ranks in the gang
+    dtype: Literal["float32", "bfloat16"]
+    exact: bool | None  # guarantee G2, a batch-invariant step; None: where it costs nothing, on the kernel
+    backend: Literal["auto", "kernel", "transformers"]  # auto: the kernel wherever it runs
+    quantize: Literal["int8"] | None  # weights only, on the kernel
+    device: Literal["cpu", "cuda"]
+    kv_blocks: int  # cache budget, blocks of 16 tokens
+    max_sequences: int  # running at once
+    max_rows_per_step: int  # tokens through one forward pass
+    prefix_cache: bool  # begin with blocks that earlier requests filled
+    max_waiting: int  # sequences not yet running; a submit beyond it is refused
+    threads: int  # CPU threads of this rank's matrix products
     cores: tuple[int, ...] = ()  # of this rank's threads, one each; empty: as the kernel schedules
 
     def __post_init__(self) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from calmops.engine.engine import Engine
-from calmops.engine.settings import EngineSettings
 from calmops.messages.frame import Delta, StepFacts
 from calmops.messages.placement import Placement, ResumedChoice, Summary
 from calmops.messages.plan import StepPlan
 from calmops.messages.request import SamplingParams
+from tests.support.engine.engine_settings import engine_settings
 
 GATEWAY = "gateway-1"
 MOST_STEPS = 20_000
@@ -102,7 +102,7 @@ def drive(folder: Path, send: Callable[[StepPlan], None] | None = None, **settin
         if send is not None:
             send(plan)
 
-    return Driver(Engine.load(EngineSettings(folder=folder, **settings), keep), plans)
+    return Driver(Engine.load(engine_settings(folder=folder, **settings), keep), plans)
 
 
 def stream_token(request_id: str, attempt: int = 1) -> int:

@@ -8,7 +8,7 @@ import torch
 
 from calmops.engine import tensor_parallel
 from calmops.engine.backends import kernel
-from calmops.engine.settings import EngineSettings
+from tests.support.engine.engine_settings import engine_settings
 from tests.support.engine.ragged_steps import ragged_logits, random_sequences
 from tests.support.engine.real_ranks import run_gang
 
@@ -33,7 +33,7 @@ def _rank(rank: int, tp: int, folder: Path, weights: str, ours: bool, seed: int)
     if not ours:
         sums._sum_over_ranks = lambda _settings, _rank: tensor_parallel.all_reduce
     quantize: Any = "int8" if weights == "int8" else None
-    settings = EngineSettings(
+    settings = engine_settings(
         folder=folder,
         tp=tp,
         dtype="float32" if weights == "float32" else "bfloat16",

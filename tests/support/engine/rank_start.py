@@ -39,8 +39,8 @@ def main() -> None:
     from calmops.engine import checkpoint, tensor_parallel
     from calmops.engine.backends import kernel
     from calmops.engine.engine import Engine, Follower
-    from calmops.engine.settings import EngineSettings
     from calmops.messages.plan import StepPlan
+    from tests.support.engine.engine_settings import engine_settings
     from tests.support.engine.tiny_engine import placement
 
     watch.ended("import calmops")
@@ -52,7 +52,7 @@ def main() -> None:
     watch.ended("join")
     _timed(watch, checkpoint, "shard", ("load", "shard"))
     _timed(watch, kernel, "pack", ("shard", "pack"))
-    settings = EngineSettings(folder=Path(folder), tp=tp, dtype="bfloat16", backend="kernel")
+    settings = engine_settings(folder=Path(folder), tp=tp, dtype="bfloat16", backend="kernel")
     box: list[StepPlan | None] = [None]
 
     def send(plan: StepPlan) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from calmops.engine.engine import Engine
-from calmops.engine.settings import EngineSettings
 from calmops.messages.frame import Delta, TokenLogprobs
 from calmops.messages.placement import Placement, ResumedChoice, Summary
 from calmops.messages.plan import StepPlan
 from calmops.messages.request import SamplingParams
 from tests.support.engine.engine_driver import stream_token
+from tests.support.engine.engine_settings import engine_settings
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class Run:
     """Holds an engine and all that it has answered."""
 
     def __init__(self, folder: Path, *, send_plan: SendPlan = lambda _plan: None, **settings: Any) -> None:
-        self._begin(Engine.load(EngineSettings(folder=folder, **settings), send_plan))
+        self._begin(Engine.load(engine_settings(folder=folder, **settings), send_plan))
 
     def with_bounds(self, **bounds: Any) -> "Run":
         """Return a run with tighter bounds over the weights that this one has loaded."""

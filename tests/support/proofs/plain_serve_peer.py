@@ -30,10 +30,10 @@ from starlette.responses import StreamingResponse
 
 import calmops
 from calmops.engine.engine import Engine
-from calmops.engine.settings import EngineSettings
 from calmops.foundation.ports import free_port
 from calmops.messages.placement import Placement
 from calmops.messages.request import SamplingParams
+from tests.support.engine.engine_settings import engine_settings
 from tests.support.proofs import kit
 from tests.support.proofs.failover_faults import STREAMS, TOKENS
 
@@ -45,7 +45,7 @@ class Plain:
     """Runs an engine on a thread of its own and sends each token as one line of the response."""
 
     def __init__(self) -> None:
-        settings = EngineSettings(folder=RELEASE, tp=1, dtype="bfloat16", kv_blocks=1024, max_sequences=32)
+        settings = engine_settings(folder=RELEASE, tp=1, dtype="bfloat16", kv_blocks=1024, max_sequences=32)
         self._engine = Engine.load(settings, lambda _: None)
         self._queues: dict[str, asyncio.Queue[tuple[int, int]]] = {}
         self._new: list[Placement] = []

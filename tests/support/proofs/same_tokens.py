@@ -20,6 +20,7 @@ import torch
 
 from calmops.engine.noise import gumbel
 from calmops.messages.plan import StepPlan, Stop
+from tests.support.engine.engine_settings import engine_settings
 from tests.support.engine.real_ranks import run_gang
 from tests.support.engine.tiny_checkpoints import DENSE_FAMILIES, make_checkpoint
 from tests.support.engine.tiny_engine import Run, placement
@@ -107,11 +108,10 @@ def cells(
     temperature, the tokens at another tp.
     """
     from calmops.engine.engine import Follower
-    from calmops.engine.settings import EngineSettings
 
     shape: dict[str, Any] = {"folder": MODEL, "tp": tp, **how}
     if rank != 0:
-        follower = Follower.load(EngineSettings(**shape, **LOADED), rank)
+        follower = Follower.load(engine_settings(**shape, **LOADED), rank)
         while follower.follow(broadcast(None)):
             pass
         return None
@@ -164,14 +164,13 @@ def families(dtype: Dtype) -> int:
     import tempfile
 
     from calmops.engine.backends.transformers import TransformersBackend
-    from calmops.engine.settings import EngineSettings
     from tests.support.engine.ragged_steps import ragged_logits, random_sequences
 
     differing = 0
     for family in DENSE_FAMILIES:
         with tempfile.TemporaryDirectory() as folder:
             make_checkpoint(Path(folder), family)
-            backend = TransformersBackend(EngineSettings(folder=Path(folder), kv_blocks=400, exact=True, dtype=dtype))
+            backend = TransformersBackend(engine_settings(folder=Path(folder), kv_blocks=400, exact=True, dtype=dtype))
             sequences = random_sequences(5, (9, 40, 70, 1, 130, 300), 320)
             alone = {}
             for number, ids in enumerate(sequences):

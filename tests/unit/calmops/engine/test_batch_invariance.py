@@ -11,10 +11,10 @@ import torch
 from calmops.engine import batch_invariance
 from calmops.engine.backends import transformers
 from calmops.engine.backends.transformers import TransformersBackend
-from calmops.engine.settings import EngineSettings
 from calmops.foundation import processor
 from calmops.foundation.errors import UnsupportedModel
 from calmops.foundation.processor import MKL_MODE
+from tests.support.engine.engine_settings import engine_settings
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_the_products_of_an_exact_backend_alone_are_checked(
 
     monkeypatch.setattr(transformers, "check_products", check)
     for exact in (True, False):
-        TransformersBackend(EngineSettings(folder=llama, kv_blocks=16, exact=exact, dtype=dtype))
+        TransformersBackend(engine_settings(folder=llama, kv_blocks=16, exact=exact, dtype=dtype))
     assert len(checked) == 1
 
 

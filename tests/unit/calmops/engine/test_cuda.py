@@ -13,10 +13,10 @@ from calmops.engine.attention import refuse_unknown_tensors
 from calmops.engine.backends import choice
 from calmops.engine.cuda.fused_layers import FusedRotary
 from calmops.engine.cuda.step_inputs import StepInputs, capture_sizes
-from calmops.engine.settings import EngineSettings
 from calmops.foundation.errors import UnsupportedModel
 from calmops.messages.plan import StepPlan
 from tests.gpu import check
+from tests.support.engine.engine_settings import engine_settings
 
 CPU = torch.device("cpu")
 
@@ -88,13 +88,13 @@ def test_the_familys_own_rotation_is_back_after_a_step() -> None:
 
 def test_exact_is_refused_on_a_gpu_until_it_is_shown(llama: Path) -> None:
     with pytest.raises(UnsupportedModel, match="exact hasn't been shown to hold on cuda"):
-        choice.choose_backend(EngineSettings(folder=llama, device="cuda", exact=True))
+        choice.choose_backend(engine_settings(folder=llama, device="cuda", exact=True))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_missing_gpu_is_reported_before_anything_is_loaded(llama: Path) -> None:
     with pytest.raises(UnsupportedModel, match="this process sees no GPU"):
-        choice.make_backend(choice.choose_backend(EngineSettings(folder=llama, device="cuda"))[0])
+        choice.make_backend(choice.choose_backend(engine_settings(folder=llama, device="cuda"))[0])
 
 
 def test_a_norm_that_rounds_in_another_place_is_not_replaced() -> None:

@@ -9,6 +9,7 @@ import pytest
 from calmops.foundation.errors import InputError, ReleaseError, UnsupportedModel
 from calmops.messages.placement import Placement
 from tests.support.engine.engine_driver import stream_token
+from tests.support.engine.engine_settings import engine_settings
 from tests.support.engine.real_ranks import run_gang
 from tests.support.engine.tiny_checkpoints import make_checkpoint
 from tests.support.engine.tiny_engine import Run, placement
@@ -152,10 +153,9 @@ def test_exact_is_refused_for_a_mixture_of_experts(tmp_path: Path) -> None:
 
 def _two_ranks(rank: int, tp: int, folder: Path) -> list[int] | None:
     from calmops.engine.backends.transformers import TransformersBackend
-    from calmops.engine.settings import EngineSettings
     from calmops.messages.plan import StepPlan
 
-    backend = TransformersBackend(EngineSettings(folder=folder, tp=tp), rank)
+    backend = TransformersBackend(engine_settings(folder=folder, tp=tp), rank)
     ids = list(PROMPTS[0])
     for step in range(12):
         fresh = ids if step == 0 else ids[-1:]

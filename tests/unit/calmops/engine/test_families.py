@@ -14,8 +14,8 @@ from calmops.engine.families import (
     family_of,
     is_mixture,
 )
-from calmops.engine.settings import EngineSettings
 from calmops.foundation.errors import UnsupportedModel
+from tests.support.engine.engine_settings import engine_settings
 from tests.support.engine.tiny_checkpoints import CONFIGS
 
 
@@ -50,7 +50,7 @@ def test_tensor_parallelism_is_refused_with_the_families_that_have_it(tmp_path: 
     with pytest.raises(
         UnsupportedModel, match=r"over 2 ranks isn't supported for the model family 'phi3': .* mixtral$"
     ):
-        check_family(config(), EngineSettings(folder=tmp_path, tp=2))
+        check_family(config(), engine_settings(folder=tmp_path, tp=2))
 
 
 @pytest.mark.parametrize(
@@ -73,13 +73,13 @@ def test_a_model_whose_rows_depend_on_their_neighbours_is_refused(
     tmp_path: Any, given: dict[str, Any], refusal: str
 ) -> None:
     with pytest.raises(UnsupportedModel, match=refusal):
-        check_family(config(**given), EngineSettings(folder=tmp_path))
+        check_family(config(**given), engine_settings(folder=tmp_path))
 
 
 def test_a_usual_model_is_accepted(tmp_path: Any) -> None:
     check_family(
         config(rope_parameters={"rope_type": "llama3", "rope_theta": 1e4}, layer_types=["full_attention"]),
-        EngineSettings(folder=tmp_path),
+        engine_settings(folder=tmp_path),
     )
 
 

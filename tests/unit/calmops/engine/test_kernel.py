@@ -11,9 +11,9 @@ from calmops.engine.backends.choice import choose_backend
 from calmops.engine.families import KERNEL_FAMILIES
 from calmops.engine.kernel import unsupported_reason
 from calmops.engine.kernel.packing import pack_matrix
-from calmops.engine.settings import EngineSettings
 from calmops.foundation.errors import ConfigError, UnsupportedModel
 from calmops.messages.plan import StepPlan
+from tests.support.engine.engine_settings import engine_settings
 from tests.support.engine.kernel_alone import KernelAlone, largest_error, load, reference
 from tests.support.engine.kernel_ranks import LENGTHS, logits_on_two_ranks
 from tests.support.engine.ragged_steps import ragged_logits, random_sequences
@@ -107,18 +107,18 @@ def test_a_model_that_the_kernel_does_not_run_is_refused_with_a_reason(
 def test_a_setting_that_cannot_be_had_is_refused_only_if_somebody_set_it(tmp_path: Path) -> None:
     gemma = make_checkpoint(tmp_path / "gemma2", "gemma2")
     with pytest.raises(UnsupportedModel, match="quantize: int8 can't be had: the model family 'gemma2'"):
-        choose_backend(EngineSettings(folder=gemma, quantize="int8"))
+        choose_backend(engine_settings(folder=gemma, quantize="int8"))
     with pytest.raises(UnsupportedModel, match="backend: kernel can't be had"):
-        choose_backend(EngineSettings(folder=gemma, backend="kernel"))
-    settled, why = choose_backend(EngineSettings(folder=gemma))
+        choose_backend(engine_settings(folder=gemma, backend="kernel"))
+    settled, why = choose_backend(engine_settings(folder=gemma))
     assert (settled.backend, settled.exact) == ("transformers", False)
     assert why is not None
     with pytest.raises(ConfigError, match="quantize is 'int4'"):
-        EngineSettings(folder=gemma, quantize="int4")  # type: ignore[arg-type]  # as a person may write it
+        engine_settings(folder=gemma, quantize="int4")  # as a person may write it
 
 
 def test_exact_is_on_wherever_the_kernel_runs(folder: Path) -> None:
-    settled, why = choose_backend(EngineSettings(folder=folder))
+    settled, why = choose_backend(engine_settings(folder=folder))
     assert (settled.backend, settled.exact, why) == ("kernel", True, None)
 
 
