@@ -25,7 +25,7 @@ Share = Annotated[float, Meta(gt=0, lt=1, description="a share between 0 and 1")
 
 
 class Window(Struct, frozen=True, kw_only=True):
-    """Pairs a long and a short span. With ``only_at_risk`` it fires only while the budget is at risk."""
+    """Pairs a long and a short span. With ``only_at_risk``, for pages alone, it fires only for a budget at risk."""
 
     name: str
     severity: Severity
@@ -152,6 +152,9 @@ def _contradictions(tree: dict[str, Any]) -> list[Problem]:
         problems += span_problem(f"{where}.long", long) + span_problem(f"{where}.short", short)
         if not problems and seconds(short) >= seconds(long):
             problems.append(Problem(f"{where}.short", f"must be shorter than long ({long}), got {short}"))
+        if window.get("only_at_risk") and window["severity"] != "page":
+            message = "goes with severity page alone: a budget belongs to a model, and tickets are counted by shard"
+            problems.append(Problem(f"{where}.only_at_risk", message))
     names = [one["name"] for one in tree["windows"]]
     problems += [
         Problem(f"windows[{index}].name", f"{name!r} is given twice; name each window once")

@@ -131,6 +131,10 @@ def test_a_folder_without_objectives_is_refused(tmp_path: Path, windows: Windows
             "windows[0].long: 'soon' is not a span",
         ),
         ("windows: [{name: a, severity: shout, long: 1h, short: 5m, factor: 2}]", "page or ticket"),
+        (
+            "windows: [{name: a, severity: ticket, long: 1h, short: 5m, factor: 2, only_at_risk: true}]",
+            "windows[0].only_at_risk: goes with severity page alone",
+        ),
         ("windows: []", "must have at least one entry"),
     ],
 )
