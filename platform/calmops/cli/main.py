@@ -13,7 +13,7 @@ import typer
 
 import calmops
 from calmops.cli.client import Connect, connect
-from calmops.cli.commands import bench, chat, config, operator_commands, replay, setup, status, train
+from calmops.cli.commands import bench, chat, config, operator_commands, pin, replay, setup, status, train
 from calmops.foundation.errors import CalmopsError, SetupError
 
 GROUP = "calmops.commands"
@@ -43,7 +43,7 @@ def build(connector: Connect = connect) -> typer.Typer:
             typer.echo(calmops.__version__)
             raise typer.Exit
 
-    for module in (config, setup, train):
+    for module in (config, setup, pin, train):
         module.register(app)
     for client in (status, operator_commands, chat, replay, bench):
         client.register(app, connector)

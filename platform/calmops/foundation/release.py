@@ -38,7 +38,7 @@ def read_release(folder: Path) -> Release:
     """
     path = folder / RELEASE_FILE
     if not path.is_file():
-        raise ReleaseError(f"{path} is missing: a release is pinned by it; write one with `write_release`")
+        raise ReleaseError(f"{path} is missing: it pins the checkpoint's files; write it with `calmops pin {folder}`")
     try:
         release = msgspec.json.decode(path.read_bytes(), type=Release)
     except msgspec.DecodeError as error:
@@ -75,7 +75,12 @@ def verify(folder: Path, *, tokenizer_only: bool = False) -> Release:
 
 
 def write_release(folder: Path, name: str | None = None) -> Release:
-    """Pin the files that lie in ``folder`` now: write release.json and return it. ``name`` defaults to the folder's."""
+    """Pin the files that lie in ``folder`` now: write release.json and return it. ``name`` defaults to the folder's.
+
+    Raises ReleaseError if ``folder`` is no folder, or holds nothing to pin.
+    """
+    if not folder.is_dir():
+        raise ReleaseError(f"{folder} is not a folder; name the one that holds the checkpoint")
     files = {file: _file_digest(folder / file) for file in _pinned_names(folder)}
     if not files:
         raise ReleaseError(f"{folder} holds no model and no tokenizer file: nothing to pin")

@@ -17,7 +17,8 @@ from calmops.cli import main as main_module
 from calmops.cli.commands import setup
 from calmops.cli.main import build, main, refuse_foreign_packages
 from calmops.foundation import config
-from calmops.foundation.errors import CalmopsError, ConfigError, SetupError, UnavailableError
+from calmops.foundation.errors import CalmopsError, ConfigError, ReleaseError, SetupError, UnavailableError
+from calmops.foundation.release import verify
 from calmops.training.training_options import TrainingOptions
 from tests.support.fake_platform import FakePlatform, last_event, refused, text_event
 
@@ -55,6 +56,7 @@ def test_every_command_explains_itself(invoke: Invoke) -> None:
         "disable",
         "enable",
         "config",
+        "pin",
         "train",
         "bench",
     ):
@@ -258,3 +260,29 @@ def test_a_foreign_package_in_place_of_ours_is_named(tmp_path: Path, monkeypatch
     with pytest.raises(SetupError, match="theirs"):
         refuse_foreign_packages(tmp_path / "ours")
     refuse_foreign_packages(tmp_path / "theirs")
+
+
+def test_pin_writes_what_a_served_checkpoint_is_compared_with(invoke: Invoke, tmp_path: Path) -> None:
+    folder = tmp_path / "my-model"
+    folder.mkdir()
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "notes.txt"):
+        (folder / name).write_text(name)
+    result = invoke("pin", "my-model")
+    assert result.exit_code == 0 and "pins 3 files of my-model" in result.output
+    assert set(verify(folder).files) == {"config.json", "model.safetensors", "tokenizer.json"}
+    (folder / "tokenizer.json").write_text("another")
+    with pytest.raises(ReleaseError, match=r"tokenizer\.json: expected sha256"):
+        verify(folder)
+    assert json.loads(invoke("pin", "my-model", "--name", "mine", "--json").output)["name"] == "mine"
+    assert verify(folder).name == "mine"
+
+
+def test_pin_refuses_what_could_not_be_served(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "config.json").write_text("{}")
+    for name, message in (("half", "half lacks *.safetensors, tokenizer.json"), ("typo", "typo is not a folder")):
+        refusal = invoke("pin", name).exception
+        assert isinstance(refusal, ReleaseError) and message in str(refusal)
+    assert not (tmp_path / "half" / "release.json").exists()
+    with pytest.raises(ReleaseError, match=r"write it with `calmops pin .*half`"):
+        verify(tmp_path / "half")
