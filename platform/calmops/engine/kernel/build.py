@@ -34,7 +34,8 @@ PATHS: dict[str, tuple[frozenset[str], tuple[str, ...]]] = {
 }  # fmt: skip
 # The code path that Intel's processors are faster without. A sum of bf16 products starts every other cycle on Intel's
 # cores, where two FMAs start in each cycle: measured on Sapphire Rapids, 88 and 177 GFLOP/s per core. So widening bf16
-# to float32 is nearly twice as fast in a full tile. AMD's processors keep the path; none that has it was measured.
+# to float32 is nearly twice as fast in a full tile. AMD's keep the path: on a Genoa torch multiplies 2.3 times as fast
+# in bf16 as in float32.
 SLOW_DOT = ("avx512-bf16", "GenuineIntel")
 REQUEST_TILES = (158, 0x1023, 18)  # arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
 COMPILE_TIMEOUT_S = 600

@@ -160,6 +160,8 @@ INLINE void multiply_unit(const W* unit, size_t per_block, int pairs, const Acti
             ahead = {unit + per_block * (first + beside) +
                          size_t(pairs) * ((panel - from) * beside + b - first) / (to - from) * 2 * kLanes,
                      to - from};
+          else if (G == 2)
+            ahead = {blocks[0] + per_block * G, 1};  // the two blocks after these; a processor's own guess is late here
           else if (G == 1)
             ahead = {blocks[0] + kNear / sizeof(W), 1};
           tile<W, R, G>(blocks, in.panel(panels, panel), pairs, at + b * R, ahead);
