@@ -16,6 +16,7 @@ from calmops.foundation.metric_names import BESIDE_COUNTS, METRICS
 from calmops.foundation.model_labels import SHARD_LABELS
 from calmops.messages.record import NOT_COUNTED, OUTCOMES, SUCCESSES
 from dashboards.generate import DASHBOARDS, SHIPPED, generated
+from dashboards.pages.promql import VARIABLES
 
 SERIES = re.compile(r"\b(?:gen_ai_\w+|calmops_\w+|(?:model|shard):calmops_\w+:\w+|calmops:\w+:\w+)")
 RAW = {"calmops_counting_since_seconds"}  # exposed, but on no panel and in no rule
@@ -97,7 +98,7 @@ def test_a_link_takes_only_labels_that_its_line_has(name: str, board: dict[str, 
             kept = [set(labels.replace(" ", "").split(",")) for labels in groupings]
             assert all(taken <= labels for labels in kept), f"{name}: {panel['title']}"
             assert not taken or kept or "sum(" not in target["expr"], f"{name}: {panel['title']}"
-        others = {"source", "model", "version", "variant", "shard"} - taken
+        others = {"source", *VARIABLES} - taken
         assert "${__all_variables}" in link["url"] or all(f"${{{one}:queryparam}}" in link["url"] for one in others), (
             f"{name}: {panel['title']}"
         )
